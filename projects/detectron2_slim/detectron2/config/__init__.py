@@ -1,0 +1,5 @@
+"""Configuration: the tree of defaults and the decorator that builds objects from it."""
+
+from .config import CfgNode, configurable, get_cfg, global_cfg, set_global_cfg
+
+__all__ = ["CfgNode", "configurable", "get_cfg", "global_cfg", "set_global_cfg"]
