@@ -1,0 +1,30 @@
+# The work is done by tools/bootstrap.py (set-up) and by the tools named below.
+# PYTHON chooses the interpreter; if it can import Detectron2, that one is used.
+PYTHON ?= python3
+ARGS ?=
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | awk '{n = $$1; $$1 = ""; printf "make %-6s %s\n", n, $$0}'
+
+setup:  ## make .venv with everything in it (the targets below do it by themselves)
+	@"$(PYTHON)" tools/bootstrap.py
+
+demo: setup  ## train the tiny anchor model and draw what it found, into demo_output/
+	@$(RUN) tools/run_pipeline.py --config-file configs/quick/anchors.yaml --output demo_output $(ARGS)
+
+# One thread: the suite's tensors are tiny, and two threads on two busy cores are slower, not faster.
+test: export OMP_NUM_THREADS = 1
+test: setup  ## run the tests (ARGS="-k rules" for a part)
+	@$(RUN) -m pytest $(ARGS)
+
+lint: setup  ## ruff check, ruff format --check, mypy
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy
+
+clean:  ## remove what make made, the environment included
+	@"$(PYTHON)" tools/bootstrap.py --clean

@@ -1,0 +1,56 @@
+"""Package `wecromcl_d2`: no compiled code, the configs travel inside the wheel.
+
+Detectron2 is not among the requirements: it is installed from source, or replaced by
+`projects/detectron2_slim`, and a requirement could make pip exchange one for the other.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# Folders outside `wecromcl_d2/` that are installed as packages, by the name they get.
+MAPPED_IN = {"wecromcl_d2.configs": "configs"}
+
+
+def read_version() -> str:
+    """Version of the package, read from its text so that building needs none of its imports."""
+    text = (ROOT / "wecromcl_d2" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError('wecromcl_d2/__init__.py has no line __version__ = "..."')
+    return match.group(1)
+
+
+setup(
+    name="wecromcl_d2",
+    version=read_version(),
+    description="WeCromCL for Detectron2: text spotting learned from transcriptions alone",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=[*find_packages(include=["wecromcl_d2", "wecromcl_d2.*"]), *MAPPED_IN],
+    package_dir=MAPPED_IN,
+    package_data={"wecromcl_d2": ["py.typed"], "wecromcl_d2.configs": ["**/*.yaml"]},
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "fvcore>=0.1.5,<0.1.6",  # Detectron2's own bounds, here and in the next line
+        "iopath>=0.1.7,<0.1.10",
+        "matplotlib>=3.7",  # its fonts draw the synthetic words
+        "numpy>=1.24",
+        # Of OpenCV's four distributions, which all own the folder cv2, this is the one most
+        # environments hold. A second one would overwrite the first without a word; a machine
+        # without display libraries needs the headless one, see docs/INSTALL.md.
+        "opencv-python>=4.6",
+        "Pillow>=9.4",
+        "pycocotools>=2.0.6",
+        "shapely>=2.0",
+        "tabulate>=0.9",
+        "tensorboard>=2.12",
+    ],
+    extras_require={"dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=7.4", "ruff>=0.6"]},
+)
