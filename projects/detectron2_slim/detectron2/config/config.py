@@ -20,7 +20,7 @@ class CfgNode(_CfgNode):
 
     @classmethod
     def _open_cfg(cls, filename: str) -> IO[Any]:
-        return PathManager.open(filename, "r", encoding="utf-8")
+        return open(PathManager.get_local_path(filename), encoding="utf-8")
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = True) -> None:
         """Merge a YAML file, ``_BASE_`` files first.

@@ -35,7 +35,8 @@ class BoxMode(IntEnum):
         if isinstance(box, list | tuple):
             assert len(box) == 4, f"a box has 4 numbers, got {len(box)}"
             x, y, a, b = box
-            return type(box)([x, y, a + sign * x, b + sign * y])
+            numbers = (x, y, a + sign * x, b + sign * y)
+            return list(numbers) if isinstance(box, list) else numbers
         result = box.copy() if isinstance(box, np.ndarray) else box.clone()
         result[:, 2:] += sign * result[:, :2]
         return result

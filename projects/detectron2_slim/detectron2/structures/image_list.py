@@ -56,11 +56,10 @@ class ImageList:
         sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
         constraints = padding_constraints or {}
         square = constraints.get("square_size", 0)
-        padded = (
-            [square, square] if square > 0 else [max(side) for side in zip(*sizes, strict=True)]
-        )
+        largest = [max(side) for side in zip(*sizes, strict=True)]
+        wanted = [square, square] if square > 0 else largest
         step = max(constraints.get("size_divisibility", size_divisibility), 1)
-        padded = [(side + step - 1) // step * step for side in padded]
+        padded = [(side + step - 1) // step * step for side in wanted]
         batch = tensors[0].new_full((len(tensors), *shapes.pop(), *padded), pad_value)
         for target, tensor, (height, width) in zip(batch, tensors, sizes, strict=True):
             target[..., :height, :width].copy_(tensor)

@@ -1,6 +1,7 @@
 """Scalars and pictures of a running training, and the writers that show them."""
 
 import datetime
+import itertools
 import json
 import logging
 import os
@@ -151,11 +152,9 @@ class EventStorage:
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
         """Count the values of the name's last ``window_size`` iterations."""
-        iterations = [iteration for _, iteration in self._history[name].values()]
-        older = (
-            i for i, it in enumerate(reversed(iterations)) if it <= iterations[-1] - window_size
-        )
-        return next(older, len(iterations))
+        newest_first = [iteration for _, iteration in reversed(self._history[name].values())]
+        start = newest_first[0] - window_size if newest_first else 0
+        return sum(1 for _ in itertools.takewhile(lambda i: i > start, newest_first))
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
         """Like `latest`, with the window's median for the names that want smoothing."""
