@@ -1,0 +1,334 @@
+"""The project's one label format, and its registration as Detectron2 datasets.
+
+A label file is UTF-8, either JSON lines (``*.jsonl``, one record a line) or JSON (``*.json``, a
+list of records). A record describes one image::
+
+    {"file_name": "img_1.jpg", "height": 720, "width": 1280, "texts": ["Hill", "Street"],
+     "points": [[258.0, 74.5], null], "polygons": [[211, 64, 305, 61, 306, 85, 211, 88], null],
+     "ignore": [false, true]}
+
+Points are (x, y) in pixels of the image, continuous in ``[0, width] x [0, height]``; polygons are
+``x1, y1, x2, y2, ...``. ``docs/DATASETS.md`` describes every key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from wecromcl_d2.files import replace_file
+
+Record = dict[str, Any]
+PathLike = str | os.PathLike[str]
+
+# No sensor is this wide; beyond it areas and distances lose their meaning.
+MAX_COORDINATE = 1e7
+MIN_POLYGON_VERTICES = 3
+_KEYS = ("file_name", "height", "width", "texts", "points", "polygons", "ignore", "image_id")
+_REQUIRED = _KEYS[:4]
+_POSITIONS = ("points", "polygons", "ignore")
+
+
+class LabelError(ValueError):
+    """A label file or record that cannot be used; the message names file, line and remedy."""
+
+
+def dataset_root() -> Path:
+    """Return the folder that holds all datasets: ``$DETECTRON2_DATASETS`` or ``datasets``."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+
+
+def read_labels(path: PathLike, image_root: PathLike | None = None) -> list[Record]:
+    """Read and check a label file.
+
+    Args:
+        path: File ending in ``.jsonl`` (one record a line) or ``.json`` (a list of records).
+        image_root: Folder that ``file_name`` is relative to; the label file's folder by default.
+
+    Returns:
+        One Detectron2 dataset dict per record: the record with ``file_name`` joined to the root
+        and with an ``image_id`` (the record's own, else ``file_name`` without its suffix).
+
+    Raises:
+        LabelError: If the file cannot be read, holds no record or holds a bad one.
+    """
+    path = Path(path)
+    root = path.parent if image_root is None else Path(image_root)
+    parse = _parser(path)
+    records = []
+    names: dict[str, int] = {}
+    identities: dict[int | str, int] = {}
+    for line, value in parse(_read_text(path), path):
+        try:
+            record = _check_record(value)
+            name = posixpath.normpath(record["file_name"])
+            _claim(names, name, line, "file_name", "merge the two records")
+            identity = record.setdefault("image_id", posixpath.splitext(name)[0])
+            _claim(identities, identity, line, "image_id", "give each record its own image_id")
+        except LabelError as error:
+            raise LabelError(f"{path}:{line}: {error}") from None
+        record["file_name"] = str(root / name)
+        records.append(record)
+    if not records:
+        raise LabelError(f"{path}: no record in it; write one record an image")
+    return records
+
+
+def write_labels(path: PathLike, records: Iterable[Record]) -> None:
+    """Check records and write them as a label file; an old file survives any failure.
+
+    Args:
+        path: Target, ending in ``.jsonl`` or ``.json``.
+        records: Records whose ``file_name`` is relative to the image root.
+
+    Raises:
+        LabelError: If the suffix or a record is bad, or there is no record.
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    as_list = _parser(path) is _parse_list
+    names: dict[str, int] = {}
+    with replace_file(path) as stream:
+        stream.write(b"[\n" if as_list else b"")
+        for number, value in enumerate(records, start=1):
+            try:
+                record = _check_record(value)
+                name = posixpath.normpath(record["file_name"])
+                _claim(names, name, number, "file_name", "merge the two records")
+            except LabelError as error:
+                raise LabelError(f"{path}: record {number}: {error}") from None
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+            separator = ",\n" if as_list else "\n"
+            stream.write((separator if number > 1 else "").encode() + line.encode())
+        if not names:
+            raise LabelError(f"{path}: no record to write")
+        stream.write(b"\n]\n" if as_list else b"\n")
+
+
+def register_labels(
+    name: str, path: PathLike, image_root: PathLike | None = None, **metadata: Any
+) -> None:
+    """Register a label file as a Detectron2 dataset. Nothing is read before the dataset is used.
+
+    Args:
+        name: Dataset name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+        path: Label file; a relative path starts at ``dataset_root()``.
+        image_root: Image folder; relative to ``dataset_root()``; the label file's by default.
+        metadata: Attributes for ``MetadataCatalog.get(name)``.
+    """
+
+    def load() -> list[Record]:
+        root = dataset_root()
+        images = None if image_root is None else root / image_root
+        return load_dataset(name, root / path, images)
+
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) -> list[Record]:
+    """Read a registered dataset's labels and make sure that something can be done with them.
+
+    Raises:
+        LabelError: Naming the dataset, if the labels are bad, no image has a word that counts, or
+            the first such image is not where the labels say.
+    """
+    try:
+        records = read_labels(path, image_root)
+    except LabelError as error:
+        raise LabelError(
+            f"dataset {name!r}: {error} (relative paths start at {str(dataset_root())!r}; set "
+            "DETECTRON2_DATASETS to change it)"
+        ) from error
+    usable = next((record for record in records if any(usable_words(record))), None)
+    if usable is None:
+        raise LabelError(
+            f"dataset {name!r}: none of the {len(records)} images of {path} has a word that is "
+            "neither empty nor ignored; such images teach and measure nothing"
+        )
+    if not os.path.isfile(usable["file_name"]):
+        raise LabelError(
+            f"dataset {name!r}: image {usable['file_name']!r} of {path} does not exist; correct "
+            "image_root or DETECTRON2_DATASETS"
+        )
+    return records
+
+
+def usable_words(record: Record) -> list[bool]:
+    """Say for each text of a record whether it counts: not blank and not ignored."""
+    ignore = record.get("ignore") or [False] * len(record["texts"])
+    return [
+        bool(text.strip()) and not skip for text, skip in zip(record["texts"], ignore, strict=True)
+    ]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise LabelError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
+
+
+def _parser(path: Path) -> Callable[[str, Path], Iterator[tuple[int, Any]]]:
+    if path.suffix == ".jsonl":
+        return _parse_lines
+    if path.suffix == ".json":
+        return _parse_list
+    raise LabelError(f"{path}: a label file ends in .jsonl or .json, not {path.suffix!r}")
+
+
+def _parse_lines(content: str, path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, value) of JSON lines; blank lines are skipped."""
+    for number, line in enumerate(content.split("\n"), start=1):
+        if line.strip():
+            value, end = _decode(line.strip(), 0, path, number)
+            if end != len(line.strip()):
+                raise LabelError(f"{path}:{number}: more than one JSON value; write one a line")
+            yield number, value
+
+
+def _parse_list(content: str, path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, value) of the elements of one JSON list."""
+    line = 1
+
+    def skip_blanks(position: int) -> int:
+        nonlocal line
+        while content[position : position + 1] in (" ", "\t", "\r", "\n"):
+            line += content[position] == "\n"
+            position += 1
+        return position
+
+    position = skip_blanks(0)
+    if content[position : position + 1] != "[":
+        raise LabelError(f"{path}:{line}: a .json label file holds a list; .jsonl holds lines")
+    position = skip_blanks(position + 1)
+    while content[position : position + 1] != "]":
+        start = position
+        value, position = _decode(content, position, path, line)
+        yield line, value
+        line += content.count("\n", start, position)
+        position = skip_blanks(position)
+        if content[position : position + 1] == ",":
+            position = skip_blanks(position + 1)
+        elif content[position : position + 1] != "]":
+            raise LabelError(f"{path}:{line}: expected ',' or ']' after a record")
+    if skip_blanks(position + 1) != len(content):
+        raise LabelError(f"{path}:{line}: text behind the list; remove it")
+
+
+def _decode(content: str, position: int, path: Path, line: int) -> tuple[Any, int]:
+    """Decode one JSON value at ``position``; return it and the position behind it."""
+    try:
+        return json.JSONDecoder().raw_decode(content, position)
+    except json.JSONDecodeError as error:
+        line += content.count("\n", position, error.pos)
+        raise LabelError(f"{path}:{line}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{path}:{line}: not usable JSON: {error}") from error
+
+
+def _claim(taken: dict[Any, int], value: int | str, line: int, key: str, remedy: str) -> None:
+    if value in taken:
+        raise LabelError(f"{key} {value!r} was used before, at {taken[value]}; {remedy}")
+    taken[value] = line
+
+
+def _check_record(value: Any) -> Record:
+    """Return a copy of a record in canonical key order, or say what is wrong with it."""
+    if not isinstance(value, dict):
+        raise LabelError(f"a record is a JSON object, not {type(value).__name__}")
+    for key in sorted(value.keys() - set(_KEYS)):
+        meant = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)
+        if meant:
+            raise LabelError(f"unknown key {key!r}; did you mean {meant[0]!r}?")
+    for key in _REQUIRED:
+        if key not in value:
+            raise LabelError(f"key {key!r} is missing; the record has {', '.join(value)}")
+    _check_file_name(value["file_name"])
+    for key in ("height", "width"):
+        if not _is_integer(value[key]) or not 0 < value[key] <= MAX_COORDINATE:
+            raise LabelError(f"{key} is {value[key]!r}; it must be a positive integer")
+    if "image_id" in value and not (_is_integer(value["image_id"]) or _is_text(value["image_id"])):
+        raise LabelError(f"image_id is {value['image_id']!r}; it must be an integer or a string")
+    _check_words(value)
+    known = {key: value[key] for key in _KEYS if key in value}
+    return known | {key: item for key, item in value.items() if key not in known}
+
+
+def _check_file_name(name: Any) -> None:
+    if not _is_text(name) or not name or "\0" in name:
+        raise LabelError(f"file_name is {name!a}; it must be the path of an image")
+    normal = posixpath.normpath(name)
+    if os.path.isabs(normal) or normal.split("/")[0] in ("..", "."):
+        raise LabelError(
+            f"file_name {name!r} does not stay inside the image root; write it relative to the root"
+        )
+
+
+def _check_words(record: Record) -> None:
+    texts = record["texts"]
+    if not isinstance(texts, list) or not all(_is_text(text) for text in texts):
+        raise LabelError(f"texts is {texts!a:.80}; it must be a list of valid strings")
+    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "points": (_is_point, "null or two finite numbers [x, y]"),
+        "polygons": (_is_polygon, "null or an even count of at least 6 finite numbers"),
+        "ignore": (lambda item: isinstance(item, bool), "true or false"),
+    }
+    for key in _POSITIONS:
+        if key not in record:
+            continue
+        items, (check, wanted) = record[key], checks[key]
+        if not isinstance(items, list) or len(items) != len(texts):
+            length = len(items) if isinstance(items, list) else type(items).__name__
+            raise LabelError(f"{key} has {length} entries for {len(texts)} texts; write one a text")
+        for index, item in enumerate(items):
+            if not check(item):
+                raise LabelError(f"{key}[{index}] is {item!a:.80}; it must be {wanted}")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether the value is a string that UTF-8 can hold, so without lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= MAX_COORDINATE and math.isfinite(value)
+
+
+def _is_point(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_polygon(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, list)
+        and len(value) >= 2 * MIN_POLYGON_VERTICES
+        and len(value) % 2 == 0
+        and all(map(_is_number, value))
+    )
