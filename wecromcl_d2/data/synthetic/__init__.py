@@ -1,0 +1,22 @@
+"""Synthetic scene text: words and pictures with exact truth, without a download."""
+
+from .cache import build_cache
+from .recipe import DIFFICULTIES, FAMILIES, SPLITS, SceneRecipe, parse_difficulty
+from .scenes import RENDERER_VERSION, Scene, render
+from .sheet import contact_sheet
+from .vocabulary import Vocabulary, split_of
+
+__all__ = [
+    "DIFFICULTIES",
+    "FAMILIES",
+    "RENDERER_VERSION",
+    "SPLITS",
+    "Scene",
+    "SceneRecipe",
+    "Vocabulary",
+    "build_cache",
+    "contact_sheet",
+    "parse_difficulty",
+    "render",
+    "split_of",
+]

@@ -1,0 +1,213 @@
+"""Backgrounds without text: gradients, noise, textures and clutter.
+
+Luminance and colours are in [0, 255]; pictures are RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+LUMINANCE_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
+
+Field = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+def colour_of_luminance(
+    rng: np.random.Generator, luminance: float, saturation: float
+) -> np.ndarray:
+    """A random colour of a given luminance.
+
+    Args:
+        rng: source of the hue.
+        luminance: wanted luminance, cut to [0, 255].
+        saturation: 0 gives grey, 1 any hue.
+
+    Returns:
+        (3,) float32 RGB.
+    """
+    luminance = min(max(luminance, 0.0), 255.0)
+    colour = rng.random(3, np.float32) * 255
+    own = float(colour @ LUMINANCE_WEIGHTS)
+    colour = own + saturation * (colour - own)
+    if own > luminance:
+        return colour * (luminance / own)
+    return 255 - (255 - colour) * ((255 - luminance) / (255 - own))
+
+
+def paint_background(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    *,
+    bright: bool,
+    saturation: float,
+    texture: float,
+    clutter: float,
+) -> np.ndarray:
+    """Paint a picture that holds no text.
+
+    Args:
+        rng: decides everything.
+        size: (height, width) in pixels.
+        bright: only light tones, as paper has; otherwise any tone.
+        saturation: how far colours may leave grey, from 0 to 1.
+        texture: largest luminance step of the texture; 0 leaves a plain gradient.
+        clutter: most shapes per 160x160 pixels.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    height, width = size
+    tone = rng.uniform(185, 240) if bright else rng.uniform(20, 235)
+    spread = 12 + 0.4 * texture
+    corners = np.stack(
+        [
+            colour_of_luminance(rng, tone + rng.uniform(-spread, spread), 0.6 * saturation)
+            for _ in range(4)
+        ]
+    )
+    picture = _stretch(corners.reshape(2, 2, 3), height, width)
+    if texture > 0:
+        picture += _stretch(
+            _signed(rng, (int(rng.integers(2, 7)), int(rng.integers(2, 7)), 3)) * (0.35 * texture),
+            height,
+            width,
+        )
+        if rng.random() < 0.75:
+            field = _FIELDS[int(rng.integers(len(_FIELDS)))](rng, height, width)
+            step = _signed(rng, (3,)) * (0.4 * saturation) + (1 if rng.random() < 0.5 else -1)
+            picture += field[:, :, None] * (step * (texture * np.float32(rng.uniform(0.3, 1))))
+    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    _draw_clutter(rng, picture, clutter, contrast=20 + texture, saturation=saturation)
+    return picture
+
+
+def _signed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.random(shape, np.float32) * 2 - 1
+
+
+def _stretch(grid: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize so that the grid's outer cells sit on the picture's border."""
+    rows, columns = grid.shape[:2]
+    scale_y, scale_x = (rows - 1) / max(height - 1, 1), (columns - 1) / max(width - 1, 1)
+    matrix = np.array([[scale_x, 0, 0], [0, scale_y, 0]], np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(
+        grid, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _turned(
+    rng: np.random.Generator, height: int, width: int, largest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of all pixels, turned by up to `largest` radians and shifted."""
+    angle = rng.uniform(-largest, largest)
+    x = np.arange(width, dtype=np.float32)[None] + np.float32(rng.uniform(0, 100))
+    y = np.arange(height, dtype=np.float32)[:, None] + np.float32(rng.uniform(0, 100))
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def _stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    along, _ = _turned(rng, height, width, np.pi)
+    wave = np.sin(along * np.float32(2 * np.pi / rng.uniform(7, 48)))
+    return np.clip(wave * np.float32(rng.uniform(0.8, 6)), -0.5, 0.5)
+
+
+def _checks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    u, v = _turned(rng, height, width, 0.8)
+    cell = np.float32(1 / rng.uniform(8, 32))
+    odd = ((u * cell).astype(np.int32) + (v * cell).astype(np.int32)) & 1
+    return odd.astype(np.float32) - np.float32(0.5)
+
+
+def _bricks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    u, v = _turned(rng, height, width, 0.15)
+    tall = rng.uniform(7, 20)
+    row = v * np.float32(1 / tall) + 64
+    course = row.astype(np.int32)
+    column = u * np.float32(1 / (tall * rng.uniform(1.5, 3))) + 64 + (course & 1) * np.float32(0.5)
+    brick = column.astype(np.int32)
+    tones = _signed(rng, (256,)) * np.float32(0.25)
+    field = tones[(brick * 37 + course * 101) & 255]
+    mortar = np.float32(0.12)
+    joint = (row - course < mortar) | (column - brick < mortar * np.float32(0.5))
+    field[joint] = -0.6 if rng.random() < 0.5 else 0.6
+    return field
+
+
+def _speckle(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    coarse = int(rng.integers(1, 4))
+    grains = rng.integers(0, 256, (-(-height // coarse), -(-width // coarse)), np.uint8)
+    dots = (grains < rng.integers(10, 60)).astype(np.float32)
+    return cv2.resize(dots, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _blotches(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    cell = rng.uniform(8, 40)
+    grid = _signed(rng, (2 + int(height / cell), 2 + int(width / cell)))
+    field = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(field * np.float32(rng.uniform(1, 8)), -0.5, 0.5)
+
+
+def _grain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Long thin streaks, as in wood or cloth."""
+    long, thin = rng.uniform(20, 60), rng.uniform(2, 5)
+    down, across = (long, thin) if rng.random() < 0.5 else (thin, long)
+    grid = _signed(rng, (2 + int(height / down), 2 + int(width / across)))
+    return cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(0.6)
+
+
+_FIELDS: tuple[Field, ...] = (_stripes, _checks, _bricks, _speckle, _blotches, _grain)
+
+
+def _draw_clutter(
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    most: float,
+    *,
+    contrast: float,
+    saturation: float,
+) -> None:
+    height, width = picture.shape[:2]
+    count = int(rng.random() * (most * height * width / 160**2 + 1)) if most else 0
+    for _ in range(count):
+        start = (int(rng.integers(width)), int(rng.integers(height)))
+        own = float(picture[start[1], start[0]] @ LUMINANCE_WEIGHTS)
+        colour = colour_of_luminance(rng, own + rng.uniform(-contrast, contrast), saturation)
+        _draw_shape(rng, picture, start, tuple(colour.tolist()))
+
+
+def _draw_shape(
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    start: tuple[int, int],
+    colour: tuple[float, ...],
+) -> None:
+    height, width = picture.shape[:2]
+    thickness = int(rng.integers(1, 4))
+    kind = int(rng.integers(5))
+    if kind == 0:
+        end = (int(rng.integers(width)), int(rng.integers(height)))
+        cv2.line(picture, start, end, colour, thickness, cv2.LINE_AA)
+        return
+    reach = rng.integers(4, max(5, min(height, width) // 3), 2)
+    if kind == 1:
+        filled = thickness if rng.random() < 0.6 else cv2.FILLED
+        cv2.ellipse(
+            picture, start, reach.tolist(), rng.uniform(0, 180), 0, 360, colour, filled, cv2.LINE_AA
+        )
+    elif kind == 2:
+        end = (start[0] + int(reach[0]), start[1] + int(reach[1]))
+        filled = thickness if rng.random() < 0.6 else cv2.FILLED
+        cv2.rectangle(picture, start, end, colour, filled)
+    elif kind == 3:
+        first = rng.uniform(0, 360)
+        last = first + rng.uniform(40, 200)
+        cv2.ellipse(picture, start, reach.tolist(), 0, first, last, colour, thickness, cv2.LINE_AA)
+    else:
+        steps = rng.normal(0, 0.35, (int(rng.integers(3, 8)), 2)) * reach
+        scribble = (np.cumsum(steps, axis=0) + start).astype(np.int32)
+        cv2.polylines(picture, [scribble], False, colour, thickness, cv2.LINE_AA)

@@ -1,0 +1,240 @@
+"""Render a recipe once into a folder, and trust that folder only while it is whole.
+
+A finished folder holds `images/NNNNNN.jpg`, `labels.jsonl` in the project's label format, and
+`manifest.json`: the recipe, the count, the renderer's version, and size and checksum of each file.
+The folder appears by one rename at the end, so it is complete or absent; a lock file beside it
+makes several builders of one folder wait for the first and then share its result.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from tqdm import tqdm
+
+from .recipe import SceneRecipe
+from .scenes import RENDERER_VERSION, Scene, render
+
+_IMAGES = "images"
+_LABELS = "labels.jsonl"
+_MANIFEST = "manifest.json"
+_CHUNK = 64  # pictures that a process renders before it reports
+
+
+class _File(NamedTuple):
+    """What the manifest and the label file say about one picture."""
+
+    size: int
+    checksum: int
+    label: str
+
+
+def build_cache(
+    recipe: SceneRecipe,
+    count: int,
+    folder: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    full_check: bool = False,
+) -> Path:
+    """Make sure that a folder holds the first `count` pictures of a recipe.
+
+    A folder that already holds them is used as it is; one that is damaged or was rendered from
+    something else is rendered anew. The bytes do not depend on the number of workers.
+
+    Args:
+        recipe: what to render.
+        count: number of pictures, at least 1.
+        folder: where; created with its parents.
+        workers: processes, started afresh ("spawn"), so a script that calls this needs the usual
+            `if __name__ == "__main__"` guard. None: one per CPU, fewer for few pictures. 1: none.
+        progress: show count, rate and remaining time on the standard error.
+        full_check: read all pictures of an existing folder and compare checksums; otherwise only
+            their sizes and the checksum of the labels are compared.
+
+    Returns:
+        The path of the label file.
+
+    Raises:
+        ValueError: if `count` or `workers` is below 1.
+        FileExistsError: if the folder holds files that are not from here; nothing is touched.
+        OSError: if writing fails; a folder that was there before is left as it was.
+    """
+    if count < 1:
+        raise ValueError(f"count {count} is below 1: ask for at least one picture")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers {workers} is below 1: use None or at least 1")
+    target = Path(folder).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(target):
+        if _is_valid(target, recipe, count, full_check):
+            return target / _LABELS
+        _refuse_foreign(target)
+        for leftover in target.parent.glob(f".{target.name}.part-*"):
+            shutil.rmtree(leftover)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+        try:
+            _fill(part, recipe, count, workers or _default_workers(count), progress)
+            _replace(target, part)
+        except OSError as error:
+            raise _explained(error, target) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return target / _LABELS
+
+
+@contextmanager
+def _lock(target: Path) -> Iterator[None]:
+    # The kernel frees the lock when its holder dies, so a dead run never blocks the next one.
+    with open(target.parent / f".{target.name}.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _default_workers(count: int) -> int:
+    # Starting a process costs about as much as rendering 500 pictures.
+    return max(1, min(os.cpu_count() or 1, count // 500))
+
+
+def _identity(recipe: SceneRecipe, count: int) -> dict[str, object]:
+    return {"recipe": recipe.to_dict(), "count": count, "renderer_version": RENDERER_VERSION}
+
+
+def _is_valid(target: Path, recipe: SceneRecipe, count: int, full_check: bool) -> bool:
+    try:
+        manifest = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))
+        labels = (target / _LABELS).read_bytes()
+        if {key: manifest.get(key) for key in _identity(recipe, count)} != _identity(recipe, count):
+            return False
+        if manifest["labels_sha256"] != hashlib.sha256(labels).hexdigest():
+            return False
+        expected = {_name(i): tuple(entry) for i, entry in enumerate(manifest["files"])}
+        with os.scandir(target / _IMAGES) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries}
+        if any(sizes.get(name) != size for name, (size, _) in expected.items()):
+            return False
+        return not full_check or all(
+            zlib.crc32((target / _IMAGES / name).read_bytes()) == checksum
+            for name, (_, checksum) in expected.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _refuse_foreign(target: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise FileExistsError(f"{target} is a file: name another folder for the rendered pictures")
+    foreign = {p.name for p in target.iterdir()} - {_IMAGES, _LABELS, _MANIFEST}
+    if foreign:
+        raise FileExistsError(
+            f"{target} holds {sorted(foreign)[0]!r}, which is not part of a rendered data set, and "
+            "would have to be replaced: name another folder or empty this one"
+        )
+
+
+def _fill(part: Path, recipe: SceneRecipe, count: int, workers: int, progress: bool) -> None:
+    """Render everything into an empty folder."""
+    (part / _IMAGES).mkdir()
+    chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+    work = partial(_render_chunk, recipe, part)
+    pool = (
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _use_one_thread)
+        if workers > 1
+        else nullcontext()
+    )
+    digest = hashlib.sha256()
+    files: list[tuple[int, int]] = []
+    bar = tqdm(total=count, desc=f"rendering {recipe.split} {recipe.family}", unit="img",
+               disable=not progress, file=sys.stderr, mininterval=0.5)  # fmt: skip
+    with pool as executor, bar, open(part / _LABELS, "wb") as labels:
+        for results in (executor.map if executor else map)(work, chunks):
+            for file in results:
+                line = file.label.encode("utf-8")
+                labels.write(line)
+                digest.update(line)
+                files.append((file.size, file.checksum))
+            bar.update(len(results))
+    manifest = _identity(recipe, count)
+    manifest.update(labels_sha256=digest.hexdigest(), files=files)
+    (part / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _use_one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _render_chunk(recipe: SceneRecipe, part: Path, indices: range) -> list[_File]:
+    return [_render_file(recipe, part, index) for index in indices]
+
+
+def _render_file(recipe: SceneRecipe, part: Path, index: int) -> _File:
+    scene = render(recipe, index)
+    options = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
+    encoded, buffer = cv2.imencode(".jpg", scene.image[:, :, ::-1], options)
+    assert encoded
+    data = buffer.tobytes()
+    (part / _IMAGES / _name(index)).write_bytes(data)
+    return _File(len(data), zlib.crc32(data), _label(scene, index))
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.jpg"
+
+
+def _label(scene: Scene, index: int) -> str:
+    record = {
+        "file_name": f"{_IMAGES}/{_name(index)}",
+        "height": scene.image.shape[0],
+        "width": scene.image.shape[1],
+        "texts": scene.texts,
+        "polygons": [polygon.round(2).ravel().tolist() for polygon in scene.polygons],
+    }
+    return json.dumps(record) + "\n"
+
+
+def _replace(target: Path, part: Path) -> None:
+    """Put the finished folder in its place; an old one goes only once the new one stands."""
+    os.chmod(part, 0o777 & ~_umask())
+    if not target.exists():
+        part.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+    target.rename(old)
+    part.rename(target)
+    shutil.rmtree(old)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _explained(error: OSError, target: Path) -> OSError:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = shutil.disk_usage(target.parent).free // 2**20
+    return OSError(
+        error.errno,
+        f"no space left to render pictures into {target} ({free} MiB free): "
+        "free some, choose another disk, or ask for fewer pictures",
+    )

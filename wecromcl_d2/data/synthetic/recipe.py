@@ -1,0 +1,210 @@
+"""What to render: the recipe of a synthetic data set and what its difficulty means."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+FAMILIES = ("words", "scenes")
+DIFFICULTIES = {"clean": 0.0, "easy": 0.25, "medium": 0.5, "hard": 0.75, "nasty": 1.0}
+
+_MIN_SIDE = 16
+_MIN_FONT_HEIGHT = 6
+
+
+def parse_difficulty(value: str | float) -> float:
+    """Turn a difficulty's name or number into a number.
+
+    Args:
+        value: one of `DIFFICULTIES`, or a number in [0, 1] (also as a string).
+
+    Returns:
+        The difficulty in [0, 1].
+
+    Raises:
+        ValueError: for an unknown name or a number outside [0, 1].
+    """
+    if isinstance(value, str) and value.lower() in DIFFICULTIES:
+        return DIFFICULTIES[value.lower()]
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number <= 1.0:
+        names = ", ".join(DIFFICULTIES)
+        raise ValueError(f"difficulty {value!r} is unknown: use {names} or a number from 0 to 1")
+    return number
+
+
+@dataclass(frozen=True)
+class SceneRecipe:
+    """Everything the pictures of one synthetic data set depend on, apart from their index.
+
+    Attributes:
+        family: "words" (one word on a small canvas) or "scenes" (several words).
+        size: (height, width) in pixels; with `max_size`, the smallest one.
+        max_size: largest (height, width); each picture draws its own sides. None: all are `size`.
+        difficulty: from 0 (clean) to 1 (nasty), see `DIFFICULTIES`.
+        num_words: fewest and most words of a picture. None: (2, 8) for scenes, (1, 1) for words.
+        font_heights: smallest and largest font size (its em) in pixels, before perspective. None:
+            (14, 28) for scenes, half to 0.85 of the picture's height for words. Words that do not
+            fit are drawn smaller.
+        word_lengths: fewest and most characters of a word.
+        split: "train", "val" or "test"; no word is in two of them.
+        seed: pictures of different seeds are unrelated.
+        vocabulary_size: number of distinct words to draw from. None: no limit.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    family: str = "scenes"
+    size: tuple[int, int] = (160, 160)
+    max_size: tuple[int, int] | None = None
+    difficulty: float = 0.5
+    num_words: tuple[int, int] | None = None
+    font_heights: tuple[int, int] | None = None
+    word_lengths: tuple[int, int] = (3, 8)
+    split: str = "train"
+    seed: int = 0
+    vocabulary_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("size", "max_size", "num_words", "font_heights", "word_lengths"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _int_pair(name, value))
+        if self.family not in FAMILIES:
+            raise ValueError(f"family {self.family!r} is unknown: use one of {FAMILIES}")
+        if self.split not in SPLITS:
+            raise ValueError(f"split {self.split!r} is unknown: use one of {SPLITS}")
+        object.__setattr__(self, "difficulty", parse_difficulty(self.difficulty))
+        if self.seed < 0:
+            raise ValueError(f"seed {self.seed} is negative: use 0 or more")
+        if self.vocabulary_size is not None and self.vocabulary_size < 1:
+            raise ValueError(
+                f"vocabulary_size {self.vocabulary_size} leaves no word: use None or at least 1"
+            )
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        if min(self.size) < _MIN_SIDE:
+            raise ValueError(f"size {self.size} is too small: both sides need {_MIN_SIDE} pixels")
+        if self.max_size is not None and (
+            self.max_size[0] < self.size[0] or self.max_size[1] < self.size[1]
+        ):
+            raise ValueError(f"max_size {self.max_size} is below size {self.size}: enlarge it")
+        _check_ascending("num_words", self.num_words, 1)
+        _check_ascending("font_heights", self.font_heights, _MIN_FONT_HEIGHT)
+        _check_ascending("word_lengths", self.word_lengths, 1)
+        if self.family == "words" and self.num_words not in (None, (1, 1)):
+            raise ValueError(
+                f"num_words {self.num_words} in the words family, whose pictures hold one word: "
+                "leave it None or use family 'scenes'"
+            )
+
+    @property
+    def word_count(self) -> tuple[int, int]:
+        """Fewest and most words of a picture, defaults filled in."""
+        return self.num_words or ((1, 1) if self.family == "words" else (2, 8))
+
+    def font_range(self, height: int) -> tuple[float, float]:
+        """Smallest and largest font size in pixels for a picture of this height."""
+        if self.font_heights is not None:
+            return self.font_heights
+        return (14, 28) if self.family == "scenes" else (0.5 * height, 0.85 * height)
+
+    def to_dict(self) -> dict[str, object]:
+        """The recipe as JSON types; equal recipes give equal dictionaries."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+
+def _int_pair(name: str, value: object) -> tuple[int, int]:
+    if (
+        not isinstance(value, (tuple, list))
+        or len(value) != 2
+        or not all(isinstance(v, (int, np.integer)) for v in value)
+    ):
+        raise ValueError(f"{name} is {value!r}: give two whole numbers")
+    return int(value[0]), int(value[1])
+
+
+def _check_ascending(name: str, pair: tuple[int, int] | None, least: int) -> None:
+    if pair is not None and not least <= pair[0] <= pair[1]:
+        raise ValueError(f"{name} {pair} is no range: give (low, high) with {least} <= low <= high")
+
+
+# Rows: the quantity at clean, easy, medium, hard and nasty; values between are interpolated.
+_KNOTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_TABLE = {
+    "rotation": (0, 6, 15, 28, 45),
+    "tilt": (0, 10, 22, 34, 46),
+    "bend_chance": (0, 0.1, 0.25, 0.35, 0.45),
+    "bend": (0, 35, 60, 85, 110),
+    "stretch": (0, 0.08, 0.15, 0.22, 0.3),
+    "contrast": (140, 110, 85, 60, 42),
+    "light_text": (0, 0.3, 0.5, 0.5, 0.5),
+    "saturation": (0, 0.4, 0.7, 0.9, 1.0),
+    "texture": (0, 20, 42, 64, 84),
+    "clutter": (0, 2, 6, 11, 16),
+    "plate_chance": (0, 0.15, 0.2, 0.15, 0.1),
+    "effect_chance": (0, 0.1, 0.25, 0.35, 0.4),
+    "blur": (0, 0.4, 0.7, 1.0, 1.35),
+    "noise": (0, 4, 8, 13, 18),
+    "jpeg_loss": (5, 15, 35, 55, 75),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """The limits that a difficulty sets; a picture or word draws its own values inside them.
+
+    Attributes:
+        rotation: largest turn in the picture plane, degrees.
+        tilt: largest turn of the word's plane out of the picture, degrees (perspective).
+        bend_chance: share of words on a curved baseline.
+        bend: largest angle that a curved baseline spans, degrees.
+        stretch: largest relative change of a word's width.
+        contrast: least difference of luminance (of 255) between word and surroundings.
+        light_text: share of words lighter than their surroundings.
+        saturation: how far colours may leave grey, from 0 to 1.
+        texture: largest luminance step (of 255) of a background's texture.
+        clutter: most shapes that are no text, per 160x160 pixels.
+        plate_chance: share of words on a plate of one colour.
+        effect_chance: share of words with an outline, and with a shadow.
+        blur: largest standard deviation of the blur, pixels.
+        noise: largest amplitude of the noise (of 255).
+        jpeg_loss: 100 less the lowest JPEG quality.
+    """
+
+    rotation: float
+    tilt: float
+    bend_chance: float
+    bend: float
+    stretch: float
+    contrast: float
+    light_text: float
+    saturation: float
+    texture: float
+    clutter: float
+    plate_chance: float
+    effect_chance: float
+    blur: float
+    noise: float
+    jpeg_loss: float
+
+    @classmethod
+    def of(cls, recipe: SceneRecipe) -> Style:
+        """The limits of a recipe: its difficulty's, with milder geometry for single words."""
+        values = {
+            name: float(np.interp(recipe.difficulty, _KNOTS, row)) for name, row in _TABLE.items()
+        }
+        if recipe.family == "words":
+            for name in ("rotation", "tilt", "bend_chance", "bend"):
+                values[name] *= 0.4
+        return cls(**values)

@@ -1,0 +1,102 @@
+"""Words without end: pronounceable, random and numeric strings over a-z and 0-9.
+
+The split of a word is a property of the word alone, so no seed, size or later version of a data
+set can move a word from test to train.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_DIGITS = "0123456789"
+_ONSETS = (
+    *"bcdfghjklmnprstvwxz",
+    *("br", "ch", "cl", "dr", "fl", "gr", "pl", "pr", "qu", "sh", "sl", "st", "th", "tr"),
+)
+_VOWELS = (*"aeiouaeioy", "ai", "ea", "ee", "oo", "ou")
+_CODAS = ("", "", "", "", *"bdglmnprs", "ll", "nd", "ng", "rd", "rn", "sk", "st")
+
+_MAX_DRAWS = 20000
+
+
+def split_of(word: str) -> str:
+    """The split ("train", "val" or "test": 80, 10 and 10 %) that a word belongs to for ever.
+
+    Args:
+        word: any text; upper and lower case give the same answer.
+    """
+    digest = hashlib.blake2b(word.casefold().encode("utf-8"), digest_size=8).digest()
+    bucket = int.from_bytes(digest, "big") % 10
+    return "test" if bucket == 0 else "val" if bucket == 1 else "train"
+
+
+class Vocabulary:
+    """Draws words of one split.
+
+    Args:
+        split: "train", "val" or "test".
+        lengths: fewest and most characters.
+        size: number of distinct words, fixed by `seed`. None: no limit.
+        seed: chooses the words when `size` is given.
+
+    Raises:
+        ValueError: if the split has fewer than `size` words of these lengths.
+    """
+
+    def __init__(
+        self, split: str, lengths: tuple[int, int], size: int | None = None, seed: int = 0
+    ) -> None:
+        self._split = split
+        self._lengths = lengths
+        self._words: list[str] = []
+        if size is not None:
+            self._words = self._collect(size, np.random.default_rng([seed, *split.encode("utf-8")]))
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A word in lower case; only `rng` decides which."""
+        if self._words:
+            return self._words[int(rng.integers(len(self._words)))]
+        for _ in range(_MAX_DRAWS):
+            word = _spell(rng, int(rng.integers(self._lengths[0], self._lengths[1] + 1)))
+            if split_of(word) == self._split:
+                return word
+        raise ValueError(
+            f"no word of {self._lengths} characters found in split {self._split!r}: "
+            "allow longer words"
+        )
+
+    def _collect(self, size: int, rng: np.random.Generator) -> list[str]:
+        words: dict[str, None] = {}
+        for _ in range(_MAX_DRAWS + 20 * size):
+            words[self.draw(rng)] = None
+            if len(words) == size:
+                return list(words)
+        raise ValueError(
+            f"vocabulary_size {size} is more than the {len(words)} words of {self._lengths} "
+            f"characters found in split {self._split!r}: lower it or allow longer words"
+        )
+
+
+def change_case(rng: np.random.Generator, word: str) -> str:
+    """The word in lower, UPPER or Title case (half, a quarter and a quarter of the time)."""
+    kind = int(rng.integers(4))
+    return word.upper() if kind == 0 else word.capitalize() if kind == 1 else word
+
+
+def _spell(rng: np.random.Generator, length: int) -> str:
+    kind = rng.random()
+    picks = rng.integers(1 << 20, size=3 * length).tolist()
+    if kind < 0.6:
+        text = ""
+        while len(text) < length:
+            text += _pick(_ONSETS, picks) + _pick(_VOWELS, picks) + _pick(_CODAS, picks)
+        return text[:length]
+    alphabet = _LETTERS if kind < 0.8 else _DIGITS if kind < 0.9 else _LETTERS + _DIGITS
+    return "".join(_pick(alphabet, picks) for _ in range(length))
+
+
+def _pick(choices: str | tuple[str, ...], picks: list[int]) -> str:
+    return choices[picks.pop() % len(choices)]
