@@ -1,0 +1,53 @@
+"""Points of word outlines.
+
+Points are (x, y) in pixels. An outline is a flat list ``x1, y1, x2, y2, ...`` whose first half of
+vertices runs along one long side of the word and whose second half runs back along the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def polygon_vertices(polygon: Sequence[float]) -> np.ndarray:
+    """Return the vertices of a flat outline as float64 of shape ``(V, 2)``.
+
+    Raises:
+        ValueError: If there are fewer than 3 vertices or an odd count of numbers.
+    """
+    flat = np.asarray(polygon, dtype=np.float64)
+    if flat.ndim != 1 or flat.size < 6 or flat.size % 2:
+        raise ValueError(f"an outline is x1, y1, ... of 3 or more vertices, got {polygon!r:.80}")
+    return flat.reshape(-1, 2)
+
+
+def polygon_center(polygon: Sequence[float]) -> np.ndarray:
+    """Return the middle of a word: the mean of the half-way points of its two long sides.
+
+    For a quadrilateral this is the mean of the vertices. For an odd count of vertices the second
+    side is the longer one. The centre of a curved word may lie outside its outline.
+
+    Args:
+        polygon: Flat outline.
+
+    Returns:
+        Point (x, y), float64 of shape ``(2,)``.
+
+    Raises:
+        ValueError: If the outline has fewer than 3 vertices.
+    """
+    vertices = polygon_vertices(polygon)
+    half = len(vertices) // 2
+    return (_halfway(vertices[:half]) + _halfway(vertices[half:])) / 2
+
+
+def _halfway(side: np.ndarray) -> np.ndarray:
+    """Return the point at half the arc length of a polyline of shape ``(V, 2)``."""
+    lengths = np.linalg.norm(np.diff(side, axis=0), axis=1)
+    walked = np.concatenate([[0.0], np.cumsum(lengths)])
+    if walked[-1] == 0:
+        return side[0]
+    middle = walked[-1] / 2
+    return np.array([np.interp(middle, walked, side[:, axis]) for axis in (0, 1)])
