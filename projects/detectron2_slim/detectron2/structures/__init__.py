@@ -1,14 +1,7 @@
 """Containers for boxes, instances and padded images."""
 
-from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_iou
+from .boxes import Boxes, BoxMode, pairwise_iou
 from .image_list import ImageList
 from .instances import Instances
 
-__all__ = [
-    "BoxMode",
-    "Boxes",
-    "ImageList",
-    "Instances",
-    "pairwise_intersection",
-    "pairwise_iou",
-]
+__all__ = ["BoxMode", "Boxes", "ImageList", "Instances", "pairwise_iou"]

@@ -1,0 +1,108 @@
+"""The checkpointer of trainers: one writer, several file formats, name matching."""
+
+import pickle
+from typing import Any
+from urllib.parse import parse_qs
+
+import torch
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from .name_matching import align_names, convert_caffe2_names
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads pickles of numpy arrays and refuses everything else."""
+
+    _ROOTS = ("numpy", "collections", "_codecs")
+    _NAMES = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar", "OrderedDict", "encode")
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look up a class or function.
+
+        Raises:
+            UnpicklingError: If it is not needed for arrays.
+        """
+        if module.split(".")[0] not in self._ROOTS or name not in self._NAMES:
+            raise pickle.UnpicklingError(f"weights must be numpy arrays; found {module}.{name}")
+        return super().find_class(module, name)
+
+
+class DetectionCheckpointer(Checkpointer):
+    """Saves on rank 0 only; loads ``.pth`` files and the pickles of Detectron2 and Caffe2.
+
+    Args:
+        model: The model, wrapped or not.
+        save_dir: Folder of the checkpoints; nothing is saved if empty.
+        save_to_disk: Whether this process saves; by default rank 0 does.
+        checkpointables: More objects with ``state_dict`` and ``load_state_dict``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        saves = comm.is_main_process() if save_to_disk is None else save_to_disk
+        super().__init__(model, save_dir, save_to_disk=saves, **checkpointables)
+        self.path_manager = PathManager
+        self._query = ""
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load a checkpoint.
+
+        Args:
+            path: File, URL or "" (load nothing); ``?matching_heuristics=True`` behind it matches
+                weights by the ends of their names.
+            checkpointables: Names of what to load besides the model; None is everything.
+
+        Returns:
+            What was in the file besides.
+
+        Raises:
+            AssertionError: If there is no such file.
+            ValueError: For another query.
+        """
+        path, _, self._query = (path or "").partition("?")
+        return super().load(path, checkpointables)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        query = parse_qs(self._query)
+        matching = query.pop("matching_heuristics", []) == ["True"]
+        if query:
+            raise ValueError(f"'{filename}': unknown query {query}; known: matching_heuristics")
+        if filename.endswith(".pkl"):
+            return self._load_pickle(filename)
+        loaded = torch.load(filename, map_location="cpu", weights_only=True)
+        loaded = loaded if "model" in loaded else {"model": loaded}
+        return {**loaded, "matching_heuristics": True} if matching else loaded
+
+    @staticmethod
+    def _load_pickle(filename: str) -> dict[str, Any]:
+        with PathManager.open(filename, "rb") as file:
+            data = _ArrayUnpickler(file, encoding="latin1").load()
+        if "model" in data and "__author__" in data:
+            return data
+        blobs = data.get("blobs", data)
+        weights = {key: blobs[key] for key in blobs if not key.endswith("_momentum")}
+        return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        if checkpoint.get("matching_heuristics", False):
+            weights = checkpoint["model"]
+            self._convert_ndarray_to_tensor(weights)
+            if checkpoint.get("__author__") == "Caffe2":
+                weights = convert_caffe2_names(weights)
+            checkpoint["model"] = align_names(self.model.state_dict(), weights)
+        incompatible = super()._load_model(checkpoint)
+        # The config fills these buffers, so files from before they were saved are complete.
+        from_config = {"pixel_mean", "pixel_std"} & {name for name, _ in self.model.named_buffers()}
+        kept = [key for key in incompatible.missing_keys if key not in from_config]
+        incompatible.missing_keys[:] = kept
+        return incompatible
