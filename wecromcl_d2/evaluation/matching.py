@@ -14,7 +14,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -92,8 +92,8 @@ class Score:
 
 
 def score_nearest_points(
-    truths: Mapping[Hashable, PointWords],
-    predictions: Mapping[Hashable, PointWords],
+    truths: Mapping[Any, PointWords],
+    predictions: Mapping[Any, PointWords],
     thresholds: Sequence[float] = NEAREST_POINT_THRESHOLDS,
     mode: Mode = "robust",
 ) -> list[Score]:

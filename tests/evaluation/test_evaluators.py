@@ -1,0 +1,167 @@
+import json
+import logging
+
+import pytest
+import torch
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.structures import Instances
+from torch import nn
+
+from wecromcl_d2.data.text import TextList
+from wecromcl_d2.evaluation.evaluators import AnchorEvaluator
+from wecromcl_d2.evaluation.matching import MatchingError
+
+LEFT = [0, 0, 10, 0, 10, 10, 0, 10]
+RIGHT = [30, 0, 40, 0, 40, 10, 30, 10]
+
+
+def record(**extra):
+    base = {"file_name": "a.jpg", "image_id": "a", "height": 20, "width": 50}
+    return base | {"texts": ["Left", "right"], "polygons": [LEFT, RIGHT]} | extra
+
+
+def output(texts=("right", "Left"), points=((45.0, 5.0), (5.0, 7.0)), scores=(0.035, 0.5)):
+    instances = Instances(
+        (20, 50),
+        pred_points=torch.tensor(points).reshape(-1, 2),
+        pred_texts=TextList(texts),
+        scores=torch.tensor(scores),
+    )
+    return {"instances": instances}
+
+
+def evaluate(*pairs, **options):
+    evaluator = AnchorEvaluator("words", **options)
+    evaluator.reset()
+    for one_record, one_output in pairs:
+        evaluator.process([one_record], [one_output])
+    return evaluator.evaluate()
+
+
+def test_exact_metrics_of_one_hit_and_one_miss():
+    # "Left" sits 2 px below its centre; "right" sits 10 px beside its own, yet nearest to it.
+    metrics = evaluate((record(), output()))["anchors"]
+    assert metrics == {
+        "inside_rate": 0.5,
+        "chance": pytest.approx(0.1),
+        "distance_mean": pytest.approx(0.6),
+        "distance_median": pytest.approx(0.6),
+        "within_0.10": 0,
+        "within_0.25": 0.5,
+        "within_0.50": 0.5,
+        "precision": 1,
+        "recall": 1,
+        "hmean": 1,
+        "sweep_precision": 1,
+        "sweep_recall": 1,
+        "sweep_hmean": 1,
+        "sweep_threshold": 0.03,
+        "images": 1,
+        "words": 2,
+    }
+    assert not any("-" in key for key in metrics)
+
+
+def test_fixed_threshold_is_kept_apart_from_the_sweep():
+    metrics = evaluate((record(), output()), threshold=0.1)["anchors"]
+    assert (metrics["precision"], metrics["recall"]) == (1, 0.5)
+    assert (metrics["sweep_recall"], metrics["sweep_threshold"]) == (1, 0.03)
+
+
+def test_given_points_go_before_outline_centres():
+    moved = record(points=[[5, 7], None])
+    metrics = evaluate((moved, output()))["anchors"]
+    assert metrics["distance_mean"] == pytest.approx(0.5)
+
+
+def test_ignored_words_and_their_anchors_do_not_count():
+    metrics = evaluate((record(ignore=[False, True]), output()))["anchors"]
+    assert metrics["words"] == 1
+    assert metrics["inside_rate"] == 1
+    assert (metrics["precision"], metrics["recall"]) == (1, 1)
+
+
+def test_words_without_an_anchor_are_misses():
+    metrics = evaluate((record(), output((), (), ())))["anchors"]
+    assert metrics["inside_rate"] == 0
+    assert metrics["hmean"] == 0
+    assert "distance_mean" not in metrics
+
+
+def test_missing_outlines_leave_their_metrics_out(caplog):
+    caplog.set_level(logging.WARNING)
+    points_only = record(polygons=[None, None], points=[[5, 5], [35, 5]])
+    metrics = evaluate((points_only, output()))["anchors"]
+    assert metrics["hmean"] == 1
+    assert not metrics.keys() & {"inside_rate", "chance", "distance_mean", "within_0.10"}
+    assert caplog.messages == [
+        "words has no outlines: inside rate, chance and distances are left out"
+    ]
+
+
+def test_missing_positions_leave_only_counts(caplog):
+    words_only = record()
+    del words_only["polygons"]
+    assert evaluate((words_only, output())) == {"anchors": {"images": 1, "words": 2}}
+    assert "neither points nor outlines" in caplog.text
+
+
+def test_no_images_is_said(caplog):
+    assert evaluate() == {}
+    assert "no image of words" in caplog.text
+
+
+def test_reset_forgets():
+    evaluator = AnchorEvaluator("words")
+    evaluator.process([record()], [output()])
+    evaluator.reset()
+    evaluator.process([record()], [output()])
+    assert evaluator.evaluate()["anchors"]["images"] == 1
+
+
+def test_log_names_protocol_mode_and_threshold(caplog):
+    caplog.set_level(logging.INFO)
+    evaluate((record(), output()), mode="official")
+    accuracy, fixed, sweep = caplog.messages
+    assert "anchor accuracy" in accuracy
+    assert "chance 0.1000" in accuracy
+    assert "published stage-1 protocol), mode official, threshold 0 (fixed)" in fixed
+    assert "threshold 0.03 (best on this very set)" in sweep
+
+
+def test_diverged_points_name_the_image():
+    bad = output(points=((float("nan"), 5.0), (5.0, 7.0)))
+    with pytest.raises(MatchingError, match=r"image 'a\.jpg': .*not finite"):
+        evaluate((record(), bad))
+
+
+def test_result_file(tmp_path):
+    metrics = evaluate((record(texts=["Left", "漢字"]), output()), output_dir=str(tmp_path))
+    content = json.loads((tmp_path / "anchors.json").read_text(encoding="utf-8"))
+    assert content["metrics"] == metrics["anchors"]
+    assert (content["dataset"], content["mode"], content["threshold"]) == ("words", "robust", 0)
+    (image,) = content["images"]
+    assert image["texts"] == ["right", "Left"]
+    assert image["points"] == [[45, 5], [5, 7]]
+    assert image["words"] == [
+        {"text": "Left", "anchor": 1, "inside": True, "distance": 0.2},
+        {"text": "漢字", "anchor": None, "inside": False, "distance": None},
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["anchors.json"]
+
+
+class Parrot(nn.Module):
+    """Answers with the truth's own centres."""
+
+    def forward(self, batch):
+        return [output(x["texts"], ((5.0, 5.0), (35.0, 5.0))) for x in batch]
+
+
+def test_in_the_evaluation_loop(caplog):
+    caplog.set_level(logging.INFO)
+    results = inference_on_dataset(Parrot(), [[record()], [record()]], AnchorEvaluator("words"))
+    assert results["anchors"]["inside_rate"] == 1
+    assert results["anchors"]["images"] == 2
+    print_csv_format(results)
+    line = next(message for message in caplog.messages if "inside_rate,distance_mean" in message)
+    assert "hmean" in line
