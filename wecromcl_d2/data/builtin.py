@@ -1,0 +1,43 @@
+"""The datasets that the package brings along: rendered when first used, never downloaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from wecromcl_d2.data.datasets import Record, dataset_root, load_dataset
+from wecromcl_d2.data.synthetic.cache import build_cache
+from wecromcl_d2.data.synthetic.recipe import SceneRecipe
+
+# Name -> recipe and number of images. Words of one split occur in no other.
+SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
+    "synth_words_train": (SceneRecipe(family="words", size=(64, 160), split="train"), 4000),
+    "synth_scenes_train": (SceneRecipe(split="train"), 4000),
+    "synth_scenes_val": (SceneRecipe(split="val"), 100),
+    "synth_scenes_test": (SceneRecipe(split="test"), 300),
+}
+
+
+def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: Any) -> None:
+    """Register a rendered dataset; its first use renders it into ``<root>/synthetic/<name>``.
+
+    Args:
+        name: Dataset name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+        recipe: What to render.
+        count: Number of images.
+        metadata: Attributes for ``MetadataCatalog.get(name)``.
+    """
+
+    def load() -> list[Record]:
+        labels = build_cache(recipe, count, dataset_root() / "synthetic" / name)
+        return load_dataset(name, labels)
+
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def register_builtin_datasets() -> None:
+    """Register every dataset of ``SYNTHETIC_DATASETS``. Renders nothing yet."""
+    for name, (recipe, count) in SYNTHETIC_DATASETS.items():
+        register_synthetic(name, recipe, count)
