@@ -82,6 +82,8 @@ def build_cache(
     if workers is not None and workers < 1:
         raise ValueError(f"workers {workers} is below 1: use None or at least 1")
     target = Path(folder).absolute()
+    if _is_valid(target, recipe, count, full_check):
+        return target / _LABELS  # no lock, so a read-only copy can be used
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target):
         if _is_valid(target, recipe, count, full_check):

@@ -25,7 +25,8 @@ _SHRINK = 0.85
 _SMALLEST_FONT = 6.0
 _TRIES_REQUIRED = 14
 _TRIES_OPTIONAL = 4
-_NEW_WORD_TRIES = 3
+_WORDS_REQUIRED = 10  # words tried for one place
+_WORDS_OPTIONAL = 2
 
 # Standard normal noise for each value of a uniform byte.
 _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
@@ -77,9 +78,9 @@ def render(recipe: SceneRecipe, index: int) -> Scene:
         raise ValueError(f"index {index} is negative: pictures are counted from 0")
     key = [recipe.seed, SPLITS.index(recipe.split), FAMILIES.index(recipe.family), index]
     rng = np.random.default_rng(key)
-    style = Style.of(recipe)
+    style, _ = _prepare(recipe)
     height, width = _draw_size(rng, recipe)
-    words = _place_words(rng, recipe, style, (height, width))
+    words = _place_words(rng, recipe, (height, width))
     image = paint_background(
         rng,
         (height, width),
@@ -104,24 +105,25 @@ def _draw_size(rng: np.random.Generator, recipe: SceneRecipe) -> tuple[int, int]
 
 
 @lru_cache(maxsize=32)
-def _vocabulary(recipe: SceneRecipe) -> Vocabulary:
-    return Vocabulary(recipe.split, recipe.word_lengths, recipe.vocabulary_size, recipe.seed)
+def _prepare(recipe: SceneRecipe) -> tuple[Style, Vocabulary]:
+    vocabulary = Vocabulary(recipe.split, recipe.word_lengths, recipe.vocabulary_size, recipe.seed)
+    return Style.of(recipe), vocabulary
 
 
 def _place_words(
-    rng: np.random.Generator, recipe: SceneRecipe, style: Style, size: tuple[int, int]
+    rng: np.random.Generator, recipe: SceneRecipe, size: tuple[int, int]
 ) -> list[_Word]:
-    vocabulary = _vocabulary(recipe)
+    style, vocabulary = _prepare(recipe)
     occupied = np.zeros(size, np.uint8)
     fewest, most = recipe.word_count
     words: list[_Word] = []
     used: set[str] = set()
     for _ in range(int(rng.integers(fewest, most + 1))):
-        for _ in range(_NEW_WORD_TRIES):
+        required = len(words) < fewest
+        for _ in range(_WORDS_REQUIRED if required else _WORDS_OPTIONAL):
             text = vocabulary.draw(rng)
             if text in used:
                 continue
-            required = len(words) < fewest
             word = _place_word(rng, recipe, style, occupied, change_case(rng, text), required)
             if word is not None:
                 words.append(word)
