@@ -80,7 +80,7 @@ REMEDIES = (
     ),
     (
         r"name resolution|not known|unreachable|refused|timed out|Timeout|ProxyError|SSLError"
-        r"|No route to host|NewConnectionError",
+        r"|No route to host|NewConnectionError|from versions: none",
         "The packages could not be downloaded. Check the network, and PIP_INDEX_URL and the proxy "
         "settings if you use them, then run the same command again.",
     ),
@@ -245,7 +245,8 @@ def normalise(name: str) -> str:
 
 def install(real: dict[str, Any] | None) -> None:
     """Install pinned packages, the slim Detectron2 where none is there, and the project."""
-    pip = (RUN, "-m", "pip", "--quiet", "--no-input", "install", "--progress-bar", "off")
+    # Most of what is installed is never imported: byte code is made when it is.
+    pip = (RUN, "-m", "pip", "--quiet", "--no-input", "install", "--no-compile")
     in_place = (*pip, "--no-build-isolation", "--no-deps", "--editable")
     pins = missing_pins(real)
     tools = [pin for pin in pins if pin.startswith(("setuptools==", "wheel=="))]
@@ -267,7 +268,7 @@ def set_up() -> None:
     """Bring `.venv` to the wanted state, or find that it is there already."""
     real = find_real()
     wanted = describe(real)
-    say(f"Detectron2: {wanted['detectron2']}")
+    say(f"Detectron2: {wanted['detectron2']} (looked in {sys.executable})")
     found = read_stamp()
     if found == wanted:
         return
