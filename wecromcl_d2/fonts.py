@@ -1,0 +1,110 @@
+"""Text in pictures: fonts for the scripts at hand, and a readable spelling for the others."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+# No font maps this code point, so its picture is the font's sign for "missing".
+_UNMAPPED = "\U0010fffe"
+_SYSTEM_FOLDERS = {
+    "darwin": ("/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts"),
+    "win32": ("C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts"),
+}
+_UNIX_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
+
+
+def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
+    """Choose a font that can show a text.
+
+    DejaVu Sans (Latin, Greek, Cyrillic, Arabic and more) goes first, then the fonts installed on
+    the system, in the order of their paths. A text that no single font covers is set in DejaVu with
+    every missing character spelled as its code point, such as ``[U+6F22]``.
+
+    Args:
+        text: Any string; control characters and lone surrogates are spelled too.
+        size: Font size in pixels.
+
+    Returns:
+        The font and the text to draw with it.
+
+    Raises:
+        FileNotFoundError: If DejaVu Sans, which comes with matplotlib, is missing.
+    """
+    shown = frozenset(character for character in text if character != " ")
+    path = _covering_font(shown)
+    if path is not None:
+        return _load(path, size), text
+    default = _default_font()
+    spelled = "".join(
+        character
+        if character not in shown or _covers(default, character)
+        else f"[U+{ord(character):04X}]"
+        for character in text
+    )
+    return _load(default, size), spelled
+
+
+@lru_cache(maxsize=1)
+def _default_font() -> str:
+    # Found without an import: matplotlib is needed for its font files alone.
+    spec = importlib.util.find_spec("matplotlib")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    for folder in folders:
+        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return str(path)
+    raise FileNotFoundError("DejaVuSans.ttf is missing: reinstall matplotlib, which ships it")
+
+
+@lru_cache(maxsize=1024)
+def _covering_font(characters: frozenset[str]) -> str | None:
+    """Return the first font that has a shape for all characters."""
+    for path in _candidates():
+        if all(_covers(path, character) for character in characters):
+            return path
+    return None
+
+
+def _candidates() -> Iterator[str]:
+    yield _default_font()
+    yield from _system_fonts()
+
+
+@lru_cache(maxsize=1)
+def _system_fonts() -> tuple[str, ...]:
+    found = []
+    for folder in _SYSTEM_FOLDERS.get(sys.platform, _UNIX_FOLDERS):
+        for parent, _, names in os.walk(os.path.expanduser(folder)):
+            fonts = [name for name in names if name.lower().endswith((".ttf", ".otf", ".ttc"))]
+            found += [os.path.join(parent, name) for name in fonts]
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=8192)
+def _covers(path: str, character: str) -> bool:
+    if unicodedata.category(character) in ("Cc", "Cs", "Cn"):
+        return False
+    try:
+        # Shaping would dress a lone mark up; the plain layout shows the font's own shape for it.
+        font = ImageFont.truetype(path, 24, layout_engine=ImageFont.Layout.BASIC)
+        return _picture(font, character) != _picture(font, _UNMAPPED)
+    except OSError:
+        return False
+
+
+def _picture(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(character)
+    return mask.size, bytes(mask)
+
+
+@lru_cache(maxsize=64)
+def _load(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)

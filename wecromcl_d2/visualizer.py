@@ -1,0 +1,363 @@
+"""Pictures of anchors: activation maps, points, outlines and words in any script.
+
+Pictures are uint8 RGB arrays of shape ``(H, W, 3)``; every function returns a new one. Points and
+outlines are (x, y) in continuous pixels of the picture they are drawn on, sizes (height, width).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from wecromcl_d2.files import replace_file
+from wecromcl_d2.fonts import font_for
+
+Color = tuple[int, int, int]
+Polygon = Sequence[float]
+
+BACKGROUND: Color = (24, 26, 30)
+FOREGROUND: Color = (236, 238, 242)
+HIT: Color = (96, 222, 128)
+MISS: Color = (255, 112, 96)
+TRUTH: Color = (96, 222, 128)
+ANCHOR: Color = (64, 224, 255)
+
+# Small pictures are enlarged this much, within the bounds on the longest side in pixels.
+_ENLARGEMENT = 2.75
+_SHORTEST_TILE, _LONGEST_TILE = 320, 640
+
+# OpenCV's drawing takes integers; with this shift they are sixteenths of a pixel.
+_SHIFT = 4
+
+
+@dataclass(frozen=True)
+class WordView:
+    """What is shown of one word.
+
+    Attributes:
+        text: The word.
+        activation: Float map of shape ``(h, w)``, not negative.
+        point: Anchor (x, y) in pixels of the image; None if the word has none.
+        score: The anchor's score; None if the word has none.
+        polygon: The word's outline ``x1, y1, ...``; None if unknown.
+    """
+
+    text: str
+    activation: np.ndarray
+    point: Sequence[float] | None = None
+    score: float | None = None
+    polygon: Polygon | None = None
+
+
+def overlay_map(
+    image: np.ndarray, activation: np.ndarray, cell_size: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Let a map glow on a dimmed image; the strongest cell is brightest, whatever its value.
+
+    Args:
+        image: Picture.
+        activation: Float map of shape ``(h, w)``, not negative.
+        cell_size: (height, width) of a cell in pixels of the picture, where the map starts in the
+            upper left corner and may reach beyond the picture; None if it covers exactly the
+            picture.
+
+    Raises:
+        ValueError: If the image is no picture or the map is not a matrix of finite numbers.
+    """
+    _check_picture(image)
+    heat = _relative_map(activation, image.shape[:2], cell_size)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    base = 0.55 * (0.35 * image + 0.65 * gray)
+    levels = np.round(heat * 255).astype(np.uint8)
+    glow = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
+    # The square root keeps the skirts of a sharp peak visible.
+    weight = 0.9 * np.sqrt(heat)[..., None]
+    return np.round(base * (1 - weight) + glow * weight).astype(np.uint8)
+
+
+def draw_polygons(
+    image: np.ndarray,
+    polygons: Sequence[Polygon | None],
+    color: Color = TRUTH,
+    thickness: int = 1,
+) -> np.ndarray:
+    """Draw outlines ``x1, y1, ...``; None entries are skipped."""
+    _check_picture(image)
+    result = image.copy()
+    for polygon in polygons:
+        if polygon is not None:
+            vertices = _fixed_point(np.asarray(polygon, dtype=np.float64).reshape(-1, 2))
+            cv2.polylines(result, [vertices], True, color, thickness, cv2.LINE_AA, _SHIFT)
+    return result
+
+
+def draw_anchors(
+    image: np.ndarray, points: np.ndarray | Sequence[Sequence[float]], color: Color = ANCHOR
+) -> np.ndarray:
+    """Draw a cross with a dark rim at each of ``(P, 2)`` points, sized to the picture."""
+    _check_picture(image)
+    result = image.copy()
+    arm = max(5.0, min(image.shape[:2]) / 36)
+    for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
+        for ink, thickness in ((BACKGROUND, 4), (color, 2)):
+            for dx, dy in ((arm, arm), (arm, -arm)):
+                ends = _fixed_point(np.array([[x - dx, y - dy], [x + dx, y + dy]]))
+                cv2.polylines(result, [ends], False, ink, thickness, cv2.LINE_AA, _SHIFT)
+    return result
+
+
+def draw_words(
+    image: np.ndarray,
+    texts: Sequence[str],
+    polygons: Sequence[Polygon | None],
+    color: Color = TRUTH,
+    size: int = 13,
+) -> np.ndarray:
+    """Write words above or below their outlines.
+
+    A word without outline is skipped, as is one whose writing would cover an outline or an earlier
+    word or leave the picture.
+    """
+    _check_picture(image)
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    known = [(t, _box(p)) for t, p in zip(texts, polygons, strict=True) if p is not None]
+    occupied = [box for _, box in known]
+    for text, (left, top, _, bottom) in known:
+        font, shown = font_for(text, size)
+        length = font.getlength(shown)
+        x = max(2.0, min(left, image.shape[1] - length - 2))
+        for y in (top - size - 2, bottom + 2):
+            box = (x, y, x + length, y + size)
+            inside = y >= 0 and y + size <= image.shape[0]
+            if inside and not any(_overlap(box, other) for other in occupied):
+                draw.text(
+                    (x, y + size - 2),
+                    shown,
+                    color,
+                    font,
+                    "ls",
+                    stroke_width=2,
+                    stroke_fill=BACKGROUND,
+                )
+                occupied.append(box)
+                break
+    return np.array(picture)
+
+
+def add_caption(
+    image: np.ndarray, text: str, note: str = "", color: Color = FOREGROUND, size: int = 18
+) -> np.ndarray:
+    """Put a line below a picture: the text at the left, shortened to fit, the note at the right."""
+    _check_picture(image)
+    width = image.shape[1]
+    strip = Image.new("RGB", (width, size + 12), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    baseline, margin = size + 2, 6
+    note_font, note = font_for(note, size)
+    note_width = note_font.getlength(note)
+    draw.text((width - margin - note_width, baseline), note, FOREGROUND, note_font, anchor="ls")
+    room = width - 2 * margin - (note_width + margin if note else 0)
+    font, shown = font_for(text, size)
+    if font.getlength(shown) > room:
+        while shown and font.getlength(shown + "…") > room:
+            shown = shown[:-1]
+        shown += "…"
+    draw.text((margin, baseline), shown, color, font, anchor="ls")
+    return np.concatenate([image, np.asarray(strip)])
+
+
+def contact_sheet(
+    tiles: Sequence[np.ndarray], columns: int, gap: int = 8, background: Color = BACKGROUND
+) -> np.ndarray:
+    """Lay pictures out row by row; a column is as wide, a row as high as its largest picture.
+
+    Args:
+        tiles: Pictures of any sizes, at least one.
+        columns: Pictures in a row, at least 1.
+        gap: Pixels between and around the pictures.
+        background: Colour of the sheet.
+
+    Raises:
+        ValueError: If there is no tile or no column, or a tile is no picture.
+    """
+    if not tiles or columns < 1:
+        raise ValueError(
+            f"a sheet of {len(tiles)} tiles in {columns} columns; both need one or more"
+        )
+    for tile in tiles:
+        _check_picture(tile)
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.shape[0] for tile in row) for row in rows]
+    widths = [max(tile.shape[1] for tile in tiles[c::columns]) for c in range(len(rows[0]))]
+    shape = (sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (len(widths) + 1), 3)
+    sheet = np.full(shape, background, dtype=np.uint8)
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        left = gap
+        for tile, width in zip(row, widths, strict=False):
+            sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+            left += width + gap
+        top += height + gap
+    return sheet
+
+
+def draw_activation(
+    image: np.ndarray,
+    activation: np.ndarray,
+    text: str,
+    point: Sequence[float] | None = None,
+    score: float | None = None,
+    polygon: Polygon | None = None,
+    *,
+    cell_size: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Show one word's map on its image, with whatever else is known of the word.
+
+    Small images are enlarged and large ones reduced, so that lines and captions stay legible. With
+    an outline the caption is green if the anchor lies in it and red if not; without, it is white.
+
+    Args:
+        image: Picture.
+        activation: See ``WordView``.
+        text: See ``WordView``.
+        point: See ``WordView``.
+        score: See ``WordView``.
+        polygon: See ``WordView``.
+        cell_size: See ``overlay_map``, in pixels of ``image``.
+    """
+    shown, scale = _display(image)
+    cell = None if cell_size is None else (cell_size[0] * scale, cell_size[1] * scale)
+    tile = draw_polygons(overlay_map(shown, activation, cell), [_scaled(polygon, scale)])
+    if point is not None:
+        tile = draw_anchors(tile, [[float(value) * scale for value in point]])
+    color = FOREGROUND if polygon is None else HIT if _is_on(point, polygon) else MISS
+    return add_caption(tile, text, "" if score is None else f"{score:.3f}", color)
+
+
+def anchor_sheet(
+    image: np.ndarray,
+    words: Sequence[WordView],
+    truth_texts: Sequence[str] = (),
+    truth_polygons: Sequence[Polygon | None] = (),
+    *,
+    title: str = "",
+    cell_size: tuple[float, float] | None = None,
+    columns: int = 3,
+) -> np.ndarray:
+    """Show one image with its truth, then one tile per word, see ``draw_activation``.
+
+    Args:
+        image: Picture.
+        words: The words to show.
+        truth_texts: True words.
+        truth_polygons: Their outlines, None where unknown.
+        title: Caption of the first tile.
+        cell_size: See ``overlay_map``, in pixels of ``image``.
+        columns: Tiles in a row, fewer if there are fewer.
+    """
+    shown, scale = _display(image)
+    outlines = [_scaled(polygon, scale) for polygon in truth_polygons]
+    truth = draw_polygons(draw_words(shown, truth_texts, outlines), outlines)
+    tiles = [add_caption(truth, title, f"{image.shape[1]} x {image.shape[0]}")]
+    tiles += [
+        draw_activation(
+            image, w.activation, w.text, w.point, w.score, w.polygon, cell_size=cell_size
+        )
+        for w in words
+    ]
+    return contact_sheet(tiles, min(columns, len(tiles)))
+
+
+def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write a picture as the path's suffix says; an old file survives any failure.
+
+    Raises:
+        ValueError: If the suffix names no image format or ``image`` is no picture.
+        OSError: If the file cannot be written.
+    """
+    _check_picture(image)
+    suffix = Path(path).suffix.lower()
+    image_format = Image.registered_extensions().get(suffix)
+    if image_format is None:
+        raise ValueError(f"{os.fspath(path)!r} names no image format; end it in .png or .jpg")
+    with replace_file(path) as stream:
+        Image.fromarray(image).save(stream, image_format)
+
+
+def _check_picture(image: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"a picture is a uint8 array (height, width, 3), got {image.dtype} of {image.shape}"
+        )
+
+
+def _relative_map(
+    activation: np.ndarray, size: tuple[int, int], cell_size: tuple[float, float] | None
+) -> np.ndarray:
+    """Return the map at every pixel of a (height, width) picture, float32 in 0 .. 1."""
+    cells = np.asarray(activation, dtype=np.float32)
+    if cells.ndim != 2 or not cells.size or not np.isfinite(cells).all():
+        raise ValueError(f"an activation map is a finite matrix, got shape {cells.shape}")
+    if cell_size is None:
+        cell_size = (size[0] / cells.shape[0], size[1] / cells.shape[1])
+    # Pixel centre x + 0.5 lies at cell coordinate (x + 0.5) / cell - 0.5.
+    to_cells = [
+        [1 / cell_size[1], 0, 0.5 / cell_size[1] - 0.5],
+        [0, 1 / cell_size[0], 0.5 / cell_size[0] - 0.5],
+    ]
+    peak = float(cells.max())
+    heat = cv2.warpAffine(
+        cells / peak if peak > 0 else np.zeros_like(cells),
+        np.array(to_cells),
+        (size[1], size[0]),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.clip(heat, 0, 1)
+
+
+def _fixed_point(points: np.ndarray) -> np.ndarray:
+    """Return continuous points as OpenCV's shifted integers, whose origin is a pixel's centre."""
+    return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
+
+
+def _box(polygon: Polygon) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of an outline."""
+    vertices = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
+    (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _is_on(point: Sequence[float] | None, polygon: Polygon) -> bool:
+    if point is None:
+        return False
+    outline = np.asarray(polygon, dtype=np.float32).reshape(-1, 1, 2)
+    return cv2.pointPolygonTest(outline, (float(point[0]), float(point[1])), False) >= 0
+
+
+def _display(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the picture in the size it is shown in, and the scale that led there."""
+    _check_picture(image)
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    scale = min(max(longest * _ENLARGEMENT, _SHORTEST_TILE), _LONGEST_TILE) / longest
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, size, interpolation=method), scale
+
+
+def _scaled(polygon: Polygon | None, scale: float) -> list[float] | None:
+    return None if polygon is None else [value * scale for value in polygon]
