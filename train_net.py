@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Train or evaluate what a config describes.
+
+    python train_net.py --config-file configs/quick/anchors.yaml
+    python train_net.py --config-file ... --resume
+    python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_best.pth
+"""
+
+import argparse
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.engine import AtomicCheckpointer, Trainer
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Config of the command line, with loggers, output folder and seeds in place."""
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
+    # Sharp softmax maps are full of denormal numbers, which slow a CPU down several times.
+    torch.set_flush_denormal(True)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> object:
+    """Run in each process."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        checkpointer = AtomicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = Trainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    arguments = default_argument_parser(epilog=__doc__).parse_args()
+    launch(
+        main,
+        arguments.num_gpus,
+        num_machines=arguments.num_machines,
+        machine_rank=arguments.machine_rank,
+        dist_url=arguments.dist_url,
+        args=(arguments,),
+    )

@@ -1,0 +1,125 @@
+"""Every configuration key that this package adds to Detectron2's defaults.
+
+The defaults describe the published model; the quick configs override what they shrink.
+"""
+
+from detectron2.config import CfgNode
+
+
+def add_wecromcl_config(cfg: CfgNode) -> None:
+    """Extend `cfg` in place with the keys of stage 1.
+
+    Args:
+        cfg: a config made by `detectron2.config.get_cfg()`.
+    """
+    _add_backbone_keys(cfg)
+    _add_image_encoder_keys(cfg)
+    _add_text_encoder_keys(cfg)
+    _add_wecromcl_keys(cfg)
+    _add_input_keys(cfg)
+    _add_training_keys(cfg)
+
+
+def _add_backbone_keys(cfg: CfgNode) -> None:
+    # Residual block of `build_resnet_bifpn_backbone`: "bottleneck" or "basic".
+    cfg.MODEL.RESNETS.BLOCK = "bottleneck"
+    # Blocks of res2, res3, ...; empty: the counts that belong to MODEL.RESNETS.DEPTH.
+    cfg.MODEL.RESNETS.NUM_BLOCKS = []
+
+    cfg.MODEL.BIFPN = CfgNode()
+    # Levels that are fused, finest first; they must be successive stages of the ResNet.
+    cfg.MODEL.BIFPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Channels of every fused level.
+    cfg.MODEL.BIFPN.OUT_CHANNELS = 256
+    # How often the bidirectional fusion is repeated (>= 1).
+    cfg.MODEL.BIFPN.REPEATS = 2
+    # Normalisation after the lateral convolutions, a name that `detectron2.layers.get_norm` knows.
+    cfg.MODEL.BIFPN.NORM = "BN"
+
+
+def _add_image_encoder_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.IMAGE_ENCODER = CfgNode()
+    # One entry per map given to the deformable encoder: the backbone levels that are upsampled to
+    # the map's stride and concatenated, coarsest first. The last map is the one that is returned.
+    cfg.MODEL.IMAGE_ENCODER.MAPS = [["p4", "p3", "p2"], ["p5", "p4", "p3"]]
+    # Channels that each level contributes to a map.
+    cfg.MODEL.IMAGE_ENCODER.HEAD_CHANNELS = 64
+    # Normalisation of the head convolutions.
+    cfg.MODEL.IMAGE_ENCODER.NORM = "BN"
+    # Layers of the deformable encoder; 0 returns the last map as it is.
+    cfg.MODEL.IMAGE_ENCODER.LAYERS = 6
+    # Attention heads, and sampling points per head and map.
+    cfg.MODEL.IMAGE_ENCODER.HEADS = 8
+    cfg.MODEL.IMAGE_ENCODER.POINTS = 4
+    # Hidden width of the feed-forward blocks.
+    cfg.MODEL.IMAGE_ENCODER.FEEDFORWARD = 256
+    # Dropout rate inside the encoder layers.
+    cfg.MODEL.IMAGE_ENCODER.DROPOUT = 0.1
+
+
+def _add_text_encoder_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.TEXT_ENCODER = CfgNode()
+    # Name in TEXT_ENCODER_REGISTRY.
+    cfg.MODEL.TEXT_ENCODER.NAME = "CharacterTextEncoder"
+    # "wecromcl" (the published 69 characters), "alnum", or a UTF-8 file with one character a line.
+    cfg.MODEL.TEXT_ENCODER.CHARSET = "wecromcl"
+    # Compare texts without case.
+    cfg.MODEL.TEXT_ENCODER.CASE_FOLD = True
+    # Characters of a transcription that are read; the rest is cut off.
+    cfg.MODEL.TEXT_ENCODER.MAX_LENGTH = 25
+    # Width of the transformer and of the text feature.
+    cfg.MODEL.TEXT_ENCODER.WIDTH = 512
+    cfg.MODEL.TEXT_ENCODER.LAYERS = 12
+    cfg.MODEL.TEXT_ENCODER.HEADS = 8
+    # Rows of the character embedding beyond padding and charset; the published table has one.
+    cfg.MODEL.TEXT_ENCODER.SPARE_ROWS = 1
+    # False: padding characters attend and are averaged, as in the published weights.
+    cfg.MODEL.TEXT_ENCODER.MASK_PADDING = False
+
+
+def _add_wecromcl_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.WECROMCL = CfgNode()
+    # Width of keys, values and pooled feature; must equal the width of the text feature.
+    cfg.MODEL.WECROMCL.EMBED_DIM = 512
+    # Start value of the temperature (tau); similarities are divided by it.
+    cfg.MODEL.WECROMCL.TEMPERATURE = 0.07
+    # Keep cells outside the true image out of every softmax and of the deformable encoder.
+    cfg.MODEL.WECROMCL.MASK_PADDING = True
+    # Side, in cells, of the window whose maximum a peak must be (odd).
+    cfg.MODEL.WECROMCL.PEAK_WINDOW = 5
+
+
+def _add_input_keys(cfg: CfgNode) -> None:
+    # Side lengths of the network input are rounded up to a multiple of this many pixels.
+    cfg.INPUT.SIZE_DIVISIBILITY = 32
+
+
+def _add_training_keys(cfg: CfgNode) -> None:
+    cfg.DATALOADER.SAMPLING = CfgNode()
+    # Number K of false texts per image.
+    cfg.DATALOADER.SAMPLING.NUM_FALSE_TEXTS = 16
+    # Name in FALSE_TEXT_SAMPLERS: "random" draws K for each image, "shared" K for the batch.
+    cfg.DATALOADER.SAMPLING.FALSE_TEXTS = "random"
+    # Candidates looked at, per place of the batch, before the batch is given up.
+    cfg.DATALOADER.SAMPLING.MAX_TRIES = 100
+
+    # All random choices of a run follow from this number, 0 or more.
+    cfg.SEED = 0
+
+    # "SGD" or "AdamW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    # Exponent of the additional schedule "PolyLR": (1 - t / MAX_ITER) ** POLY_POWER.
+    cfg.SOLVER.POLY_POWER = 0.9
+
+    # Curriculum: phases before DATASETS.TRAIN takes over for the rest, none by default.
+    cfg.SOLVER.CURRICULUM = CfgNode()
+    # Names of the datasets of each phase (list of lists).
+    cfg.SOLVER.CURRICULUM.DATASETS = []
+    # Iterations of each phase.
+    cfg.SOLVER.CURRICULUM.ITERS = []
+    # Images per batch of each phase.
+    cfg.SOLVER.CURRICULUM.IMS_PER_BATCH = []
+
+    # Metric whose best value decides which weights `model_best.pth` keeps, as it is called in
+    # metrics.json; empty keeps none.
+    cfg.TEST.BEST_METRIC = ""

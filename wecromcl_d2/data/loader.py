@@ -1,0 +1,132 @@
+"""The training batches: a pure function of seed and iteration, prefetched by workers."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from .dataset_mapper import ImageError
+from .sampling import BatchSampler, Choice, SamplingError
+
+logger = logging.getLogger(__name__)
+
+# Damaged images in a row for which another one takes the place.
+MAX_REPLACEMENTS = 10
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training that reads one collection of records.
+
+    Attributes:
+        records: dataset dicts.
+        sampler: draws its batches from the texts of `records`.
+        end: first iteration after the phase.
+    """
+
+    records: Sequence[dict[str, Any]]
+    sampler: BatchSampler
+    end: float
+
+
+class TrainBatches(Dataset):
+    """Item t is this process's share of the batch of iteration t.
+
+    Args:
+        phases: in order of their ends; the last has no end.
+        mapper: record with `query` and `false_texts` -> model input.
+    """
+
+    def __init__(self, phases: Sequence[Phase], mapper: Callable[[dict], dict]):
+        self.phases, self.mapper = list(phases), mapper
+        self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
+
+    def __getitem__(self, iteration: int) -> tuple[list[dict], list[str]]:
+        """Model inputs, and what was wrong with images that were replaced."""
+        phase = next(phase for phase in self.phases if iteration < phase.end)
+        batch = phase.sampler.sample(iteration)
+        share = len(batch) // self.world_size
+        inputs, problems = [], []
+        for place in range(self.rank * share, (self.rank + 1) * share):
+            with _numpy_seed(phase.sampler.seed, iteration, place):
+                inputs.append(self._read(phase, batch, place, iteration, problems))
+        return inputs, problems
+
+    def _read(
+        self, phase: Phase, batch: list[Choice], place: int, iteration: int, problems: list[str]
+    ) -> dict:
+        choice = batch[place]
+        for attempt in range(1, MAX_REPLACEMENTS + 1):
+            record = dict(
+                phase.records[choice.index], query=choice.query, false_texts=choice.false_texts
+            )
+            try:
+                return self.mapper(record)
+            except ImageError as error:
+                problems.append(str(error))
+                choice = phase.sampler.replace(batch, place, attempt, iteration)
+        raise SamplingError(
+            f"{MAX_REPLACEMENTS} unreadable images in a row, the last: {problems[-1]}"
+        )
+
+
+class TrainLoader:
+    """Endless training batches from any iteration on.
+
+    Args:
+        batches: item t is the batch of iteration t.
+        num_workers: processes that read ahead; 0 reads in this one.
+    """
+
+    def __init__(self, batches: TrainBatches, num_workers: int):
+        self.batches, self.num_workers = batches, num_workers
+        self.first_iteration = 0
+        self.damaged: set[str] = set()
+
+    def seek(self, iteration: int) -> None:
+        """Let the next iterator start with the batch of `iteration`."""
+        self.first_iteration = iteration
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        """Batches from `first_iteration` on; each damaged image is reported once."""
+        loader = DataLoader(
+            self.batches,
+            batch_size=None,
+            sampler=_CountFrom(self.first_iteration),
+            num_workers=self.num_workers,
+        )
+        for inputs, problems in loader:
+            for problem in problems:
+                if problem not in self.damaged:
+                    self.damaged.add(problem)
+                    logger.warning("%s; skipped (%d so far)", problem, len(self.damaged))
+            yield inputs
+
+
+class _CountFrom:
+    """All integers from `first` on, in a form that a worker process can receive."""
+
+    def __init__(self, first: int):
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        iteration = self.first
+        while True:
+            yield iteration
+            iteration += 1
+
+
+@contextmanager
+def _numpy_seed(*entropy: int) -> Iterator[None]:
+    """Seed numpy's global generator, which augmentations draw from, and put it back afterwards."""
+    state = np.random.get_state()
+    np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -1,0 +1,193 @@
+"""Which images and texts meet in a training batch, decided on strings alone.
+
+Every choice for batch t is a pure function of (seed, t), so that neither the number of workers nor
+a restart changes it.
+
+Letters: N images of a batch, K false texts per image, L characters that the text encoder reads.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.utils.registry import Registry
+
+from .text import Charset
+
+FALSE_TEXT_SAMPLERS = Registry("FALSE_TEXT_SAMPLERS")
+FALSE_TEXT_SAMPLERS.__doc__ = """
+Functions (generator, vocabulary size V, for each image the set of its texts, K) -> for each image K
+false texts, all as indices into the vocabulary.
+"""
+
+
+class SamplingError(ValueError):
+    """The dataset cannot fill a batch; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One place of a training batch.
+
+    Attributes:
+        index: of the image in the dataset.
+        query: the image's text that is asked for; no other image of the batch contains it.
+        false_texts: K texts that the image does not contain.
+    """
+
+    index: int
+    query: str
+    false_texts: list[str]
+
+
+class BatchSampler:
+    """Draws batches in which no query text is shared by two images.
+
+    Texts are compared as the text encoder sees them: normalised by the charset and cut to L
+    characters, because two spellings of one label sequence would be true and false at once.
+
+    Args:
+        texts: the transcriptions of each image.
+        charset: normalises texts; those left empty are never drawn.
+        max_length: characters L that the text encoder reads.
+        batch_size: images N.
+        num_false_texts: false texts K per image.
+        false_texts: name in `FALSE_TEXT_SAMPLERS`.
+        seed: of all choices.
+        max_tries: candidates looked at per place of the batch before giving up.
+
+    Raises:
+        SamplingError: if there are fewer distinct texts than a batch needs.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        *,
+        charset: Charset,
+        max_length: int,
+        batch_size: int,
+        num_false_texts: int,
+        false_texts: str,
+        seed: int,
+        max_tries: int,
+    ):
+        self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
+        self.num_false_texts = num_false_texts
+        self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
+        keys = [[charset.normalize(text)[:max_length] for text in image] for image in texts]
+        self.vocabulary = sorted({key for image in keys for key in image if key})
+        number = {key: i for i, key in enumerate(self.vocabulary)}
+        ids = [sorted({number[key] for key in image if key}) for image in keys]
+        self.images = np.array([i for i, image in enumerate(ids) if image], dtype=np.int64)
+        self.bounds = np.cumsum([0] + [len(ids[i]) for i in self.images])
+        self.ids = np.array([j for i in self.images for j in ids[i]], dtype=np.int32)
+        needed = max(batch_size, num_false_texts + 1)
+        if len(self.vocabulary) < needed or len(self.images) < batch_size:
+            raise SamplingError(
+                f"the {len(texts)} images hold {len(self.vocabulary)} distinct readable texts on "
+                f"{len(self.images)} images, but a batch of {batch_size} images with "
+                f"{num_false_texts} false texts needs {needed} texts and {batch_size} images; add "
+                "data, or lower SOLVER.IMS_PER_BATCH or DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+            )
+
+    def sample(self, iteration: int) -> list[Choice]:
+        """The batch of one iteration.
+
+        Raises:
+            SamplingError: if no batch is found within the allowed tries.
+        """
+        rng = np.random.default_rng((self.seed, iteration))
+        images: list[int] = []
+        queries: list[int] = []
+        for _ in range(self.batch_size * self.max_tries):
+            if len(images) == self.batch_size:
+                break
+            self._try_to_add(rng, images, queries)
+        else:
+            raise SamplingError(
+                f"found only {len(images)} of {self.batch_size} images without a text in common "
+                f"after {self.batch_size * self.max_tries} tries; lower SOLVER.IMS_PER_BATCH"
+            )
+        return self._choices(rng, images, queries)
+
+    def replace(self, batch: list[Choice], place: int, attempt: int, iteration: int) -> Choice:
+        """Another image for one place of a batch, for use when its own cannot be read.
+
+        Args:
+            batch: what `sample` gave for `iteration`.
+            place: index into `batch`.
+            attempt: 1 for the first replacement, 2 if that cannot be read either, and so on.
+            iteration: of the batch.
+
+        Raises:
+            SamplingError: if no other image fits.
+        """
+        rng = np.random.default_rng((self.seed, iteration, place, attempt))
+        where = {int(image): i for i, image in enumerate(self.images)}
+        images = [where[choice.index] for choice in batch]
+        queries = [self.vocabulary.index(choice.query) for choice in batch]
+        for _ in range(self.batch_size * self.max_tries):
+            if self._try_to_add(rng, images, queries):
+                return self._choices(rng, images[-1:], queries[-1:])[0]
+        raise SamplingError("no readable image is left that could join the batch")
+
+    def _texts_of(self, image: int) -> set[int]:
+        return set(self.ids[self.bounds[image] : self.bounds[image + 1]].tolist())
+
+    def _try_to_add(self, rng: np.random.Generator, images: list[int], queries: list[int]) -> bool:
+        """Draw a candidate; keep it if it has a text of its own and shares nobody's query."""
+        image = int(rng.integers(len(self.images)))
+        texts = self._texts_of(image)
+        if not texts.isdisjoint(queries):
+            return False
+        own = texts.difference(*(self._texts_of(other) for other in images))
+        if not own:
+            return False
+        images.append(image)
+        queries.append(sorted(own)[rng.integers(len(own))])
+        return True
+
+    def _choices(
+        self, rng: np.random.Generator, images: list[int], queries: list[int]
+    ) -> list[Choice]:
+        texts = [self._texts_of(image) for image in images]
+        false = self.draw_false(rng, len(self.vocabulary), texts, self.num_false_texts)
+        return [
+            Choice(
+                index=int(self.images[image]),
+                query=self.vocabulary[query],
+                false_texts=[self.vocabulary[i] for i in false_per_image],
+            )
+            for image, query, false_per_image in zip(images, queries, false, strict=True)
+        ]
+
+
+def _draw_outside(
+    rng: np.random.Generator, size: int, excluded: set[int], count: int
+) -> list[int]:
+    """`count` distinct indices below `size` that are not excluded."""
+    if size - len(excluded) < count:
+        raise SamplingError(
+            f"{size} distinct texts, {len(excluded)} of them in the image or batch, leave too few "
+            f"for {count} false texts; lower DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+        )
+    drawn = rng.choice(size, count + len(excluded), replace=False).tolist()
+    return [i for i in drawn if i not in excluded][:count]
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def random(
+    rng: np.random.Generator, size: int, texts: Sequence[set[int]], count: int
+) -> list[list[int]]:
+    """K false texts for each image, as published."""
+    return [_draw_outside(rng, size, per_image, count) for per_image in texts]
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def shared(
+    rng: np.random.Generator, size: int, texts: Sequence[set[int]], count: int
+) -> list[list[int]]:
+    """K false texts for the whole batch, in none of its images: fewer texts to encode."""
+    drawn = _draw_outside(rng, size, set().union(*texts), count)
+    return [drawn] * len(texts)

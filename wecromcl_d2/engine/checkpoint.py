@@ -1,0 +1,70 @@
+"""Checkpoints that are either whole or absent."""
+
+import os
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+
+from ..files import replace_file
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; earlier ones are untouched."""
+
+
+class AtomicCheckpointer(DetectionCheckpointer):
+    """A checkpointer whose files appear under their names only when complete.
+
+    Files are written beside their final name, flushed to the disk and renamed, `last_checkpoint`
+    likewise, so a process that dies at any moment leaves the previous state behind.
+
+    Args:
+        model: module whose weights are saved.
+        save_dir: folder of the checkpoints.
+        tag_last: let `last_checkpoint`, from which a run resumes, name each saved file.
+        **checkpointables: other objects with `state_dict` and `load_state_dict`.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        save_dir: str = "",
+        *,
+        tag_last: bool = True,
+        **checkpointables: Any,
+    ):
+        super().__init__(model, save_dir, **checkpointables)
+        self.tag_last = tag_last
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write `<save_dir>/<name>.pth`.
+
+        Args:
+            name: of the file, without ending.
+            **kwargs: more data for the file: tensors, numbers, strings, lists and dicts.
+
+        Raises:
+            CheckpointError: if the file cannot be written, for example on a full disk.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        try:
+            with replace_file(path) as file:
+                torch.save(data | kwargs, file)
+            if self.tag_last:
+                self.tag_last_checkpoint(f"{name}.pth")
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"cannot write {path}: {error}; earlier checkpoints are intact, so free some space "
+                "and continue with --resume"
+            ) from error
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Let a resumed run start from this file of `save_dir`."""
+        with replace_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())

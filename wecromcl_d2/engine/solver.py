@@ -1,0 +1,74 @@
+"""Optimisers and schedules that Detectron2 does not have."""
+
+import logging
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, build_lr_scheduler, get_default_optimizer_params
+from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD or AdamW with Detectron2's parameter groups.
+
+    With SOLVER.CLIP_GRADIENTS.CLIP_TYPE "full_model" the norm over all parameters is limited; the
+    other types limit each parameter alone, as in Detectron2.
+
+    Raises:
+        ValueError: for an unknown SOLVER.OPTIMIZER or clip type.
+    """
+    keys = cfg.SOLVER
+    params = get_default_optimizer_params(
+        model,
+        base_lr=keys.BASE_LR,
+        weight_decay=keys.WEIGHT_DECAY,
+        weight_decay_norm=keys.WEIGHT_DECAY_NORM,
+        bias_lr_factor=keys.BIAS_LR_FACTOR,
+        weight_decay_bias=keys.WEIGHT_DECAY_BIAS,
+    )
+    options: dict[str, Any] = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY}
+    if keys.OPTIMIZER == "SGD":
+        options |= {"momentum": keys.MOMENTUM, "nesterov": keys.NESTEROV}
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(params, **options)
+    elif keys.OPTIMIZER == "AdamW":
+        optimizer = torch.optim.AdamW(params, **options)
+    else:
+        raise ValueError(f"SOLVER.OPTIMIZER is {keys.OPTIMIZER!r}; use 'SGD' or 'AdamW'")
+    if keys.CLIP_GRADIENTS.ENABLED:
+        optimizer.register_step_pre_hook(_clip_hook(keys.CLIP_GRADIENTS))
+    return optimizer
+
+
+def _clip_hook(keys: CfgNode) -> Any:
+    """What to do with the gradients before each optimiser step."""
+
+    def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        if keys.CLIP_TYPE == "full_model":
+            nn.utils.clip_grad_norm_(params, keys.CLIP_VALUE, norm_type=keys.NORM_TYPE)
+        elif keys.CLIP_TYPE == "norm":
+            for param in params:
+                nn.utils.clip_grad_norm_(param, keys.CLIP_VALUE, norm_type=keys.NORM_TYPE)
+        else:
+            nn.utils.clip_grad_value_(params, keys.CLIP_VALUE)
+
+    if keys.CLIP_TYPE not in ("full_model", "norm", "value"):
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {keys.CLIP_TYPE!r}; "
+            "use 'full_model', 'norm' or 'value'"
+        )
+    return clip
+
+
+def build_schedule(
+    cfg: CfgNode, optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Detectron2's schedules and "PolyLR", the published (1 - t / MAX_ITER) ** POLY_POWER."""
+    if cfg.SOLVER.LR_SCHEDULER_NAME != "PolyLR":
+        return build_lr_scheduler(cfg, optimizer)
+    decay = PolynomialDecayParamScheduler(base_value=1.0, power=cfg.SOLVER.POLY_POWER)
+    return LRMultiplier(optimizer, decay, cfg.SOLVER.MAX_ITER)

@@ -1,0 +1,180 @@
+"""The training loop of stage 1, on Detectron2's engine."""
+
+import logging
+import os
+import weakref
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    HookBase,
+    SimpleTrainer,
+    TrainerBase,
+    create_ddp_model,
+    hooks,
+)
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import nn
+
+from ..data.dataset_mapper import AnchorMapper
+from ..data.datasets import usable_words
+from ..data.loader import Phase, TrainBatches, TrainLoader
+from ..data.sampling import BatchSampler
+from ..evaluation import AnchorEvaluator
+from ..modeling.text_encoder import build_charset
+from .checkpoint import AtomicCheckpointer
+from .hooks import BestCheckpointer, SeedEachIteration
+from .solver import build_optimizer, build_schedule
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains, evaluates and checkpoints what a config describes.
+
+    Same config and seed, same weights: whatever the number of workers, and also when the run was
+    killed and resumed (on one kind of device).
+
+    Args:
+        cfg: a complete config.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        TrainerBase.__init__(self)
+        cfg = _checked(DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size()))
+        self.cfg = cfg
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self.train_loader = self.build_train_loader(cfg)
+        on_gpu = next(model.parameters()).is_cuda
+        ddp_model = create_ddp_model(
+            model, broadcast_buffers=False, device_ids=[comm.get_local_rank()] if on_gpu else None
+        )
+        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer_class(ddp_model, self.train_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = AtomicCheckpointer(
+            ddp_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS.
+
+        Args:
+            resume: continue, if there is a checkpoint.
+        """
+        super().resume_or_load(resume)
+        self.train_loader.seek(self.start_iter)
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """Detectron2's hooks, seeding first; the best model is kept before the state is saved."""
+        cfg = self.cfg
+        ret = [SeedEachIteration(cfg.SEED), hooks.IterationTimer(), hooks.LRScheduler()]
+        ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            if cfg.TEST.BEST_METRIC and cfg.TEST.EVAL_PERIOD > 0:
+                best = AtomicCheckpointer(self._trainer.model, cfg.OUTPUT_DIR, tag_last=False)
+                ret.append(BestCheckpointer(cfg.TEST.EVAL_PERIOD, best, cfg.TEST.BEST_METRIC))
+            ret.append(
+                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            )
+            ret.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return ret
+
+    def _evaluate(self) -> dict[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self._trainer.model)
+        return self._last_eval_results
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See `solver.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        """See `solver.build_schedule`."""
+        return build_schedule(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
+        """Batches of the curriculum's phases, then of DATASETS.TRAIN."""
+        keys = cfg.SOLVER.CURRICULUM
+        phases, end = [], 0
+        for names, iterations, batch_size in zip(
+            keys.DATASETS, keys.ITERS, keys.IMS_PER_BATCH, strict=True
+        ):
+            end += iterations
+            phases.append(_build_phase(cfg, names, batch_size, end))
+        phases.append(_build_phase(cfg, cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, None))
+        return TrainLoader(TrainBatches(phases, AnchorMapper(cfg, True)), cfg.DATALOADER.NUM_WORKERS)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """All images of a dataset, in order, with their whole records."""
+        return build_detection_test_loader(
+            DatasetCatalog.get(dataset_name),
+            mapper=AnchorMapper(cfg, False),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
+        return AnchorEvaluator(
+            dataset_name, output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        )
+
+
+def _build_phase(cfg: CfgNode, names: tuple[str, ...], batch_size: int, end: int | None) -> Phase:
+    records = [record for name in names for record in DatasetCatalog.get(name)]
+    if not records:
+        raise ValueError(f"there is nothing to train on: the datasets {names} name no image")
+    keys = cfg.DATALOADER.SAMPLING
+    texts = [
+        [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
+        for r in records
+    ]
+    sampler = BatchSampler(
+        texts,
+        charset=build_charset(cfg),
+        max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
+        batch_size=batch_size,
+        num_false_texts=keys.NUM_FALSE_TEXTS,
+        false_texts=keys.FALSE_TEXTS,
+        seed=cfg.SEED,
+        max_tries=keys.MAX_TRIES,
+    )
+    return Phase(records, sampler, float("inf") if end is None else end)
+
+
+def _checked(cfg: CfgNode) -> CfgNode:
+    """Refuse what cannot be trained and turn off what the device lacks."""
+    keys = cfg.SOLVER.CURRICULUM
+    if not len(keys.DATASETS) == len(keys.ITERS) == len(keys.IMS_PER_BATCH):
+        raise ValueError(
+            "SOLVER.CURRICULUM needs as many ITERS and IMS_PER_BATCH as DATASETS, not "
+            f"{len(keys.ITERS)}, {len(keys.IMS_PER_BATCH)} and {len(keys.DATASETS)}"
+        )
+    workers = comm.get_world_size()
+    for size in (*keys.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH):
+        if size % workers:
+            raise ValueError(f"a batch of {size} images cannot be shared by {workers} processes")
+    if cfg.SEED < 0:
+        raise ValueError(
+            f"SEED is {cfg.SEED}; training draws everything from it, so give a number from 0 on"
+        )
+    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
+        logger.warning("mixed precision needs a GPU; SOLVER.AMP.ENABLED is ignored on the CPU")
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.SOLVER.AMP.ENABLED = False
+        cfg.freeze()
+    return cfg

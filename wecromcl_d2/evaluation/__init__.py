@@ -1,0 +1,5 @@
+"""Evaluators and the protocols behind them."""
+
+from .evaluators import AnchorEvaluator
+
+__all__ = ["AnchorEvaluator"]

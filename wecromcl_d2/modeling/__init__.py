@@ -1,0 +1,16 @@
+"""Model parts; importing them registers them."""
+
+from .backbone import BiFPN, build_resnet_bifpn_backbone
+from .image_encoder import ImageEncoder
+from .text_encoder import TEXT_ENCODER_REGISTRY, CharacterTextEncoder, build_text_encoder
+from .wecromcl import WeCromCL
+
+__all__ = [
+    "TEXT_ENCODER_REGISTRY",
+    "BiFPN",
+    "CharacterTextEncoder",
+    "ImageEncoder",
+    "WeCromCL",
+    "build_resnet_bifpn_backbone",
+    "build_text_encoder",
+]

@@ -1,0 +1,97 @@
+"""Soft activation maps: where does an image show a text? And the anchor points they give.
+
+Letters: N images, Q texts per image, C channels of the fused map, D channels of a text feature,
+H x W cells.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TextActivation(nn.Module):
+    """One-head cross-attention from texts to an image (Sec. 3.2 of the paper).
+
+    With the projected map X = W_c F the paper has
+
+        M = softmax((W_q t + b_q)^T (W_k X + b_k) / sqrt(D)),    p = W_o (W_v X M + b_v) + b_o.
+
+    Everything between text and map is linear, so the products are taken the other way round:
+    the query is carried back through W_k and W_c onto the C channels of F, and F itself is pooled
+    before W_c, W_v and W_o see it. Exact, and D-channel maps are never made. The key bias shifts
+    all cells of a map alike, which the softmax ignores; it is kept only as a weight.
+
+    Args:
+        in_channels: channels C of the fused map.
+        channels: channels D of text feature, keys and values.
+    """
+
+    def __init__(self, *, in_channels: int, channels: int):
+        super().__init__()
+        self.channel_proj = nn.Linear(in_channels, channels, bias=False)
+        self.q_proj = nn.Linear(channels, channels)
+        self.k_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
+
+    def fold_queries(self, text: Tensor) -> Tensor:
+        """Carry text features (..., D) back onto the fused map's channels: (..., C)."""
+        query = self.q_proj(text) / math.sqrt(text.shape[-1])
+        return query @ self.k_proj.weight @ self.channel_proj.weight
+
+    def forward(self, queries: Tensor, feature: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Soft activation maps.
+
+        Args:
+            queries: (N, Q, C) folded queries, or (Q, C) if all images are asked for the same texts.
+            feature: (N, C, H, W) fused map.
+            valid: (N, H, W), False for cells that get no activation.
+
+        Returns:
+            (N, Q, H, W), each map non-negative with sum one.
+        """
+        n, _, height, width = feature.shape
+        logits = queries @ feature.flatten(2)
+        if valid is not None:
+            logits = logits.masked_fill(~valid.reshape(n, 1, -1), -math.inf)
+        return logits.softmax(-1).unflatten(-1, (height, width))
+
+    def pool(self, maps: Tensor, feature: Tensor) -> Tensor:
+        """Region features (N, Q, D): the image's values weighted by the maps (N, Q, H, W)."""
+        pooled = maps.flatten(2) @ feature.flatten(2).transpose(1, 2)
+        return self.out_proj(self.v_proj(self.channel_proj(pooled)))
+
+
+def find_peaks(maps: Tensor, count: int, window: int) -> tuple[Tensor, Tensor]:
+    """The strongest local maxima of each map.
+
+    A cell is a peak if it is the maximum of the window around it; of equal cells in one window the
+    first in reading order is it. A map with fewer peaks than asked repeats its strongest cell with
+    score zero.
+
+    Args:
+        maps: (..., H, W) non-negative maps.
+        count: peaks per map.
+        window: side of the window in cells, odd.
+
+    Returns:
+        (..., count, 2) peaks (x, y) in cells, the centre of the first cell being (0.5, 0.5), and
+        (..., count) their values, strongest first.
+    """
+    height, width = maps.shape[-2:]
+    flat = maps.reshape(-1, 1, height, width)
+    is_peak = flat == F.max_pool2d(flat, window, stride=1, padding=window // 2)
+    # Exact in float32: a map has far fewer than 2**24 cells.
+    order = torch.arange(height * width, 0, -1, device=maps.device, dtype=torch.float32)
+    order = order.view(1, 1, height, width) * is_peak
+    first = order == F.max_pool2d(order, window, stride=1, padding=window // 2)
+    values = torch.where(first & is_peak, flat, flat.new_zeros(())).flatten(1)
+    scores, cells = values.topk(min(count, values.shape[1]), dim=-1)
+    if scores.shape[1] < count:
+        scores = F.pad(scores, (0, count - scores.shape[1]))
+        cells = F.pad(cells, (0, count - cells.shape[1]))
+    cells = torch.where(scores > 0, cells, cells[:, :1])
+    points = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], -1) + 0.5
+    return points.view(*maps.shape[:-2], count, 2), scores.view(*maps.shape[:-2], count)

@@ -1,0 +1,147 @@
+"""Character-wise text encoder: a transcription's characters become one vector.
+
+Letters: Q texts, L characters, D channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+
+from ..data.text import Charset
+
+TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
+TEXT_ENCODER_REGISTRY.__doc__ = """
+Text encoders. A registered class is called with the config; its `forward` maps labels (Q, L), int64
+with 0 for padding, to features (Q, D), D being its attribute `out_channels`.
+"""
+
+
+def build_charset(cfg: CfgNode) -> Charset:
+    """The alphabet that MODEL.TEXT_ENCODER names."""
+    keys = cfg.MODEL.TEXT_ENCODER
+    return Charset.from_name(keys.CHARSET, case_fold=keys.CASE_FOLD)
+
+
+def build_text_encoder(cfg: CfgNode) -> nn.Module:
+    """Build the text encoder that MODEL.TEXT_ENCODER.NAME names.
+
+    Raises:
+        KeyError: if no encoder of that name is registered.
+    """
+    return TEXT_ENCODER_REGISTRY.get(cfg.MODEL.TEXT_ENCODER.NAME)(cfg)
+
+
+class TransformerLayer(nn.Module):
+    """Pre-norm transformer layer with quick GELU.
+
+    Args:
+        width: channels D.
+        heads: attention heads; must divide `width`.
+        layers: depth of the whole encoder, which scales the initial weights of the outputs.
+    """
+
+    def __init__(self, width: int, heads: int, layers: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, 4 * width)
+        self.mlp_out = nn.Linear(4 * width, width)
+        nn.init.normal_(self.qkv.weight, std=width**-0.5)
+        nn.init.normal_(self.attention_out.weight, std=(2 * layers * width) ** -0.5)
+        nn.init.normal_(self.mlp_in.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(self.mlp_out.weight, std=(2 * layers * width) ** -0.5)
+        for linear in (self.qkv, self.attention_out):
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        """Transform (Q, L, D); `attend` (Q, 1, 1, L) is False where a character is not seen."""
+        queries, length, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(queries, length, 3, self.heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        x = x + self.attention_out(mixed.transpose(1, 2).reshape(queries, length, width))
+        hidden = self.mlp_in(self.norm2(x))
+        return x + self.mlp_out(hidden * torch.sigmoid(1.702 * hidden))
+
+
+@TEXT_ENCODER_REGISTRY.register()
+class CharacterTextEncoder(nn.Module):
+    """Embeds each character, mixes them in a transformer and averages (Sec. 3.2 of the paper).
+
+    Args:
+        vocabulary: rows of the character embedding, padding (row 0) included.
+        max_length: characters L of every label sequence.
+        width: channels D.
+        layers: transformer layers.
+        heads: attention heads; must divide `width`.
+        mask_padding: leave padding out of attention and average. The published weights were
+            trained with padding in both.
+
+    Raises:
+        ValueError: if `width` is not a multiple of `heads`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        max_length: int,
+        width: int,
+        layers: int,
+        heads: int,
+        mask_padding: bool,
+    ):
+        super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"MODEL.TEXT_ENCODER.WIDTH {width} is not a multiple of "
+                f"MODEL.TEXT_ENCODER.HEADS {heads}"
+            )
+        self.out_channels = width
+        self.mask_padding = mask_padding
+        self.token_embedding = nn.Embedding(vocabulary, width)
+        self.positional_embedding = nn.Parameter(torch.empty(max_length, width))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, layers) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, width, bias=False)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.projection.weight, std=width**-0.5)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Read MODEL.TEXT_ENCODER."""
+        keys = cfg.MODEL.TEXT_ENCODER
+        return {
+            "vocabulary": 1 + len(build_charset(cfg)) + keys.SPARE_ROWS,
+            "max_length": keys.MAX_LENGTH,
+            "width": keys.WIDTH,
+            "layers": keys.LAYERS,
+            "heads": keys.HEADS,
+            "mask_padding": keys.MASK_PADDING,
+        }
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Encode texts.
+
+        Args:
+            labels: (Q, L) int64 character labels, 0 for padding.
+
+        Returns:
+            (Q, D) text features, not normalised.
+        """
+        x = self.token_embedding(labels) + self.positional_embedding
+        seen = labels > 0
+        attend = seen[:, None, None] if self.mask_padding else None
+        for layer in self.layers:
+            x = layer(x, attend)
+        x = self.projection(self.norm(x))
+        if not self.mask_padding:
+            return x.mean(1)
+        return (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)

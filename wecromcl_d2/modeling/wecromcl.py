@@ -1,0 +1,290 @@
+"""WeCromCL, stage 1: finds the anchor point of each transcription of an image.
+
+Letters: N images, Q texts per image, K false texts per image, U distinct texts, D channels of a
+text feature, C channels of the fused map, H x W cells.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.structures import ImageList, Instances
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+from ..data.text import Charset, TextList
+from ..visualizer import add_caption, overlay_map
+from .activation import TextActivation, find_peaks
+from .image_encoder import ImageEncoder
+from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
+from .text_encoder import build_charset, build_text_encoder
+
+logger = logging.getLogger(__name__)
+
+
+@META_ARCH_REGISTRY.register()
+class WeCromCL(nn.Module):
+    """Anchor detector trained from images and their transcriptions alone.
+
+    Args:
+        backbone: gives the levels that `image_encoder` fuses.
+        image_encoder: backbone levels -> fused map.
+        text_encoder: labels (U, L) -> features (U, D).
+        charset: transcription -> labels.
+        max_length: characters L of a label sequence.
+        embed_dim: channels D; must equal the text encoder's.
+        temperature: start value of the learned temperature.
+        mask_padding: keep padding cells out of the maps.
+        peak_window: side in cells of the window whose maximum a peak must be.
+        pixel_mean: per channel, in the units of the input image.
+        pixel_std: per channel.
+        size_divisibility: input sides are padded to a multiple of this.
+        input_format: colour order of the images, for pictures of them.
+        vis_period: iterations between pictures of maps in the event storage, 0 for never.
+
+    Raises:
+        ValueError: if `embed_dim` differs from the text encoder's width.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        image_encoder: ImageEncoder,
+        text_encoder: nn.Module,
+        charset: Charset,
+        max_length: int,
+        embed_dim: int,
+        temperature: float,
+        mask_padding: bool,
+        peak_window: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        size_divisibility: int,
+        input_format: str = "RGB",
+        vis_period: int = 0,
+    ):
+        super().__init__()
+        if text_encoder.out_channels != embed_dim:
+            raise ValueError(
+                f"MODEL.WECROMCL.EMBED_DIM is {embed_dim}, but the text encoder gives "
+                f"{text_encoder.out_channels} channels; make them equal"
+            )
+        if peak_window % 2 == 0:
+            raise ValueError(f"MODEL.WECROMCL.PEAK_WINDOW must be odd, not {peak_window}")
+        self.backbone = backbone
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.activation = TextActivation(in_channels=image_encoder.out_channels, channels=embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        self.charset, self.max_length = charset, max_length
+        self.mask_padding, self.peak_window = mask_padding, peak_window
+        self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
+        self.input_format, self.vis_period = input_format, vis_period
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Build the parts that the config names."""
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "image_encoder": ImageEncoder(cfg, backbone.output_shape()),
+            "text_encoder": build_text_encoder(cfg),
+            "charset": build_charset(cfg),
+            "max_length": cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
+            "embed_dim": cfg.MODEL.WECROMCL.EMBED_DIM,
+            "temperature": cfg.MODEL.WECROMCL.TEMPERATURE,
+            "mask_padding": cfg.MODEL.WECROMCL.MASK_PADDING,
+            "peak_window": cfg.MODEL.WECROMCL.PEAK_WINDOW,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
+            "input_format": cfg.INPUT.FORMAT,
+            "vis_period": cfg.VIS_PERIOD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; images are moved there."""
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses in training, anchors otherwise.
+
+        Args:
+            batched_inputs: one dict per image with `image`, a (3, H, W) tensor in the configured
+                colour order. In training also `query`, one of the image's texts that no other
+                image of the batch contains, and `false_texts`, K texts that the image does not
+                contain. Otherwise `texts`, the image's transcriptions, and `height` and `width` of
+                the original image.
+
+        Returns:
+            In training a dict with `loss_i2t` and `loss_t2i`, otherwise what `inference` returns.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        features, valid = self.encode_images(self.preprocess_images(batched_inputs))
+        num_images = len(batched_inputs)
+        texts = [x["query"] for x in batched_inputs]
+        for x in batched_inputs:
+            texts.extend(x["false_texts"])
+        distinct, index = self.encode_texts(texts)
+        queries = _gather(distinct[index[:num_images]])
+        table = torch.cat([queries, distinct])
+        own = torch.arange(len(queries), device=self.device).expand(num_images, -1)
+        compared = torch.cat([own, len(queries) + index[num_images:].view(num_images, -1)], dim=1)
+        maps = self.activation(self.activation.fold_queries(table)[compared], features, valid)
+        similarity = cosine_similarity(self.activation.pool(maps, features), table[compared])
+        self._log(batched_inputs, maps)
+        first = comm.get_rank() * num_images
+        square = _gather(similarity[:, : len(queries)])
+        return {
+            "loss_i2t": image_to_text_loss(similarity, self.logit_scale, first) / 2,
+            "loss_t2i": text_to_image_loss(square, self.logit_scale) / 2,
+        }
+
+    def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """Normalise and pad right and bottom with zeros, the mean colour."""
+        images = [
+            (x["image"].to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+            for x in batched_inputs
+        ]
+        batch = ImageList.from_tensors(images, self.size_divisibility)
+        # Convolutions on CPU and in mixed precision are faster with the channels last.
+        batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
+        """Fused maps (N, C, H, W) and, if padding is masked, their valid cells (N, H, W)."""
+        tensor = images.tensor
+        valid = torch.ones(len(tensor), *tensor.shape[-2:], dtype=torch.bool, device=tensor.device)
+        if self.mask_padding:
+            for mask, (height, width) in zip(valid, images.image_sizes, strict=True):
+                mask[height:] = False
+                mask[:, width:] = False
+        feature, valid = self.image_encoder(self.backbone(tensor), valid)
+        return feature, valid if self.mask_padding else None
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Encode texts, those that read the same only once.
+
+        Returns:
+            (U, D) features of the distinct texts and, for each given text, its row among them.
+        """
+        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
+        row = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        labels = self.charset.encode(list(row), self.max_length).to(self.device)
+        return self.text_encoder(labels), torch.tensor([row[key] for key in keys]).to(self.device)
+
+    @torch.no_grad()
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """Find the anchors of the given transcriptions.
+
+        Images of one network size share a batch, so that nothing but an image's own content ever
+        reaches its answer.
+
+        Args:
+            batched_inputs: see `forward`.
+
+        Returns:
+            For each image a dict with `instances`, one per readable text in the given order:
+            `pred_points` (Q, 2) in pixels of the original image, `pred_texts`, `scores` (Q,), the
+            height of the peak, and `pred_maps` (Q, H, W) over the cells of the true image. A text
+            given n times gets the n strongest peaks, strongest first; a peak that does not exist
+            has score zero. Texts without any character of the charset are left out.
+        """
+        results: list[Any] = [None] * len(batched_inputs)
+        sizes: dict[tuple, list[int]] = {}
+        for index, x in enumerate(batched_inputs):
+            sizes.setdefault(tuple(x["image"].shape[-2:]), []).append(index)
+        for indices in sizes.values():
+            inputs = [batched_inputs[i] for i in indices]
+            for i, instances in zip(indices, self._find_anchors(inputs), strict=True):
+                results[i] = {"instances": instances}
+        return results
+
+    def _find_anchors(self, inputs: list[dict[str, Any]]) -> list[Instances]:
+        """Anchors of images of one size."""
+        images = self.preprocess_images(inputs)
+        texts = [[t for t in x["texts"] if self.charset.normalize(t)] for x in inputs]
+        longest = max(map(len, texts))
+        if longest == 0:
+            return [self._empty(x) for x in inputs]
+        features, valid = self.encode_images(images)
+        flat = [text for per_image in texts for text in per_image]
+        distinct, index = self.encode_texts(flat)
+        folded = self.activation.fold_queries(distinct)[index]
+        counts = [len(per_image) for per_image in texts]
+        queries = nn.utils.rnn.pad_sequence(list(folded.split(counts)), batch_first=True)
+        maps = self.activation(queries, features, valid).float()
+        return [
+            self._to_instances(x, size, per_image, maps_per_image[: len(per_image)])
+            for x, size, per_image, maps_per_image in zip(
+                inputs, images.image_sizes, texts, maps, strict=True
+            )
+        ]
+
+    def _to_instances(
+        self, x: dict[str, Any], size: tuple[int, int], texts: list[str], maps: Tensor
+    ) -> Instances:
+        """Peaks of one image's maps (Q, H, W) in pixels of the original image."""
+        if not texts:
+            return self._empty(x)
+        stride = self.image_encoder.stride
+        maps = maps[:, : math.ceil(size[0] / stride), : math.ceil(size[1] / stride)]
+        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
+        repeats = [keys[:i].count(key) for i, key in enumerate(keys)]
+        points, scores = find_peaks(maps, max(repeats) + 1, self.peak_window)
+        row = torch.arange(len(texts), device=maps.device)
+        rank = torch.tensor(repeats, device=maps.device)
+        height, width = x.get("height", size[0]), x.get("width", size[1])
+        scale = maps.new_tensor([width / size[1], height / size[0]])
+        limit = maps.new_tensor([width, height])
+        instances = Instances((height, width))
+        instances.pred_points = torch.minimum(points[row, rank] * stride * scale, limit)
+        instances.scores = scores[row, rank]
+        instances.pred_maps = maps
+        instances.pred_texts = TextList(texts)
+        return instances
+
+    def _empty(self, x: dict[str, Any]) -> Instances:
+        size = tuple(x["image"].shape[-2:])
+        instances = Instances((x.get("height", size[0]), x.get("width", size[1])))
+        instances.pred_points = torch.zeros(0, 2, device=self.device)
+        instances.scores = torch.zeros(0, device=self.device)
+        instances.pred_maps = torch.zeros(0, 0, 0, device=self.device)
+        instances.pred_texts = TextList([])
+        return instances
+
+    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor) -> None:
+        """Temperature, peak height and, every `vis_period`, a picture of one map."""
+        if not has_event_storage():
+            return
+        storage = get_event_storage()
+        own = comm.get_rank() * len(maps) + torch.arange(len(maps), device=maps.device)
+        picked = maps.detach()[torch.arange(len(maps), device=maps.device), own]
+        storage.put_scalar("temperature", (-self.logit_scale.detach()).exp())
+        storage.put_scalar("peak_height", picked.flatten(1).amax(1).mean())
+        if self.vis_period > 0 and storage.iter % self.vis_period == 0:
+            x = batched_inputs[0]
+            image = convert_image_to_rgb(x["image"].permute(1, 2, 0).cpu(), self.input_format)
+            height, width = (math.ceil(s / self.image_encoder.stride) for s in image.shape[:2])
+            glow = overlay_map(image, picked[0, :height, :width].float().cpu().numpy())
+            storage.put_image("activation", add_caption(glow, x["query"]).transpose(2, 0, 1))
+
+
+def _gather(x: Tensor) -> Tensor:
+    """Concatenate over ranks, rank 0 first, with gradients."""
+    if comm.get_world_size() == 1:
+        return x
+    return torch.cat(all_gather(x.contiguous()))
