@@ -51,6 +51,7 @@ setup(
         "shapely>=2.0",
         "tabulate>=0.9",
         "tensorboard>=2.12",
+        "tqdm>=4.60",
     ],
     extras_require={"dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=7.4", "ruff>=0.6"]},
 )
