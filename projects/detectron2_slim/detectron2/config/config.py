@@ -12,8 +12,6 @@ from fvcore.common.config import CfgNode as _CfgNode
 
 from detectron2.utils.file_io import PathManager
 
-_VERSION = 2
-
 
 class CfgNode(_CfgNode):
     """A fvcore config node that opens files by `PathManager` and checks ``VERSION``."""
@@ -30,23 +28,16 @@ class CfgNode(_CfgNode):
             allow_unsafe: Also accept YAML tags that run code.
 
         Raises:
-            AssertionError: If the file is missing or of a newer version.
-            ValueError: If it is of version 1.
+            AssertionError: If the file is missing or of another version than 2.
         """
         assert PathManager.isfile(cfg_filename), f"Config file '{cfg_filename}' does not exist"
         loaded = type(self)(self.load_yaml_with_base(cfg_filename, allow_unsafe=allow_unsafe))
         version = loaded.get("VERSION")
         if version is None:
-            logging.getLogger(__name__).warning(
-                "Config '%s' has no VERSION; reading it as version %d", cfg_filename, _VERSION
-            )
-            version = _VERSION
-        assert version <= _VERSION, f"'{cfg_filename}' has VERSION {version}, known: {_VERSION}"
-        if version < _VERSION:
-            raise ValueError(
-                f"'{cfg_filename}' has VERSION {version}; detectron2 slim reads version {_VERSION} "
-                "only: convert the file with the full Detectron2"
-            )
+            message = "Config '%s' has no VERSION; reading it as version 2"
+            logging.getLogger(__name__).warning(message, cfg_filename)
+        readable = f"'{cfg_filename}' has VERSION {version}; detectron2 slim reads VERSION 2"
+        assert version in (None, 2), readable
         self.merge_from_other_cfg(loaded)
 
 
@@ -56,7 +47,7 @@ global_cfg = CfgNode()
 @functools.cache
 def _defaults() -> CfgNode:
     text = Path(__file__).with_name("defaults.yaml").read_text(encoding="utf-8")
-    return CfgNode(yaml.load(text, Loader=yaml.FullLoader))  # the full loader knows tuples
+    return CfgNode(yaml.load(text, Loader=yaml.FullLoader))  # which knows tuples
 
 
 def get_cfg() -> CfgNode:
@@ -70,11 +61,7 @@ def set_global_cfg(cfg: CfgNode) -> None:
     global_cfg.update(cfg)
 
 
-def configurable(
-    init_func: Callable[..., Any] | None = None,
-    *,
-    from_config: Callable[..., dict[str, Any]] | None = None,
-) -> Callable[..., Any]:
+def configurable(init_func: Any = None, *, from_config: Any = None) -> Any:
     """Let a constructor or function be called with a config in place of its own arguments.
 
     On ``__init__`` the class supplies a classmethod ``from_config(cls, cfg, ...)`` that returns
@@ -90,51 +77,39 @@ def configurable(
         TypeError: If ``from_config`` is no classmethod or its first parameter is not ``cfg``.
     """
     if init_func is not None:
-        assert inspect.isfunction(init_func) and init_func.__name__ == "__init__", (
-            "use @configurable on __init__ or @configurable(from_config=...) on a function"
-        )
-        return _configurable_init(init_func)
+        usage = "use @configurable on __init__ or @configurable(from_config=...) on a function"
+        assert inspect.isfunction(init_func) and init_func.__name__ == "__init__", usage
+        return _wrap(init_func, None)
     if from_config is None:
         return configurable
     assert inspect.isfunction(from_config), "from_config must be a function"
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if _has_config(args, kwargs):
-                return function(**_explicit_arguments(from_config, args, kwargs))
-            return function(*args, **kwargs)
-
-        wrapped.from_config = from_config  # type: ignore[attr-defined]
-        return wrapped
-
-    return decorate
+    return functools.partial(_wrap, from_config=from_config)
 
 
-def _configurable_init(init: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(init)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
-        from_config = getattr(type(self), "from_config", None)
-        remedy = f"{type(self).__name__} needs a classmethod 'from_config' to be @configurable"
-        if from_config is None:
-            raise AttributeError(remedy)
-        if not inspect.ismethod(from_config):
-            raise TypeError(remedy)
-        if _has_config(args, kwargs):
-            init(self, **_explicit_arguments(from_config, args, kwargs))
-        else:
-            init(self, *args, **kwargs)
+def _wrap(function: Callable[..., Any], from_config: Any) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        instance = () if from_config else args[:1]
+        translate = from_config or _from_config_of(type(args[0]))
+        args = args[len(instance) :]
+        if any(isinstance(value, _CfgNode) for value in (*args[:1], kwargs.get("cfg"))):
+            return function(*instance, **_explicit_arguments(translate, args, kwargs))
+        return function(*instance, *args, **kwargs)
 
+    wrapped.from_config = from_config  # type: ignore[attr-defined]
     return wrapped
 
 
-def _has_config(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return any(isinstance(value, _CfgNode) for value in (*args[:1], kwargs.get("cfg")))
+def _from_config_of(owner: type) -> Callable[..., dict[str, Any]]:
+    remedy = f"{owner.__name__} needs a classmethod 'from_config' to be @configurable"
+    if not hasattr(owner, "from_config"):
+        raise AttributeError(remedy)
+    if not inspect.ismethod(owner.from_config):
+        raise TypeError(remedy)
+    return owner.from_config
 
 
-def _explicit_arguments(
-    from_config: Callable[..., dict[str, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def _explicit_arguments(from_config: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(from_config).parameters
     if next(iter(parameters), None) != "cfg":
         raise TypeError(f"{from_config.__qualname__} must take 'cfg' as its first argument")

@@ -1,29 +1,18 @@
 """Backbones, and the registries models are built from."""
 
+# ruff: noqa: F401
+from torch import nn
+
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
 
-from .backbone import (
-    BACKBONE_REGISTRY,
-    FPN,
-    Backbone,
-    ResNet,
-    ResNetBlockBase,
-    build_backbone,
-    build_resnet_backbone,
-    make_stage,
-)
-from .meta_arch import META_ARCH_REGISTRY, build_model
+from .backbone import BACKBONE_REGISTRY, Backbone, ResNet, build_backbone, build_resnet_backbone
+from .backbone.resnet import make_stage
 
-__all__ = [
-    "BACKBONE_REGISTRY",
-    "FPN",
-    "META_ARCH_REGISTRY",
-    "Backbone",
-    "ResNet",
-    "ResNetBlockBase",
-    "ShapeSpec",
-    "build_backbone",
-    "build_model",
-    "build_resnet_backbone",
-    "make_stage",
-]
+META_ARCH_REGISTRY = Registry("META_ARCH")
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Build ``MODEL.META_ARCHITECTURE`` on ``MODEL.DEVICE``, with its initial weights."""
+    return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).to(cfg.MODEL.DEVICE)

@@ -5,43 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from fvcore.common.param_scheduler import (
-    CosineParamScheduler,
-    MultiStepParamScheduler,
-    ParamScheduler,
-)
+from fvcore.common import param_scheduler as schedulers
 from torch import nn
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
-from torch.optim import Optimizer
 
 from detectron2.config import CfgNode
 
 from .lr_scheduler import LRMultiplier, LRScheduler, WarmupParamScheduler
 
-_NORM_LAYERS = (
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm),
-    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LocalResponseNorm),
-)
+_NORM_BASES = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+_NORM_LAYERS = (*_NORM_BASES, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build SGD from ``SOLVER``, with gradient clipping if enabled."""
-    solver = cfg.SOLVER
-    params = get_default_optimizer_params(
-        model,
-        base_lr=solver.BASE_LR,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        bias_lr_factor=solver.BIAS_LR_FACTOR,
-        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
-    )
-    sgd = torch.optim.SGD(
-        params,
-        lr=solver.BASE_LR,
-        momentum=solver.MOMENTUM,
-        nesterov=solver.NESTEROV,
-        weight_decay=solver.WEIGHT_DECAY,
-        foreach=True,
-    )
+    node = cfg.SOLVER
+    bias = {"bias_lr_factor": node.BIAS_LR_FACTOR, "weight_decay_bias": node.WEIGHT_DECAY_BIAS}
+    decay = node.WEIGHT_DECAY_NORM
+    params = get_default_optimizer_params(model, node.BASE_LR, weight_decay_norm=decay, **bias)
+    options = {"weight_decay": node.WEIGHT_DECAY, "nesterov": node.NESTEROV, "foreach": True}
+    sgd = torch.optim.SGD(params, lr=node.BASE_LR, momentum=node.MOMENTUM, **options)
     return maybe_add_gradient_clipping(cfg, sgd)
 
 
@@ -63,15 +45,14 @@ def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: Any) -> Any:
         return optimizer
     if node.CLIP_TYPE not in ("value", "norm"):
         raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE '{node.CLIP_TYPE}': value or norm")
-    base = type(optimizer) if isinstance(optimizer, Optimizer) else optimizer
+    base: Any = optimizer if isinstance(optimizer, type) else type(optimizer)
 
-    def step(self: Any, closure: Callable[[], float] | None = None) -> Any:
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if node.CLIP_TYPE == "norm":
-                    clip_grad_norm_(parameter, node.CLIP_VALUE, node.NORM_TYPE)
-                else:
-                    clip_grad_value_(parameter, node.CLIP_VALUE)
+    def step(self: Any, closure: Any = None) -> Any:
+        for parameter in (p for group in self.param_groups for p in group["params"]):
+            if node.CLIP_TYPE == "norm":
+                nn.utils.clip_grad_norm_(parameter, node.CLIP_VALUE, node.NORM_TYPE)
+            else:
+                nn.utils.clip_grad_value_(parameter, node.CLIP_VALUE)
         return base.step(self, closure)
 
     clipped = type(f"{base.__name__}WithGradientClip", (base,), {"step": step})
@@ -104,35 +85,30 @@ def get_default_optimizer_params(
         overrides: Hyperparameters by last part of the parameter name.
 
     Raises:
-        ValueError: If a factor comes without ``base_lr``, or ``bias`` has two sources.
+        ValueError: If a factor comes without ``base_lr``.
+        AssertionError: If ``bias`` is overridden twice.
     """
-    optional = {"lr": base_lr, "weight_decay": weight_decay}
-    defaults = {key: value for key, value in optional.items() if value is not None}
-    bias: dict[str, float] = {}
-    scales_bias = bias_lr_factor is not None and bias_lr_factor != 1.0
-    if base_lr is None and (scales_bias or lr_factor_func is not None):
+    bias_factor = None if bias_lr_factor == 1.0 else bias_lr_factor
+    if base_lr is None and (bias_factor, lr_factor_func) != (None, None):
         raise ValueError("bias_lr_factor and lr_factor_func need base_lr")
-    if scales_bias:
-        bias["lr"] = base_lr * bias_lr_factor  # type: ignore[operator]
-    if weight_decay_bias is not None:
-        bias["weight_decay"] = weight_decay_bias
-    overrides = dict(overrides or {})
-    if bias and "bias" in overrides:
-        raise ValueError("overrides for 'bias' conflict with the bias arguments")
-    if bias:
-        overrides["bias"] = bias
+    bias_lr = bias_factor and base_lr and bias_factor * base_lr
+    bias = _given(lr=bias_lr, weight_decay=weight_decay_bias)
+    assert not (bias and "bias" in (overrides or {})), "'bias' has overrides from two sources"
+    overrides = {"bias": bias, **(overrides or {})}
     params: dict[nn.Parameter, dict[str, Any]] = {}
     for module_name, module in model.named_modules():
+        norm = _given(weight_decay=weight_decay_norm) if isinstance(module, _NORM_LAYERS) else {}
         for name, value in module.named_parameters(recurse=False):
-            if not value.requires_grad or value in params:
-                continue
-            options = dict(defaults)
-            if isinstance(module, _NORM_LAYERS) and weight_decay_norm is not None:
-                options["weight_decay"] = weight_decay_norm
-            if lr_factor_func is not None:
-                options["lr"] *= lr_factor_func(f"{module_name}.{name}")
-            params[value] = {**options, **overrides.get(name, {}), "params": [value]}
+            if value.requires_grad and value not in params:
+                options = {**_given(lr=base_lr, weight_decay=weight_decay), **norm}
+                if lr_factor_func is not None:
+                    options["lr"] *= lr_factor_func(f"{module_name}.{name}")
+                params[value] = {**options, **overrides.get(name, {}), "params": [value]}
     return reduce_param_groups(list(params.values()))
+
+
+def _given(**options: float | None) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def reduce_param_groups(params: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -142,42 +118,37 @@ def reduce_param_groups(params: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     options: dict[nn.Parameter, dict[str, Any]] = {}
     for group in params:
-        own = {key: value for key, value in group.items() if key != "params"}
         for parameter in group["params"]:
-            options.setdefault(parameter, {}).update(own)
+            options.setdefault(parameter, {}).update(group)
     groups: dict[tuple, list[nn.Parameter]] = {}
     for parameter, own in options.items():
-        groups.setdefault(tuple(own.items()), []).append(parameter)
-    return [{**dict(own), "params": parameters} for own, parameters in groups.items()]
+        key = tuple((name, value) for name, value in own.items() if name != "params")
+        groups.setdefault(key, []).append(parameter)
+    return [{**dict(key), "params": parameters} for key, parameters in groups.items()]
 
 
-def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
     """Build ``SOLVER.LR_SCHEDULER_NAME`` with warmup.
 
     Raises:
         ValueError: For a name other than "WarmupMultiStepLR" and "WarmupCosineLR".
     """
-    solver = cfg.SOLVER
-    schedule: ParamScheduler
-    if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
-        steps = [step for step in solver.STEPS if step <= solver.MAX_ITER]
-        if len(steps) < len(solver.STEPS):
-            logging.getLogger(__name__).warning(
-                "SOLVER.STEPS %s: those beyond SOLVER.MAX_ITER are ignored", solver.STEPS
-            )
-        factors = [solver.GAMMA**k for k in range(len(steps) + 1)]
-        schedule = MultiStepParamScheduler(factors, milestones=steps, num_updates=solver.MAX_ITER)
-    elif solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
-        end = solver.BASE_LR_END / solver.BASE_LR
+    node = cfg.SOLVER
+    schedule: schedulers.ParamScheduler
+    if node.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        steps = [step for step in node.STEPS if step <= node.MAX_ITER]
+        if len(steps) < len(node.STEPS):
+            message = "SOLVER.STEPS %s: those beyond SOLVER.MAX_ITER are ignored"
+            logging.getLogger(__name__).warning(message, node.STEPS)
+        factors = [node.GAMMA**k for k in range(len(steps) + 1)]
+        schedule = schedulers.MultiStepParamScheduler(factors, node.MAX_ITER, milestones=steps)
+    elif node.LR_SCHEDULER_NAME == "WarmupCosineLR":
+        end = node.BASE_LR_END / node.BASE_LR
         assert 0 <= end <= 1, f"SOLVER.BASE_LR_END / SOLVER.BASE_LR is {end}, not in [0, 1]"
-        schedule = CosineParamScheduler(1, end)
+        schedule = schedulers.CosineParamScheduler(1, end)
     else:
-        raise ValueError(f"unknown SOLVER.LR_SCHEDULER_NAME '{solver.LR_SCHEDULER_NAME}'")
-    warmup = WarmupParamScheduler(
-        schedule,
-        solver.WARMUP_FACTOR,
-        min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
-        solver.WARMUP_METHOD,
-        solver.RESCALE_INTERVAL,
-    )
-    return LRMultiplier(optimizer, warmup, max_iter=solver.MAX_ITER)
+        raise ValueError(f"unknown SOLVER.LR_SCHEDULER_NAME '{node.LR_SCHEDULER_NAME}'")
+    length = min(node.WARMUP_ITERS / node.MAX_ITER, 1.0)
+    method, rescale = node.WARMUP_METHOD, node.RESCALE_INTERVAL
+    warmup = WarmupParamScheduler(schedule, node.WARMUP_FACTOR, length, method, rescale)
+    return LRMultiplier(optimizer, warmup, max_iter=node.MAX_ITER)

@@ -2,19 +2,11 @@
 
 from typing import Any
 
-from fvcore.common.param_scheduler import (
-    CompositeParamScheduler,
-    ConstantParamScheduler,
-    LinearParamScheduler,
-    ParamScheduler,
-)
-from torch.optim import Optimizer
+from fvcore.common import param_scheduler as schedulers
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["LRMultiplier", "LRScheduler", "WarmupParamScheduler"]
 
-
-class WarmupParamScheduler(CompositeParamScheduler):
+class WarmupParamScheduler(schedulers.CompositeParamScheduler):
     """Puts a warmup before another schedule.
 
     Args:
@@ -30,25 +22,19 @@ class WarmupParamScheduler(CompositeParamScheduler):
 
     def __init__(
         self,
-        scheduler: ParamScheduler,
+        scheduler: schedulers.ParamScheduler,
         warmup_factor: float,
         warmup_length: float,
         warmup_method: str = "linear",
         rescale_interval: bool = False,
     ) -> None:
         start = warmup_factor * scheduler(0.0)
-        end = scheduler(0.0 if rescale_interval else warmup_length)
-        if warmup_method not in ("linear", "constant"):
+        end = {"linear": scheduler(0.0 if rescale_interval else warmup_length), "constant": start}
+        if warmup_method not in end:
             raise ValueError(f"unknown warmup method '{warmup_method}': linear or constant")
-        linear = warmup_method == "linear"
-        super().__init__(
-            [
-                LinearParamScheduler(start, end) if linear else ConstantParamScheduler(start),
-                scheduler,
-            ],
-            [warmup_length, 1 - warmup_length],
-            ["rescaled", "rescaled" if rescale_interval else "fixed"],
-        )
+        warmup = schedulers.LinearParamScheduler(start, end[warmup_method])
+        scaling = ["rescaled", "rescaled" if rescale_interval else "fixed"]
+        super().__init__([warmup, scheduler], [warmup_length, 1 - warmup_length], scaling)
 
 
 class LRMultiplier(LRScheduler):
@@ -56,24 +42,22 @@ class LRMultiplier(LRScheduler):
 
     Args:
         optimizer: The optimizer.
-        multiplier: The schedule.
+        multiplier: The schedule, a fvcore ``ParamScheduler``.
         max_iter: Number of iterations; progress is relative to it.
         last_iter: The iteration that was finished last.
 
     Raises:
-        ValueError: If the multiplier is no fvcore schedule.
+        ValueError: If the multiplier is no schedule.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, multiplier: ParamScheduler, max_iter: int, last_iter: int = -1
-    ) -> None:
-        if not isinstance(multiplier, ParamScheduler):
+    def __init__(self, optimizer: Any, multiplier: Any, max_iter: int, last_iter: int = -1) -> None:
+        if not isinstance(multiplier, schedulers.ParamScheduler):
             raise ValueError(f"multiplier must be a fvcore ParamScheduler, got {multiplier}")
         self._multiplier = multiplier
         self._max_iter = max_iter
         super().__init__(optimizer, last_epoch=last_iter)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Return the state; the schedule has none."""
         return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
 

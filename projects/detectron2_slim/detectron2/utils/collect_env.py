@@ -1,30 +1,20 @@
 """A short report of versions and devices, for bug reports: ``python -m`` prints it."""
 
-import importlib
 import platform
+import sys
 
 import torch
 from tabulate import tabulate
 
-__all__ = ["collect_env_info"]
-
-_PACKAGES = ("detectron2", "numpy", "fvcore", "iopath", "cv2", "PIL")
-
-
-def _version(name: str) -> str:
-    try:
-        return str(getattr(importlib.import_module(name), "__version__", "unknown"))
-    except ImportError:
-        return "not installed"
+_MODULES = ("detectron2", "torch", "numpy", "PIL", "cv2", "fvcore", "iopath", "yaml", "tabulate")
 
 
 def collect_env_info() -> str:
-    """Describe Python, the libraries and the GPUs as a table, one line each."""
-    rows = [("platform", platform.platform()), ("Python", platform.python_version())]
-    rows += [("PyTorch", torch.__version__), ("CUDA of PyTorch", str(torch.version.cuda))]
+    """Describe Python, the imported libraries and the GPUs as a table, one line each."""
+    rows = [("Python", platform.python_version()), ("platform", platform.platform())]
+    rows += [(name, sys.modules[name].__version__) for name in _MODULES if name in sys.modules]
     rows += [(f"GPU {i}", torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
-    rows += [(name, _version(name)) for name in _PACKAGES]
-    return tabulate(rows)
+    return tabulate([*rows, ("CUDA of torch", torch.version.cuda)])
 
 
 if __name__ == "__main__":

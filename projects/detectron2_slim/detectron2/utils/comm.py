@@ -49,10 +49,7 @@ def get_local_process_group() -> dist.ProcessGroup:
     Raises:
         AssertionError: If nobody made it.
     """
-    assert _local_group is not None, (
-        "no local process group: start with launch(), or call create_local_process_group() "
-        "after init_process_group()"
-    )
+    assert _local_group is not None, "use launch(), or call create_local_process_group() first"
     return _local_group
 
 
@@ -74,26 +71,33 @@ def synchronize() -> None:
 
 
 @functools.cache
-def _gloo_group() -> dist.ProcessGroup | None:
+def _gloo_group() -> Any:
     """Return a CPU group of all ranks, so that pickles need not travel through GPU memory."""
     return dist.new_group(backend="gloo") if dist.get_backend() == "nccl" else dist.group.WORLD
 
 
-def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Return the picklable objects of all ranks, in rank order."""
-    if get_world_size() == 1 or dist.get_world_size(group := group or _gloo_group()) == 1:
-        return [data]
-    output = [None] * dist.get_world_size(group)
-    dist.all_gather_object(output, data, group=group)
+def _group_and_size(group: Any) -> tuple[Any, int]:
+    if get_world_size() == 1:
+        return None, 1
+    group = group or _gloo_group()
+    return group, dist.get_world_size(group)
+
+
+def all_gather(data: Any, group: Any = None) -> list[Any]:
+    """Return the picklable objects of all ranks of a group, in rank order."""
+    group, size = _group_and_size(group)
+    output = [data] * size
+    if size > 1:
+        dist.all_gather_object(output, data, group=group)
     return output
 
 
-def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
+def gather(data: Any, dst: int = 0, group: Any = None) -> list[Any]:
     """Return the picklable objects of all ranks on rank ``dst``, an empty list elsewhere."""
-    if get_world_size() == 1 or dist.get_world_size(group := group or _gloo_group()) == 1:
+    group, size = _group_and_size(group)
+    if size == 1:
         return [data]
-    receives = dist.get_rank(group) == dst
-    output = [None] * dist.get_world_size(group) if receives else None
+    output = [None] * size if dist.get_rank(group) == dst else None
     dist.gather_object(data, output, dst=dst, group=group)
     return output or []
 
@@ -103,22 +107,17 @@ def shared_random_seed() -> int:
     return all_gather(np.random.randint(2**31))[0]
 
 
-def reduce_dict(
-    input_dict: dict[str, torch.Tensor], average: bool = True
-) -> dict[str, torch.Tensor]:
+def reduce_dict(input_dict: dict[str, Any], average: bool = True) -> dict[str, Any]:
     """Sum or average scalar tensors over the ranks; only rank 0's answer is meaningful.
 
     Args:
-        input_dict: Scalars with the same keys on every rank.
+        input_dict: Scalar tensors with the same keys on every rank.
         average: Divide the sum by the number of ranks.
     """
-    size = get_world_size()
-    if size == 1:
+    if get_world_size() == 1:
         return input_dict
-    with torch.no_grad():
-        names = sorted(input_dict)
-        values = torch.stack([input_dict[name] for name in names])
-        dist.reduce(values, dst=0)
-        if is_main_process() and average:
-            values /= size
-    return dict(zip(names, values, strict=True))
+    names = sorted(input_dict)
+    values = torch.stack([input_dict[name].detach() for name in names])
+    dist.reduce(values, dst=0)
+    divisor = get_world_size() if average and is_main_process() else 1
+    return dict(zip(names, values / divisor, strict=True))

@@ -5,7 +5,6 @@ import itertools
 import json
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,16 +14,6 @@ import torch
 from fvcore.common.history_buffer import HistoryBuffer
 
 from detectron2.utils.file_io import PathManager
-
-__all__ = [
-    "CommonMetricPrinter",
-    "EventStorage",
-    "EventWriter",
-    "JSONWriter",
-    "TensorboardXWriter",
-    "get_event_storage",
-    "has_event_storage",
-]
 
 _stack: list["EventStorage"] = []
 
@@ -52,12 +41,12 @@ class EventStorage:
 
     def __init__(self, start_iter: int = 0) -> None:
         self.iter = start_iter
-        self._history: defaultdict[str, HistoryBuffer] = defaultdict(HistoryBuffer)
+        self._history: dict[str, HistoryBuffer] = {}
         self._hints: dict[str, bool] = {}
         self._latest: dict[str, tuple[float, int]] = {}
         self._prefix = ""
         self._images: list[tuple[str, Any, int]] = []
-        self._histograms: list[dict[str, Any]] = []
+        self._histograms: list[tuple[str, torch.Tensor, int, int]] = []
 
     def __enter__(self) -> "EventStorage":
         _stack.append(self)
@@ -67,22 +56,13 @@ class EventStorage:
         assert _stack.pop() is self, "event storages must be left in the order they nest"
 
     @property
-    def iter(self) -> int:
-        """The current iteration."""
-        return self._iter
-
-    @iter.setter
-    def iter(self, value: int) -> None:
-        self._iter = int(value)
-
-    @property
     def iteration(self) -> int:
         """Older name of `iter`."""
-        return self._iter
+        return self.iter
 
     def step(self) -> None:
         """Go to the next iteration."""
-        self._iter += 1
+        self.iter += 1
 
     def put_scalar(
         self, name: str, value: Any, smoothing_hint: bool = True, cur_iter: int | None = None
@@ -101,36 +81,21 @@ class EventStorage:
         name = self._prefix + name
         hint = self._hints.setdefault(name, smoothing_hint)
         assert hint == smoothing_hint, f"scalar '{name}' came with another smoothing_hint before"
-        self._latest[name] = (float(value), self._iter if cur_iter is None else cur_iter)
-        self._history[name].update(*self._latest[name])
+        self._latest[name] = (float(value), self.iter if cur_iter is None else cur_iter)
+        self._history.setdefault(name, HistoryBuffer()).update(*self._latest[name])
 
-    def put_scalars(
-        self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **kwargs: Any
-    ) -> None:
+    def put_scalars(self, *, smoothing_hint: Any = True, cur_iter: Any = None, **kw: Any) -> None:
         """Add several values, see `put_scalar`."""
-        for name, value in kwargs.items():
+        for name, value in kw.items():
             self.put_scalar(name, value, smoothing_hint, cur_iter)
 
     def put_image(self, img_name: str, img_tensor: Any) -> None:
         """Keep a (3, H, W) RGB picture, uint8 or float in [0, 1], for TensorBoard."""
-        self._images.append((img_name, img_tensor, self._iter))
+        self._images.append((img_name, img_tensor, self.iter))
 
     def put_histogram(self, hist_name: str, hist_tensor: torch.Tensor, bins: int = 1000) -> None:
-        """Keep the histogram of a tensor for TensorBoard."""
-        low, high = hist_tensor.min().item(), hist_tensor.max().item()
-        self._histograms.append(
-            {
-                "tag": hist_name,
-                "min": low,
-                "max": high,
-                "num": len(hist_tensor),
-                "sum": float(hist_tensor.sum()),
-                "sum_squares": float((hist_tensor**2).sum()),
-                "bucket_limits": torch.linspace(low, high, bins + 1)[1:].tolist(),
-                "bucket_counts": torch.histc(hist_tensor, bins=bins).tolist(),
-                "global_step": self._iter,
-            }
-        )
+        """Keep a tensor, to be shown as a histogram by TensorBoard."""
+        self._histograms.append((hist_name, hist_tensor.detach().cpu(), self.iter, bins))
 
     def history(self, name: str) -> HistoryBuffer:
         """Return all values of a name.
@@ -138,8 +103,6 @@ class EventStorage:
         Raises:
             KeyError: If there is none.
         """
-        if name not in self._history:
-            raise KeyError(f"no scalar named '{name}' was put into this storage")
         return self._history[name]
 
     def histories(self) -> dict[str, HistoryBuffer]:
@@ -152,19 +115,17 @@ class EventStorage:
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
         """Count the values of the name's last ``window_size`` iterations."""
-        newest_first = [iteration for _, iteration in reversed(self._history[name].values())]
-        start = newest_first[0] - window_size if newest_first else 0
-        return sum(1 for _ in itertools.takewhile(lambda i: i > start, newest_first))
+        iterations = [iteration for _, iteration in self._history[name].values()]
+        recent = (i > iterations[-1] - window_size for i in reversed(iterations))
+        return len([*itertools.takewhile(bool, recent)])
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
         """Like `latest`, with the window's median for the names that want smoothing."""
-        return {
-            name: (self._median(name, window_size) if self._hints[name] else value, iteration)
-            for name, (value, iteration) in self._latest.items()
-        }
-
-    def _median(self, name: str, window_size: int) -> float:
-        return self._history[name].median(self.count_samples(name, window_size))
+        result = dict(self._latest)
+        for name in filter(self._hints.get, result):
+            median = self._history[name].median(self.count_samples(name, window_size))
+            result[name] = (median, result[name][1])
+        return result
 
     def smoothing_hints(self) -> dict[str, bool]:
         """Return the hint of each name."""
@@ -199,25 +160,33 @@ class EventWriter:
         """Release files."""
 
 
-class JSONWriter(EventWriter):
-    """One JSON object per line and iteration, appended to a file."""
+class _ScalarWriter(EventWriter):
+    """Remembers up to which iteration it has written."""
 
-    def __init__(self, json_file: str, window_size: int = 20) -> None:
-        self._file = PathManager.open(json_file, "a", encoding="utf-8")
+    def __init__(self, window_size: int) -> None:
         self._window_size = window_size
         self._last_write = -1
 
+    def _new_scalars(self) -> list[tuple[str, float, int]]:
+        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
+        new = [(name, value, i) for name, (value, i) in latest.items() if i > self._last_write]
+        self._last_write = max([i for _, _, i in new], default=self._last_write)
+        return new
+
+
+class JSONWriter(_ScalarWriter):
+    """One JSON object per line and iteration, appended to a file."""
+
+    def __init__(self, json_file: str, window_size: int = 20) -> None:
+        super().__init__(window_size)
+        self._file = PathManager.open(json_file, "a", encoding="utf-8")
+
     def write(self) -> None:
         """Append the scalars that are newer than the last write, and make them durable."""
-        lines: defaultdict[int, dict[str, float]] = defaultdict(dict)
-        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
-        for name, (value, iteration) in latest.items():
-            if iteration > self._last_write:
-                lines[iteration][name] = value
-        for iteration, scalars in lines.items():
-            line = json.dumps({**scalars, "iteration": iteration}, sort_keys=True)
-            self._file.write(line + "\n")
-        self._last_write = max(lines, default=self._last_write)
+        lines: dict[int, dict[str, float]] = {}
+        for name, value, iteration in self._new_scalars():
+            lines.setdefault(iteration, {"iteration": iteration})[name] = value
+        self._file.writelines(f"{json.dumps(line, sort_keys=True)}\n" for line in lines.values())
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -226,7 +195,7 @@ class JSONWriter(EventWriter):
         self._file.close()
 
 
-class TensorboardXWriter(EventWriter):
+class TensorboardXWriter(_ScalarWriter):
     """Scalars, pictures and histograms for TensorBoard.
 
     Args:
@@ -236,9 +205,8 @@ class TensorboardXWriter(EventWriter):
     """
 
     def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any) -> None:
-        self._window_size = window_size
+        super().__init__(window_size)
         self._arguments = {"log_dir": log_dir, **kwargs}
-        self._last_write = -1
 
     @cached_property
     def _writer(self) -> Any:
@@ -249,15 +217,12 @@ class TensorboardXWriter(EventWriter):
     def write(self) -> None:
         """Send what is new; sent pictures and histograms leave the storage."""
         storage = get_event_storage()
-        latest = storage.latest_with_smoothing_hint(self._window_size)
-        new = {name: item for name, item in latest.items() if item[1] > self._last_write}
-        for name, (value, iteration) in new.items():
-            self._writer.add_scalar(name, value, iteration)
-        self._last_write = max((i for _, i in new.values()), default=self._last_write)
+        for scalar in self._new_scalars():
+            self._writer.add_scalar(*scalar)
         for image in storage._images:
             self._writer.add_image(*image)
         for histogram in storage._histograms:
-            self._writer.add_histogram_raw(**histogram)
+            self._writer.add_histogram(*histogram)
         storage.clear_images()
         storage.clear_histograms()
 
@@ -283,24 +248,22 @@ class CommonMetricPrinter(EventWriter):
 
     def write(self) -> None:
         """Log the line."""
-        storage = get_event_storage()
-        if storage.iter == self._max_iter:
+        storage, last = get_event_storage(), self._max_iter
+        if storage.iter == last:
             return
         histories = storage.histories()
         parts = [f"iter: {storage.iter}"]
-        if self._max_iter is not None and "time" in histories:
-            eta = histories["time"].median(1000) * (self._max_iter - storage.iter - 1)
+        if last is not None and "time" in histories:
+            eta = histories["time"].median(1000) * (last - storage.iter - 1)
             storage.put_scalar("eta_seconds", eta, smoothing_hint=False)
             parts.insert(0, f"eta: {datetime.timedelta(seconds=int(eta))}")
+        smooth = storage.latest_with_smoothing_hint(self._window_size)
         for mark in ("loss", "[metric]"):
-            names = [name for name in histories if mark in name]
-            parts += [f"{name}: {storage._median(name, self._window_size):.4g}" for name in names]
-        for name in ("time", "data_time"):
-            if name in histories:
-                mean = histories[name].global_avg()
-                parts.append(f"{name}: {mean:.4f}  last_{name}: {histories[name].latest():.4f}")
-        lr = f"{histories['lr'].latest():.5g}" if "lr" in histories else "N/A"
-        parts.append(f"lr: {lr}")
+            parts += [f"{name}: {smooth[name][0]:.4g}" for name in histories if mark in name]
+        for name in (name for name in ("time", "data_time") if name in histories):
+            mean, newest = histories[name].global_avg(), histories[name].latest()
+            parts.append(f"{name}: {mean:.4f}  last_{name}: {newest:.4f}")
+        parts.append(f"lr: {smooth['lr'][0]:.5g}" if "lr" in smooth else "lr: N/A")
         if torch.cuda.is_available():
             parts.append(f"max_mem: {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
         self.logger.info(" " + "  ".join(parts))

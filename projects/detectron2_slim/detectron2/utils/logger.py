@@ -1,13 +1,11 @@
 """Console and file logging."""
 
-import atexit
 import functools
 import logging
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Hashable, Sequence
 from typing import IO, Any
 
 from tabulate import tabulate
@@ -15,16 +13,8 @@ from termcolor import colored
 
 from detectron2.utils.file_io import PathManager
 
-__all__ = [
-    "create_small_table",
-    "log_every_n",
-    "log_every_n_seconds",
-    "log_first_n",
-    "setup_logger",
-]
-
-_counts: Counter[Hashable] = Counter()
-_times: dict[Hashable, float] = {}
+_counts: Counter[Any] = Counter()
+_times: dict[Any, float] = {}
 
 
 class _ColorFormatter(logging.Formatter):
@@ -36,18 +26,15 @@ class _ColorFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.name = record.name.replace(self._long, self._short)
-        level = "ERROR" if record.levelno >= logging.ERROR else "WARNING"
-        marked = record.levelno >= logging.WARNING
-        prefix = colored(level, "red", attrs=["bold"]) + " " if marked else ""
-        return prefix + super().formatMessage(record)
+        warns = record.levelno >= logging.WARNING
+        return (colored(record.levelname, "red") + " ") * warns + super().formatMessage(record)
 
 
 @functools.cache
 def _open_log(filename: str) -> IO[str]:
     """Open a log file once, whichever loggers write to it."""
-    stream = PathManager.open(filename, "a", encoding="utf-8")
-    atexit.register(stream.close)
-    return stream
+    PathManager.mkdirs(os.path.dirname(filename))
+    return PathManager.open(filename, "a", encoding="utf-8")
 
 
 @functools.cache
@@ -75,38 +62,33 @@ def setup_logger(
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
     logger.propagate = enable_propagation
-    if abbrev_name is None:
-        abbrev_name = "d2" if name == "detectron2" else name
+    short = ("d2" if name == "detectron2" else name) if abbrev_name is None else abbrev_name
     datefmt = "%m/%d %H:%M:%S"
     plain = logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt)
     if configure_stdout and distributed_rank == 0:
         console = logging.StreamHandler(sys.stdout)
-        console.setFormatter(_ColorFormatter(name, abbrev_name, datefmt) if color else plain)
+        console.setFormatter(_ColorFormatter(name, short, datefmt) if color else plain)
         logger.addHandler(console)
     if output is not None:
         is_file = output.endswith((".txt", ".log"))
         filename = output if is_file else os.path.join(output, "log.txt")
         filename += f".rank{distributed_rank}" if distributed_rank > 0 else ""
-        PathManager.mkdirs(os.path.dirname(filename))
         file_handler = logging.StreamHandler(_open_log(filename))
         file_handler.setFormatter(plain)
         logger.addHandler(file_handler)
     return logger
 
 
-def _caller() -> tuple[str, tuple[Hashable, ...]]:
+def _caller() -> tuple[str, tuple]:
     """Module name and code position of the first frame outside this file."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+    frame: Any = sys._getframe(1)
+    while frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    module = frame.f_globals["__name__"]
-    position = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    return "detectron2" if module == "__main__" else module, position
+    module = frame.f_globals["__name__"].replace("__main__", "detectron2")
+    return module, (frame.f_code.co_filename, frame.f_lineno)
 
 
-def log_first_n(
-    lvl: int, msg: str, n: int = 1, *, name: str | None = None, key: str | Sequence[str] = "caller"
-) -> None:
+def log_first_n(lvl: int, msg: str, n: int = 1, *, name: Any = None, key: Any = "caller") -> None:
     """Log only the first ``n`` times.
 
     Args:
@@ -114,12 +96,10 @@ def log_first_n(
         msg: The message.
         n: How often.
         name: Logger; the caller's module by default.
-        key: What counts as "the same": "caller", "message" or both.
+        key: What counts as "the same": "caller", "message" or a tuple of both.
     """
     module, position = _caller()
-    keys = (key,) if isinstance(key, str) else key
-    parts = {"caller": position, "message": (msg,)}
-    identity = tuple(parts[k] for k in keys)
+    identity = (position if "caller" in key else None, msg if "message" in key else None)
     _counts[identity] += 1
     if _counts[identity] <= n:
         logging.getLogger(name or module).log(lvl, msg)
@@ -128,27 +108,20 @@ def log_first_n(
 def log_every_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None) -> None:
     """Log the first of every ``n`` calls from the same line."""
     module, position = _caller()
-    if _counts[position] % n == 0:
-        logging.getLogger(name or module).log(lvl, msg)
     _counts[position] += 1
+    if (_counts[position] - 1) % n == 0:
+        logging.getLogger(name or module).log(lvl, msg)
 
 
 def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = None) -> None:
     """Log calls from the same line at most once in ``n`` seconds."""
     module, position = _caller()
-    now = time.monotonic()
-    if now - _times.get(position, float("-inf")) >= n:
+    if time.monotonic() - _times.get(position, float("-inf")) >= n:
+        _times[position] = time.monotonic()
         logging.getLogger(name or module).log(lvl, msg)
-        _times[position] = now
 
 
 def create_small_table(small_dict: dict[str, Any]) -> str:
     """Lay out a few numbers as a table of one row, keys on top."""
-    return tabulate(
-        [list(small_dict.values())],
-        headers=list(small_dict),
-        tablefmt="pipe",
-        floatfmt=".3f",
-        stralign="center",
-        numalign="center",
-    )
+    layout = {"tablefmt": "pipe", "floatfmt": ".3f", "stralign": "center", "numalign": "center"}
+    return tabulate([list(small_dict.values())], list(small_dict), **layout)

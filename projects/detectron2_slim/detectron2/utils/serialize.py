@@ -17,8 +17,3 @@ class PicklableWrapper:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the wrapped object."""
         return self._obj(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_obj":  # absent while an instance is being rebuilt
-            raise AttributeError(name)
-        return getattr(self._obj, name)

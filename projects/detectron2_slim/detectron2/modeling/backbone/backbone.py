@@ -3,8 +3,7 @@
 from abc import ABCMeta, abstractmethod
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -24,7 +23,7 @@ class Backbone(nn.Module, metaclass=ABCMeta):
     _out_feature_strides: dict[str, int]
 
     @abstractmethod
-    def forward(self, *args: Any) -> dict[str, torch.Tensor]:
+    def forward(self, *args: Any) -> dict[str, Tensor]:
         """Map (N, C, H, W) to feature maps."""
 
     @property
@@ -40,10 +39,8 @@ class Backbone(nn.Module, metaclass=ABCMeta):
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and strides of the feature maps."""
         channels, strides = self._out_feature_channels, self._out_feature_strides
-        return {
-            name: ShapeSpec(channels=channels[name], stride=strides[name])
-            for name in self._out_features
-        }
+        names = self._out_features
+        return {name: ShapeSpec(channels[name], stride=strides[name]) for name in names}
 
 
 def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Backbone:

@@ -6,9 +6,8 @@ Modules are created and initialised in a fixed order, because that decides what 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from fvcore.nn.weight_init import c2_msra_fill
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detectron2.config import CfgNode
@@ -16,96 +15,60 @@ from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
 
 from .backbone import BACKBONE_REGISTRY, Backbone
 
-ResNetBlockBase = CNNBlockBase
-
-_BLOCKS_PER_STAGE = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
+_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+_STAGES[152] = (3, 8, 36, 3)
 
 
-def _conv(
-    in_channels: int, out_channels: int, size: int, norm: Any, dilation: int = 1, **kwargs: Any
-) -> Conv2d:
-    return Conv2d(
-        in_channels,
-        out_channels,
-        size,
-        padding=size // 2 * dilation,
-        dilation=dilation,
-        bias=False,
-        norm=get_norm(norm, out_channels),
-        **kwargs,
-    )
+def _conv(channels: int, width: int, size: int, norm: Any, **kwargs: Any) -> Conv2d:
+    padding = size // 2 * kwargs.get("dilation", 1)
+    norm = get_norm(norm, width)
+    return Conv2d(channels, width, size, padding=padding, bias=False, norm=norm, **kwargs)
 
 
 class BasicStem(CNNBlockBase):
-    """7x7 convolution and max pooling, stride 4.
-
-    Args:
-        in_channels: Channels of the image.
-        out_channels: Channels of the output.
-        norm: See `get_norm`.
-    """
+    """7x7 convolution and max pooling, stride 4; for ``norm`` see `get_norm`."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Any = "BN") -> None:
         super().__init__(in_channels, out_channels, 4)
         self.conv1 = _conv(in_channels, out_channels, 7, norm, stride=2)
         c2_msra_fill(self.conv1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to a quarter of the size."""
         return F.max_pool2d(F.relu_(self.conv1(x)), kernel_size=3, stride=2, padding=1)
 
 
 class _ResidualBlock(CNNBlockBase):
-    """Adds what ``conv1``, ``conv2`` (and so on) make of the input to the input."""
+    """Adds to its input what ``conv1``, ``conv2`` (and so on) make of it."""
 
-    def _make_shortcut(self, norm: Any) -> None:
-        needed = self.in_channels != self.out_channels
-        arguments = (self.in_channels, self.out_channels, 1, norm)
-        self.shortcut = _conv(*arguments, stride=self.stride) if needed else None
-
-    def _convs(self) -> list[nn.Module]:
-        return [child for name, child in self.named_children() if name.startswith("conv")]
-
-    def _fill(self) -> None:
-        for layer in (*self._convs(), self.shortcut):
+    def _build(self, norm: Any, *convs: tuple[int, int, dict[str, Any]]) -> None:
+        """Make the convolutions from their (output channels, kernel size, options)."""
+        channels, wanted = self.in_channels, self.out_channels
+        same = channels == wanted
+        self.shortcut = None if same else _conv(channels, wanted, 1, norm, stride=self.stride)
+        self._convs = [f"conv{i + 1}" for i in range(len(convs))]
+        for name, (width, size, options) in zip(self._convs, convs, strict=True):
+            self.add_module(name, _conv(channels, width, size, norm, **options))
+            channels = width
+        for layer in (*map(self.get_submodule, self._convs), self.shortcut):
             if layer is not None:
                 c2_msra_fill(layer)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
-        *convs, last = self._convs()
-        out = x
-        for conv in convs:
-            out = F.relu_(conv(out))
-        out = last(out)
+        out = self.get_submodule(self._convs[0])(x)
+        for name in self._convs[1:]:
+            out = self.get_submodule(name)(F.relu_(out))
         out += x if self.shortcut is None else self.shortcut(x)
         return F.relu_(out)
 
 
 class BasicBlock(_ResidualBlock):
-    """Two 3x3 convolutions, for depths 18 and 34.
+    """Two 3x3 convolutions, the first one with the stride, for depths 18 and 34."""
 
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Of the first convolution.
-        norm: See `get_norm`.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Any = "BN"
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Any = "BN"):
         super().__init__(in_channels, out_channels, stride)
-        self._make_shortcut(norm)
-        self.conv1 = _conv(in_channels, out_channels, 3, norm, stride=stride)
-        self.conv2 = _conv(out_channels, out_channels, 3, norm)
-        self._fill()
+        self._build(norm, (out_channels, 3, {"stride": stride}), (out_channels, 3, {}))
 
 
 class BottleneckBlock(_ResidualBlock):
@@ -135,15 +98,11 @@ class BottleneckBlock(_ResidualBlock):
         dilation: int = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, stride)
-        self._make_shortcut(norm)
-        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
+        first, middle = (stride, 1) if stride_in_1x1 else (1, stride)
+        options = {"stride": middle, "groups": num_groups, "dilation": dilation}
         width = bottleneck_channels
-        self.conv1 = _conv(in_channels, width, 1, norm, stride=stride_1x1)
-        self.conv2 = _conv(
-            width, width, 3, norm, dilation=dilation, stride=stride_3x3, groups=num_groups
-        )
-        self.conv3 = _conv(width, out_channels, 1, norm)
-        self._fill()
+        ends: list[Any] = [(width, 1, {"stride": first}), (out_channels, 1, {})]
+        self._build(norm, ends[0], (width, 3, options), ends[1])
 
 
 class ResNet(Backbone):
@@ -170,8 +129,7 @@ class ResNet(Backbone):
         self.num_classes = num_classes
         names = [f"res{i}" for i in range(2, 2 + len(stages))]
         if out_features is not None:
-            used = [names.index(name) + 1 for name in out_features if name in names]
-            names = names[: max(used, default=0)]
+            names = names[: max(names.index(n) + 1 if n in names else 0 for n in out_features)]
         self.stage_names = tuple(names)
         channels, stride = stem.out_channels, stem.stride
         self._out_feature_channels = {"stem": channels}
@@ -183,7 +141,6 @@ class ResNet(Backbone):
             self._out_feature_channels[name] = channels
             self._out_feature_strides[name] = stride
         if num_classes is not None:
-            self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
             self.linear = nn.Linear(channels, num_classes)
             nn.init.normal_(self.linear.weight, std=0.01)
         available = [name for name, _ in self.named_children()]
@@ -192,48 +149,33 @@ class ResNet(Backbone):
             assert name in available, f"no feature '{name}'; available: {', '.join(available)}"
         self.freeze(freeze_at)
 
-    @property
-    def stages(self) -> list[nn.Module]:
-        """The stages in use."""
-        return [self.get_submodule(name) for name in self.stage_names]
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (N, C, H, W) to the requested features."""
         assert x.dim() == 4, f"expected (N, C, H, W), got {tuple(x.shape)}"
         outputs = {"stem": (x := self.stem(x))}
         for name in self.stage_names:
             outputs[name] = x = self.get_submodule(name)(x)
         if self.num_classes is not None:
-            outputs["linear"] = self.linear(self.avgpool(x).flatten(1))
+            outputs["linear"] = self.linear(x.mean(dim=(2, 3)))
         return {name: value for name, value in outputs.items() if name in self._out_features}
 
     def freeze(self, freeze_at: int = 0) -> "ResNet":
         """Freeze the stem (1) and the first ``freeze_at - 1`` stages, batch norms included."""
-        if freeze_at >= 1:
-            self.stem.freeze()
-        for stage in self.stages[: max(freeze_at - 1, 0)]:
-            for block in stage.children():
-                assert isinstance(block, CNNBlockBase)
+        stages: list[Any] = [[self.stem], *map(self.get_submodule, self.stage_names)]
+        for stage in stages[: max(freeze_at, 0)]:
+            for block in stage:
                 block.freeze()
         return self
 
     @staticmethod
-    def make_stage(
-        block_class: type[CNNBlockBase],
-        num_blocks: int,
-        *,
-        in_channels: int,
-        out_channels: int,
-        **kwargs: Any,
-    ) -> list[CNNBlockBase]:
+    def make_stage(block_class: Any, num_blocks: int, **kwargs: Any) -> list[CNNBlockBase]:
         """Make the blocks of one stage.
 
         Args:
             block_class: Class of the blocks.
             num_blocks: How many.
-            in_channels: Channels of the stage's input.
-            out_channels: Channels of every block's output.
             kwargs: For the blocks; ``<name>_per_block`` is a list with one value per block.
+                ``in_channels`` is the stage's, ``out_channels`` every block's.
         """
         blocks = []
         for i in range(num_blocks):
@@ -242,45 +184,39 @@ class ResNet(Backbone):
                 name = key.removesuffix("_per_block")
                 assert name == key or len(value) == num_blocks, f"{key} needs {num_blocks} values"
                 arguments[name] = value if name == key else value[i]
-            blocks.append(
-                block_class(in_channels=in_channels, out_channels=out_channels, **arguments)
-            )
-            in_channels = out_channels
+            blocks.append(block_class(**arguments))
+            kwargs["in_channels"] = kwargs["out_channels"]
         return blocks
 
     @staticmethod
-    def make_default_stages(
-        depth: int, block_class: type[CNNBlockBase] | None = None, **kwargs: Any
-    ) -> list[list[CNNBlockBase]]:
-        """Make the four stages of a usual depth: 18, 34, 50, 101 or 152.
+    def make_default_stages(depth: int, block_class: Any = None, **kwargs: Any) -> list[Any]:
+        """Make the four stages of depth 18, 34, 50, 101 or 152.
 
         Args:
             depth: The depth.
             block_class: By default the one usual for the depth.
             kwargs: For `make_stage`, other than channels and strides.
         """
-        basic = depth < 50
-        block_class = block_class or (BasicBlock if basic else BottleneckBlock)
-        in_channels, out_channels = 64, 64 if basic else 256
-        stages = []
-        for i, num_blocks in enumerate(_BLOCKS_PER_STAGE[depth]):
-            own: dict[str, Any] = {"stride_per_block": [min(i + 1, 2)] + [1] * (num_blocks - 1)}
-            if not basic:
-                own["bottleneck_channels"] = out_channels // 4
-            stages.append(
-                ResNet.make_stage(
-                    block_class,
-                    num_blocks,
-                    in_channels=in_channels,
-                    out_channels=out_channels,
-                    **{**kwargs, **own},
-                )
-            )
-            in_channels, out_channels = out_channels, out_channels * 2
-        return stages
+        return _make_stages(depth, 64, 64 if depth < 50 else 256, 64, 1, block_class, **kwargs)
 
 
 make_stage = ResNet.make_stage
+
+
+def _make_stages(depth, channels, width, middle, res5_dilation, block_class=None, **kwargs):
+    """Double ``width`` (output) and ``middle`` (bottleneck) from stage to stage."""
+    stages = []
+    for i, num_blocks in enumerate(_STAGES[depth]):
+        dilation = res5_dilation if i == 3 else 1
+        stride = 1 if i == 0 or dilation == 2 else 2
+        own = {"in_channels": channels, "out_channels": width}
+        own["stride_per_block"] = [stride] + [1] * (num_blocks - 1)
+        if depth >= 50:
+            own |= {"bottleneck_channels": middle, "dilation": dilation}
+        usual = BasicBlock if depth < 50 else BottleneckBlock
+        stages.append(make_stage(block_class or usual, num_blocks, **{**own, **kwargs}))
+        channels, width, middle = width, width * 2, middle * 2
+    return stages
 
 
 @BACKBONE_REGISTRY.register()
@@ -293,39 +229,16 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     node = cfg.MODEL.RESNETS
     if any(node.DEFORM_ON_PER_STAGE):
         raise ValueError("MODEL.RESNETS.DEFORM_ON_PER_STAGE needs the full Detectron2")
-    basic = node.DEPTH < 50
-    assert node.RES5_DILATION in (1, 2), f"RES5_DILATION is 1 or 2, not {node.RES5_DILATION}"
-    plain = (node.RES2_OUT_CHANNELS, node.RES5_DILATION, node.NUM_GROUPS) == (64, 1, 1)
-    assert plain or not basic, (
-        f"depth {node.DEPTH} needs MODEL.RESNETS.RES2_OUT_CHANNELS 64, RES5_DILATION 1, "
-        "NUM_GROUPS 1"
-    )
-    assert input_shape.channels is not None, "the input's channels are unknown"
-    stem = BasicStem(input_shape.channels, node.STEM_OUT_CHANNELS, node.NORM)
-    in_channels, out_channels = node.STEM_OUT_CHANNELS, node.RES2_OUT_CHANNELS
-    width = node.NUM_GROUPS * node.WIDTH_PER_GROUP
-    stages = []
-    for i, num_blocks in enumerate(_BLOCKS_PER_STAGE[node.DEPTH]):
-        dilation = node.RES5_DILATION if i == 3 else 1
-        stride = 1 if i == 0 or dilation == 2 else 2
-        arguments = {"norm": node.NORM, "stride_per_block": [stride] + [1] * (num_blocks - 1)}
-        if not basic:
-            arguments |= {
-                "bottleneck_channels": width,
-                "stride_in_1x1": node.STRIDE_IN_1X1,
-                "dilation": dilation,
-                "num_groups": node.NUM_GROUPS,
-            }
-        stages.append(
-            ResNet.make_stage(
-                BasicBlock if basic else BottleneckBlock,
-                num_blocks,
-                in_channels=in_channels,
-                out_channels=out_channels,
-                **arguments,
-            )
-        )
-        in_channels, out_channels, width = out_channels, out_channels * 2, width * 2
-    return ResNet(
-        stem, stages, out_features=node.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT
-    )
+    width, dilation = node.RES2_OUT_CHANNELS, node.RES5_DILATION
+    assert dilation in (1, 2), f"MODEL.RESNETS.RES5_DILATION is 1 or 2, not {dilation}"
+    kwargs = {"norm": node.NORM}
+    if node.DEPTH < 50:
+        needed = "RES2_OUT_CHANNELS 64, RES5_DILATION 1 and NUM_GROUPS 1 in MODEL.RESNETS"
+        assert (width, dilation, node.NUM_GROUPS) == (64, 1, 1), f"depth {node.DEPTH}: {needed}"
+    else:
+        kwargs |= {"stride_in_1x1": node.STRIDE_IN_1X1, "num_groups": node.NUM_GROUPS}
+    stem = BasicStem(input_shape.channels or 3, node.STEM_OUT_CHANNELS, node.NORM)
+    middle = node.NUM_GROUPS * node.WIDTH_PER_GROUP
+    stages = _make_stages(node.DEPTH, stem.out_channels, width, middle, dilation, **kwargs)
+    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    return ResNet(stem, stages, out_features=node.OUT_FEATURES, freeze_at=freeze_at)
