@@ -133,19 +133,13 @@ def draw_words(
         font, shown = font_for(text, size)
         length = font.getlength(shown)
         x = max(2.0, min(left, image.shape[1] - length - 2))
-        for y in (top - size - 2, bottom + 2):
-            box = (x, y, x + length, y + size)
-            inside = y >= 0 and y + size <= image.shape[0]
+        for y in (top - size - 4, bottom + 3):
+            # With the rim and what hangs below the baseline.
+            box = (x - 2, y - 2, x + length + 2, y + size + 3)
+            inside = box[1] >= 0 and box[3] <= image.shape[0]
             if inside and not any(_overlap(box, other) for other in occupied):
-                draw.text(
-                    (x, y + size - 2),
-                    shown,
-                    color,
-                    font,
-                    "ls",
-                    stroke_width=2,
-                    stroke_fill=BACKGROUND,
-                )
+                spot = (x, y + size - 2)
+                draw.text(spot, shown, color, font, "ls", stroke_width=2, stroke_fill=BACKGROUND)
                 occupied.append(box)
                 break
     return np.array(picture)
@@ -188,9 +182,7 @@ def contact_sheet(
         ValueError: If there is no tile or no column, or a tile is no picture.
     """
     if not tiles or columns < 1:
-        raise ValueError(
-            f"a sheet of {len(tiles)} tiles in {columns} columns; both need one or more"
-        )
+        raise ValueError(f"{len(tiles)} tiles in {columns} columns: a sheet needs one of each")
     for tile in tiles:
         _check_picture(tile)
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
