@@ -16,15 +16,12 @@ setup:  ## make .venv with everything in it (the targets below do it by themselv
 demo: setup  ## train the tiny anchor model and draw what it found, into demo_output/
 	@$(RUN) tools/run_pipeline.py --config-file configs/quick/anchors.yaml --output demo_output $(ARGS)
 
-# One thread: the suite's tensors are tiny, and two threads on two busy cores are slower, not faster.
-test: export OMP_NUM_THREADS = 1
 test: setup  ## run the tests (ARGS="-k rules" for a part)
 	@$(RUN) -m pytest $(ARGS)
 
 lint: setup  ## ruff check, ruff format --check, mypy
-	@$(RUN) -m ruff check
-	@$(RUN) -m ruff format --check
-	@$(RUN) -m mypy
+	@status=0; for tool in "ruff check" "ruff format --check" mypy; do \
+		$(RUN) -m $$tool || status=1; done; exit $$status
 
 clean:  ## remove what make made, the environment included
 	@"$(PYTHON)" tools/bootstrap.py --clean
