@@ -2,10 +2,10 @@ import json
 import os
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from wecromcl_d2.data.datasets import (
     LabelError,
     read_labels,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
 from wecromcl_d2.files import replace_file
 
 Record = dict[str, Any]
