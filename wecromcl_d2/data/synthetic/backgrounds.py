@@ -67,18 +67,15 @@ def paint_background(
             colour_of_luminance(rng, tone + rng.uniform(-spread, spread), 0.6 * saturation)
             for _ in range(4)
         ]
-    )
-    picture = _stretch(corners.reshape(2, 2, 3), height, width)
-    if texture > 0:
-        picture += _stretch(
-            _signed(rng, (int(rng.integers(2, 7)), int(rng.integers(2, 7)), 3)) * (0.35 * texture),
-            height,
-            width,
-        )
-        if rng.random() < 0.75:
-            field = _FIELDS[int(rng.integers(len(_FIELDS)))](rng, height, width)
-            step = _signed(rng, (3,)) * (0.4 * saturation) + (1 if rng.random() < 0.5 else -1)
-            picture += field[:, :, None] * (step * (texture * np.float32(rng.uniform(0.3, 1))))
+    ).reshape(2, 2, 3)
+    shape = (int(rng.integers(3, 8)), int(rng.integers(3, 8)))
+    coarse = _stretch(corners, *shape) + _signed(rng, (*shape, 3)) * (0.35 * texture)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    if texture > 0 and rng.random() < 0.75:
+        field = _FIELDS[int(rng.integers(len(_FIELDS)))](rng, height, width)
+        step = _signed(rng, (3,)) * (0.4 * saturation) + (1 if rng.random() < 0.5 else -1)
+        step *= texture * rng.uniform(0.3, 1)
+        picture += cv2.merge([field * channel for channel in step])
     picture = np.clip(picture, 0, 255).astype(np.uint8)
     _draw_clutter(rng, picture, clutter, contrast=20 + texture, saturation=saturation)
     return picture
@@ -89,9 +86,9 @@ def _signed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _stretch(grid: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize so that the grid's outer cells sit on the picture's border."""
+    """Resize so that the corners keep their values."""
     rows, columns = grid.shape[:2]
-    scale_y, scale_x = (rows - 1) / max(height - 1, 1), (columns - 1) / max(width - 1, 1)
+    scale_y, scale_x = (rows - 1) / (height - 1), (columns - 1) / (width - 1)
     matrix = np.array([[scale_x, 0, 0], [0, scale_y, 0]], np.float64)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(

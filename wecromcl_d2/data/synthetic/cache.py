@@ -111,8 +111,8 @@ def _lock(target: Path) -> Iterator[None]:
 
 
 def _default_workers(count: int) -> int:
-    # Starting a process costs about as much as rendering 500 pictures.
-    return max(1, min(os.cpu_count() or 1, count // 500))
+    # Starting a process, which imports the whole package, costs as much as about 1000 pictures.
+    return max(1, min(os.cpu_count() or 1, count // 1000))
 
 
 def _identity(recipe: SceneRecipe, count: int) -> dict[str, object]:

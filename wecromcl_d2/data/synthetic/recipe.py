@@ -49,7 +49,7 @@ class SceneRecipe:
         difficulty: from 0 (clean) to 1 (nasty), see `DIFFICULTIES`.
         num_words: fewest and most words of a picture. None: (2, 8) for scenes, (1, 1) for words.
         font_heights: smallest and largest font size (its em) in pixels, before perspective. None:
-            (14, 28) for scenes, half to 0.85 of the picture's height for words. Words that do not
+            (18, 34) for scenes, half to 0.85 of the picture's height for words. Words that do not
             fit are drawn smaller.
         word_lengths: fewest and most characters of a word.
         split: "train", "val" or "test"; no word is in two of them.
@@ -114,7 +114,7 @@ class SceneRecipe:
         """Smallest and largest font size in pixels for a picture of this height."""
         if self.font_heights is not None:
             return self.font_heights
-        return (14, 28) if self.family == "scenes" else (0.5 * height, 0.85 * height)
+        return (18, 34) if self.family == "scenes" else (0.5 * height, 0.85 * height)
 
     def to_dict(self) -> dict[str, object]:
         """The recipe as JSON types; equal recipes give equal dictionaries."""

@@ -9,6 +9,7 @@ Frames: *canvas* pixels of the flat word; *plane*, the same centred on the ink, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,8 @@ FONTS = (
 _BORDER = 2  # empty canvas pixels around the ink, so that the warp can fade it out
 _INK_MARGIN = 0.6  # picture pixels between the ink and its polygon
 _FOCAL_LENGTH = 2.2  # of the camera that sees a tilted word, in widths of that word
-_BENT_SIDE_POINTS = 7
+_FLAT_SIDE = np.array([-1.0, 1.0])
+_BENT_SIDE = np.linspace(-1, 1, 7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +150,7 @@ def outline(canvas: Canvas, pose: Pose) -> np.ndarray:
         first half the top side, second half the bottom side backwards; n = 4, or 14 when bent.
     """
     half_width, half_height = _half_size(canvas, pose)
-    across = np.linspace(-1, 1, _BENT_SIDE_POINTS if pose.bend else 2) * (half_width + _INK_MARGIN)
+    across = (_BENT_SIDE if pose.bend else _FLAT_SIDE) * (half_width + _INK_MARGIN)
     down = np.full_like(across, half_height + _INK_MARGIN)
     x = np.concatenate([across, across[::-1]])
     y = np.concatenate([-down, down])
@@ -218,8 +220,8 @@ def _to_plane(canvas: Canvas, pose: Pose) -> np.ndarray:
 
 def _view(canvas: Canvas, pose: Pose) -> np.ndarray:
     """Homography from the word's own plane to the picture: tilt, perspective, then rotation."""
-    (sin_a, sin_b, sin_c) = np.sin((*pose.tilt, pose.rotation))
-    (cos_a, cos_b, cos_c) = np.cos((*pose.tilt, pose.rotation))
+    sin_a, sin_b, sin_c = map(math.sin, (*pose.tilt, pose.rotation))
+    cos_a, cos_b, cos_c = map(math.cos, (*pose.tilt, pose.rotation))
     focal = _FOCAL_LENGTH * 2 * max(_half_size(canvas, pose))
     tilted = np.array(
         [
