@@ -202,6 +202,7 @@ def remove_environment() -> None:
     if VENV.is_symlink() or (VENV.exists() and any(VENV.iterdir()) and not OWNER.exists()):
         fail(f"{VENV} was not made by make: move it away, then run the same command again.")
     if VENV.exists():
+        say("removing the old .venv")
         # The owner's mark goes last: an interrupted removal can then be taken up again.
         for child in sorted(VENV.iterdir(), key=lambda path: (path == OWNER, path != STAMP)):
             if child.is_dir() and not child.is_symlink():
