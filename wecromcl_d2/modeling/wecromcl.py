@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 
 from ..data.text import Charset, TextList
-from ..visualizer import add_caption, overlay_map
+from ..visualizer import draw_activation
 from .activation import TextActivation, find_peaks
 from .image_encoder import ImageEncoder
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
@@ -279,8 +279,8 @@ class WeCromCL(nn.Module):
             x = batched_inputs[0]
             image = convert_image_to_rgb(x["image"].permute(1, 2, 0).cpu(), self.input_format)
             height, width = (math.ceil(s / self.image_encoder.stride) for s in image.shape[:2])
-            glow = overlay_map(image, picked[0, :height, :width].float().cpu().numpy())
-            storage.put_image("activation", add_caption(glow, x["query"]).transpose(2, 0, 1))
+            glow = picked[0, :height, :width].float().cpu().numpy()
+            storage.put_image("activation", draw_activation(image, glow, x["query"]).transpose(2, 0, 1))
 
 
 def _gather(x: Tensor) -> Tensor:

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from wecromcl_d2.data.sampling import BatchSampler, SamplingError
+from wecromcl_d2.data.text import Charset
+
+CHARSET = Charset.from_name("alnum")
+
+
+def make_sampler(texts, **changes):
+    options = {
+        "charset": CHARSET,
+        "max_length": 8,
+        "batch_size": 3,
+        "num_false_texts": 2,
+        "false_texts": "random",
+        "seed": 5,
+        "max_tries": 50,
+    }
+    return BatchSampler(texts, **(options | changes))
+
+
+def words_of(texts, index):
+    return {CHARSET.normalize(text)[:8] for text in texts[index]}
+
+
+TEXTS = [["Hotel", "Bar"], ["HOTEL", "Cafe"], ["bar", "taxi"], ["exit"], ["stop", "Exit"], ["menu"]]
+
+
+@pytest.mark.parametrize(("rule", "count"), [("random", 2), ("shared", 1)])
+def test_no_text_is_true_and_false_at_once(rule, count):
+    sampler = make_sampler(TEXTS, false_texts=rule, num_false_texts=count)
+    for iteration in range(200):
+        batch = sampler.sample(iteration)
+        assert len({choice.index for choice in batch}) == 3
+        for choice in batch:
+            own = words_of(TEXTS, choice.index)
+            assert choice.query in own
+            assert len(set(choice.false_texts)) == count
+            assert own.isdisjoint(choice.false_texts)
+            others = [words_of(TEXTS, c.index) for c in batch if c is not choice]
+            assert not any(choice.query in words for words in others)
+
+
+def test_shared_false_texts_are_in_no_image_of_the_batch():
+    sampler = make_sampler(TEXTS, false_texts="shared", num_false_texts=1)
+    for iteration in range(50):
+        batch = sampler.sample(iteration)
+        assert len({tuple(choice.false_texts) for choice in batch}) == 1
+        assert all(
+            words_of(TEXTS, choice.index).isdisjoint(choice.false_texts) for choice in batch
+        )
+
+
+def test_a_batch_is_a_function_of_seed_and_iteration():
+    first, again, other = make_sampler(TEXTS), make_sampler(TEXTS), make_sampler(TEXTS, seed=6)
+    np.random.seed(1)
+    assert [first.sample(i) for i in range(20)] == [again.sample(i) for i in range(20)]
+    assert [first.sample(i) for i in (7, 3)] == [again.sample(7), again.sample(3)]
+    assert [first.sample(i) for i in range(20)] != [other.sample(i) for i in range(20)]
+
+
+def test_vocabulary_is_folded_cut_and_distinct():
+    sampler = make_sampler([["Hotel", "HOTEL"], ["ho-tel"], ["abcdefghij", "abcdefghXX"], ["x"]])
+    assert sampler.vocabulary == ["abcdefgh", "hotel", "x"]
+
+
+def test_images_without_readable_text_are_never_drawn():
+    sampler = make_sampler([[], ["???"], ["a"], ["b"], ["c"], ["d"]])
+    drawn = {choice.index for i in range(50) for choice in sampler.sample(i)}
+    assert drawn == {2, 3, 4, 5}
+
+
+def test_every_image_and_every_text_gets_its_turn():
+    sampler = make_sampler(TEXTS)
+    batches = [sampler.sample(i) for i in range(300)]
+    assert {c.index for batch in batches for c in batch} == set(range(len(TEXTS)))
+    assert {c.query for batch in batches for c in batch} == set(sampler.vocabulary)
+
+
+def test_too_few_texts_are_refused_with_the_numbers():
+    with pytest.raises(SamplingError, match=r"hold 2 distinct readable texts on 3 images.*needs 3"):
+        make_sampler([["a"], ["b"], ["A"]])
+
+
+def test_texts_shared_by_all_images_end_in_an_error_not_a_hang():
+    sampler = make_sampler([["same", "x"], ["same", "y"], ["same", "z"]], num_false_texts=1)
+    texts = [["a", "b", "c"], ["a", "b", "c"], ["a", "b", "c"]]
+    assert len(sampler.sample(0)) == 3
+    stuck = make_sampler(texts, num_false_texts=1)
+    with pytest.raises(SamplingError, match="found only 1 of 3 images"):
+        stuck.sample(0)
+
+
+def test_a_replacement_fits_into_its_batch():
+    sampler = make_sampler(TEXTS)
+    for iteration in range(50):
+        batch = sampler.sample(iteration)
+        other = sampler.replace(batch, 1, 1, iteration)
+        assert other == sampler.replace(batch, 1, 1, iteration)
+        assert other.index not in {choice.index for choice in batch}
+        for choice in batch:
+            assert other.query not in words_of(TEXTS, choice.index)
+            assert choice.query not in words_of(TEXTS, other.index)

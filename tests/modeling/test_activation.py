@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+
+from wecromcl_d2.modeling.activation import TextActivation, find_peaks
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(0)
+    return TextActivation(in_channels=6, channels=10).double()
+
+
+def dense(module, text, feature):
+    """The attention as the paper writes it, with full-width maps."""
+    x = module.channel_proj(feature.flatten(2).transpose(1, 2))
+    logits = module.q_proj(text) @ module.k_proj(x).transpose(1, 2) / math.sqrt(10)
+    weights = logits.softmax(-1)
+    return weights, module.out_proj(weights @ module.v_proj(x))
+
+
+def test_folded_attention_equals_the_dense_one(module):
+    text = torch.randn(2, 5, 10, dtype=torch.float64)
+    feature = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    maps = module(module.fold_queries(text), feature)
+    weights, pooled = dense(module, text, feature)
+    torch.testing.assert_close(maps.flatten(2), weights)
+    torch.testing.assert_close(module.pool(maps, feature), pooled)
+
+
+def test_cells_outside_the_image_get_nothing(module):
+    text = torch.randn(1, 5, 10, dtype=torch.float64)
+    feature = torch.randn(1, 6, 3, 4, dtype=torch.float64)
+    valid = torch.zeros(1, 3, 4, dtype=torch.bool)
+    valid[:, :2, :3] = True
+    maps = module(module.fold_queries(text), feature, valid)
+    assert (maps[..., 2, :] == 0).all() and (maps[..., 3] == 0).all()
+    cut = module(module.fold_queries(text), feature[..., :2, :3])
+    torch.testing.assert_close(maps[..., :2, :3], cut)
+
+
+def test_the_same_texts_for_all_images_need_no_copies(module):
+    text = torch.randn(5, 10, dtype=torch.float64)
+    feature = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    shared = module(module.fold_queries(text), feature)
+    copied = module(module.fold_queries(text.expand(2, -1, -1)), feature)
+    torch.testing.assert_close(shared, copied)
+
+
+def test_peaks_are_cell_centres_of_local_maxima_in_order():
+    grid = torch.zeros(7, 9)
+    grid[1, 2], grid[1, 3], grid[5, 8], grid[6, 0] = 0.9, 0.8, 0.5, 0.3
+    points, scores = find_peaks(grid, 3, window=3)
+    assert points.tolist() == [[2.5, 1.5], [8.5, 5.5], [0.5, 6.5]]
+    assert scores.tolist() == pytest.approx([0.9, 0.5, 0.3])
+
+
+def test_a_plateau_is_one_peak_its_first_cell():
+    grid = torch.zeros(1, 5, 5)
+    grid[0, 2, 1:4] = 0.5
+    points, scores = find_peaks(grid, 2, window=5)
+    assert points[0, 0].tolist() == [1.5, 2.5]
+    assert scores.tolist() == [[0.5, 0.0]]
+
+
+def test_missing_peaks_repeat_the_strongest_with_score_zero():
+    grid = torch.zeros(2, 2)
+    grid[1, 0] = 1.0
+    points, scores = find_peaks(grid, 6, window=5)
+    assert scores.tolist() == [1.0, 0, 0, 0, 0, 0]
+    assert points.tolist() == [[0.5, 1.5]] * 6

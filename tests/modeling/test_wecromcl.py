@@ -1,0 +1,155 @@
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from wecromcl_d2 import add_wecromcl_config
+
+# Padding reaches the bilinear upsampling and the convolutions, so nothing but exact size groups
+# keeps answers apart; this is float32 rounding of another batch size.
+ROUNDING = 1e-5
+
+
+def quick_config(*opts):
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.merge_from_file("configs/quick/anchors.yaml")
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model(quick_config()).eval()
+
+
+def picture(height, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def entry(height, width, texts, seed=0):
+    return {
+        "image": picture(height, width, seed),
+        "texts": texts,
+        "height": height,
+        "width": width,
+    }
+
+
+def anchors(model, *entries):
+    return [output["instances"] for output in model(list(entries))]
+
+
+def assert_same_answer(a, b):
+    torch.testing.assert_close(a.pred_maps, b.pred_maps, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(a.scores, b.scores, rtol=0, atol=ROUNDING)
+    assert a.pred_points.tolist() == b.pred_points.tolist()
+
+
+def test_batch_composition_never_changes_an_answer(model):
+    mine = entry(64, 96, ["alpha", "beta"], seed=1)
+    alone = anchors(model, mine)[0]
+    others = [entry(64, 96, ["gamma"], 2), entry(96, 160, ["a", "b", "c"], 3), entry(40, 200, [], 4)]
+    for position in range(4):
+        batch = others[:position] + [mine] + others[position:]
+        assert_same_answer(anchors(model, *batch)[position], alone)
+
+
+def test_word_order_never_changes_an_answer(model):
+    texts = ["alpha", "beta", "gamma", "delta"]
+    there = anchors(model, entry(64, 96, texts))[0]
+    back = anchors(model, entry(64, 96, texts[::-1]))[0]
+    assert list(back.pred_texts) == texts[::-1]
+    assert_same_answer(back[torch.arange(3, -1, -1)], there)
+
+
+def test_maps_are_distributions_over_the_true_image(model):
+    instances = anchors(model, entry(50, 70, ["alpha", "beta"]))[0]
+    assert instances.pred_maps.shape == (2, 7, 9)
+    torch.testing.assert_close(instances.pred_maps.sum((1, 2)), torch.ones(2))
+
+
+def test_points_are_in_pixels_of_the_original_image(model):
+    small = entry(64, 96, ["alpha"])
+    large = dict(small, height=128, width=288)
+    a, b = anchors(model, small)[0], anchors(model, large)[0]
+    assert b.image_size == (128, 288)
+    torch.testing.assert_close(b.pred_points, a.pred_points * torch.tensor([3.0, 2.0]))
+
+
+def test_repeated_words_get_different_peaks(model):
+    instances = anchors(model, entry(96, 160, ["Word", "other", "WORD", "w-o-r-d"]))[0]
+    same = instances[torch.tensor([0, 2, 3])]
+    assert len({tuple(point) for point in same.pred_points.tolist()}) == 3
+    assert same.scores.tolist() == sorted(same.scores.tolist(), reverse=True)
+    assert torch.equal(same.pred_maps[0], same.pred_maps[1])
+
+
+@pytest.mark.parametrize("texts", [[], ["???"], [""]])
+def test_images_without_readable_text_give_no_anchor(model, texts):
+    instances = anchors(model, entry(64, 96, texts))[0]
+    assert len(instances) == 0 and instances.pred_points.shape == (0, 2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (17, 33)])
+def test_odd_sizes_give_finite_anchors_inside(model, size):
+    instances = anchors(model, entry(*size, ["word"]))[0]
+    x, y = instances.pred_points[0].tolist()
+    assert 0 <= x <= size[1] and 0 <= y <= size[0]
+    assert torch.isfinite(instances.scores).all()
+
+
+def training_batch(false_texts=("one", "two")):
+    return [
+        {
+            "image": picture(32, 96, i),
+            "query": f"word{i}",
+            "false_texts": list(false_texts),
+        }
+        for i in range(3)
+    ]
+
+
+def test_the_loss_is_the_one_written_down(model):
+    """Each term recomputed text by text with loops and the library's cross-attention."""
+    batch = training_batch()
+    losses = model.train()(batch)
+    with torch.no_grad():
+        features, _ = model.encode_images(model.preprocess_images(batch))
+        texts = [x["query"] for x in batch] + batch[0]["false_texts"]
+        cosine = torch.zeros(3, 5)
+        for j, text in enumerate(texts):
+            t = model.encode_texts([text])[0]
+            for i in range(3):
+                x = features[i].flatten(1).t() @ model.activation.channel_proj.weight.t()
+                k, v = model.activation.k_proj(x), model.activation.v_proj(x)
+                share = (model.activation.q_proj(t) @ k.t() / x.shape[1] ** 0.5).softmax(-1)
+                cosine[i, j] = torch.cosine_similarity(model.activation.out_proj(share @ v), t)
+        logits = cosine / 0.07
+        i2t = -torch.stack([logits[i].log_softmax(0)[i] for i in range(3)]).mean()
+        t2i = -torch.stack([logits[:, i].log_softmax(0)[i] for i in range(3)]).mean()
+    model.eval()
+    assert losses["loss_i2t"].item() == pytest.approx(i2t.item() / 2, abs=1e-4)
+    assert losses["loss_t2i"].item() == pytest.approx(t2i.item() / 2, abs=1e-4)
+
+
+def test_every_parameter_learns(model):
+    model.train()
+    model.zero_grad()
+    sum(model(training_batch()).values()).backward()
+    # The softmax does not feel a shift of all keys.
+    idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    model.eval()
+    assert idle == {"activation.k_proj.bias"}
+
+
+def test_a_text_encoder_of_another_width_is_refused():
+    with pytest.raises(ValueError, match="EMBED_DIM is 64.*gives 128"):
+        build_model(quick_config("MODEL.WECROMCL.EMBED_DIM", 64))
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(ValueError, match=r"\['p7'\].*it has \['p3', 'p4'\]"):
+        build_model(quick_config("MODEL.IMAGE_ENCODER.MAPS", [["p7", "p3"]]))

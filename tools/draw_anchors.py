@@ -1,0 +1,95 @@
+#!/usr/bin/env python
+"""Draw what an anchor detector sees: for each image its words, their maps, anchors and truth.
+
+    python tools/draw_anchors.py --config-file configs/quick/anchors.yaml \
+        --dataset synth_scenes_test --count 12 --output pictures MODEL.WEIGHTS output/model_best.pth
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.data import detection_utils as utils
+from detectron2.modeling import build_model
+from torch import nn
+
+from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.data import AnchorMapper
+from wecromcl_d2.visualizer import WordView, anchor_sheet, contact_sheet, save_image
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, help="config of the detector")
+    parser.add_argument("--dataset", required=True, help="registered dataset with texts")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the pictures")
+    parser.add_argument("--count", type=int, default=12, help="images drawn, from the first")
+    parser.add_argument("opts", nargs="*", help="KEY VALUE pairs that override the config")
+    return parser.parse_args()
+
+
+def build_detector(cfg: CfgNode) -> nn.Module:
+    """The model of a config with the weights of MODEL.WEIGHTS, for inference.
+
+    Raises:
+        ValueError: if no weights are named.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("MODEL.WEIGHTS is empty; name the checkpoint of a trained detector")
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model
+
+
+def draw_record(model: nn.Module, mapper: AnchorMapper, record: dict) -> "torch.Tensor":
+    """Sheet of one dataset record: truth, then a tile for each readable word."""
+    instances = model([mapper(record)])[0]["instances"].to("cpu")
+    image = utils.read_image(record["file_name"], "RGB")
+    height, width = image.shape[:2]
+    truth = dict(zip(record["texts"], record.get("polygons") or [], strict=False))
+    rows, columns = instances.pred_maps.shape[1:] if len(instances) else (1, 1)
+    words = [
+        WordView(
+            text=instances.pred_texts[i],
+            activation=instances.pred_maps[i].numpy(),
+            point=instances.pred_points[i].tolist(),
+            score=float(instances.scores[i]),
+            polygon=truth.get(instances.pred_texts[i]),
+        )
+        for i in range(len(instances))
+    ]
+    return anchor_sheet(
+        image,
+        words,
+        record["texts"],
+        record.get("polygons") or [None] * len(record["texts"]),
+        title=Path(record["file_name"]).name,
+        cell_size=(height / rows, width / columns),
+    )
+
+
+def main() -> None:
+    """Draw the pictures and an overview."""
+    args = parse_args()
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    torch.set_flush_denormal(True)
+    model, mapper = build_detector(cfg), AnchorMapper(cfg, False)
+    sheets = []
+    for record in DatasetCatalog.get(args.dataset)[: args.count]:
+        sheets.append(draw_record(model, mapper, record))
+        save_image(args.output / f"{Path(record['file_name']).stem}.png", sheets[-1])
+    save_image(args.output / "overview.png", contact_sheet(sheets[:6], columns=2))
+    print(f"{len(sheets)} pictures in {args.output}")
+
+
+if __name__ == "__main__":
+    main()
