@@ -179,8 +179,8 @@ class ImageList:
         step = max(constraints.get("size_divisibility", size_divisibility), 1)
         padded = [-(-(square or max(side)) // step) * step for side in zip(*sizes, strict=True)]
         batch = tensors[0].new_full((len(tensors), *shapes.pop(), *padded), pad_value)
-        for target, tensor, (height, width) in zip(batch, tensors, sizes, strict=True):
-            target[..., :height, :width].copy_(tensor)
+        for i, (height, width) in enumerate(sizes):
+            batch[i, ..., :height, :width].copy_(tensors[i])
         return ImageList(batch, sizes)
 
 

@@ -48,7 +48,8 @@ def maybe_add_gradient_clipping(cfg: CfgNode, optimizer: Any) -> Any:
     base: Any = optimizer if isinstance(optimizer, type) else type(optimizer)
 
     def step(self: Any, closure: Any = None) -> Any:
-        for parameter in (p for group in self.param_groups for p in group["params"]):
+        parameters = (p for group in self.param_groups for p in group["params"])
+        for parameter in (p for p in parameters if p.grad is not None):
             if node.CLIP_TYPE == "norm":
                 nn.utils.clip_grad_norm_(parameter, node.CLIP_VALUE, node.NORM_TYPE)
             else:
