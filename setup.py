@@ -53,5 +53,5 @@ setup(
         "tensorboard>=2.12",
         "tqdm>=4.60",
     ],
-    extras_require={"dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=7.4", "ruff>=0.6"]},
+    extras_require={"dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=8.2", "ruff>=0.6"]},
 )
