@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -217,27 +220,77 @@ def test_bad_numbers_are_refused(tmp_path: Path, count: int, workers: int, messa
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _tool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "render_synthetic.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+# Scripts that build caches import the renderer alone, because the whole package takes seconds.
+LIGHT_IMPORTS = f"""
+import sys, types
+for name in ("wecromcl_d2", "wecromcl_d2.data"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [{str(ROOT)!r} + "/" + name.replace(".", "/")]
+from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
+"""
 
 
-def test_tool_renders_a_folder_and_a_contact_sheet(tmp_path: Path) -> None:
+def _script(folder: Path, code: str) -> list[str]:
+    path = folder / "script.py"
+    path.write_text(LIGHT_IMPORTS + code, encoding="utf-8")
+    return [sys.executable, str(path)]
+
+
+def test_script_without_main_guard_ends_with_the_reason(tmp_path: Path) -> None:
+    code = "build_cache(SceneRecipe(), 130, 'set', workers=2, progress=False)"
+    command = _script(tmp_path, code)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 1
+    assert "if __name__ == '__main__'" in done.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_killed_builder_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
+    code = (
+        "if __name__ == '__main__':\n"
+        "    build_cache(SceneRecipe(), 100000, 'set', workers=2, progress=False)\n"
+    )
+    builder = subprocess.Popen(_script(tmp_path, code), cwd=tmp_path, stderr=subprocess.PIPE)
+    end = time.monotonic() + 120
+    while not any(tmp_path.glob(".set.part-*/images/*.jpg")):
+        assert time.monotonic() < end and builder.poll() is None, "the builder does not start"
+        time.sleep(0.1)
+    builder.kill()
+    # The pipe ends when the last process that holds it does.
+    builder.communicate(timeout=120)
+    _build(tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["set"]
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = spec_from_file_location("render_synthetic", ROOT / "tools" / "render_synthetic.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tool_renders_a_folder_and_a_contact_sheet(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sheet, folder = tmp_path / "sheet.png", tmp_path / "set"
-    done = _tool("--output", str(folder), "--contact-sheet", str(sheet), "--count", "3",
-                 "--family", "words", "--size", "32", "96", "--difficulty", "hard", "--seed", "4",
-                 "--columns", "3", "--zoom", "1", "--no-truth")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(folder / "labels.jsonl"), str(sheet)]
+    options = (
+        "--count 3 --family words --size 32 96 --difficulty hard --seed 4 --columns 3 --zoom 1"
+    )
+    arguments = ["--output", str(folder), "--contact-sheet", str(sheet), "--no-truth"]
+    assert tool.main([*arguments, *options.split()]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(folder / "labels.jsonl"), str(sheet)]
     assert cv2.imread(str(sheet)).shape == (36, 300, 3)
     recipe = SceneRecipe(family="words", size=(32, 96), difficulty=0.75, seed=4)
     assert read_labels(folder / "labels.jsonl")[2]["texts"] == render(recipe, 2).texts
 
 
-def test_tool_explains_bad_input_without_a_traceback(tmp_path: Path) -> None:
-    done = _tool("--output", str(tmp_path / "set"), "--difficulty", "awful")
-    assert done.returncode == 1
-    assert "difficulty 'awful' is unknown" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert _tool().returncode == 2
+def test_tool_explains_bad_input(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool.main(["--output", str(tmp_path / "set"), "--difficulty", "awful"]) == 1
+    assert "difficulty 'awful' is unknown" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool.main([])
+    assert "nothing to write" in capsys.readouterr().err

@@ -17,11 +17,13 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from multiprocessing import spawn
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +76,7 @@ def build_cache(
 
     Raises:
         ValueError: if `count` or `workers` is below 1.
+        RuntimeError: if the calling script lacks the guard.
         FileExistsError: if the folder holds files that are not from here; nothing is touched.
         OSError: if writing fails; a folder that was there before is left as it was.
     """
@@ -81,6 +84,9 @@ def build_cache(
         raise ValueError(f"count {count} is below 1: ask for at least one picture")
     if workers is not None and workers < 1:
         raise ValueError(f"workers {workers} is below 1: use None or at least 1")
+    # In a process that is only just being started for us, this names the missing main guard;
+    # without it that process would wait for the lock for ever.
+    spawn.get_preparation_data("")
     target = Path(folder).absolute()
     if _is_valid(target, recipe, count, full_check):
         return target / _LABELS  # no lock, so a read-only copy can be used
@@ -159,7 +165,7 @@ def _fill(part: Path, recipe: SceneRecipe, count: int, workers: int, progress: b
     chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
     work = partial(_render_chunk, recipe, part)
     pool = (
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _use_one_thread)
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
         if workers > 1
         else nullcontext()
     )
@@ -180,8 +186,17 @@ def _fill(part: Path, recipe: SceneRecipe, count: int, workers: int, progress: b
     (part / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def _use_one_thread() -> None:
+def _start_worker() -> None:
     cv2.setNumThreads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    # A killed parent tells its pool nothing, and the pool would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _render_chunk(recipe: SceneRecipe, part: Path, indices: range) -> list[_File]:
