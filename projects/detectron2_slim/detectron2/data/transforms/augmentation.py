@@ -1,0 +1,310 @@
+"""Augmentations: look at an input, choose a transform, apply it."""
+
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+from fvcore.transforms import transform as fv
+from PIL import Image
+
+from .transform import ResizeTransform, RotationTransform
+
+
+class Augmentation:
+    """A policy, usually random, that chooses a `Transform` for its input.
+
+    Subclasses write `get_transform`. With one parameter it gets the image, otherwise the
+    attributes of the input that its parameters name. Randomness is numpy's global state.
+    """
+
+    input_args: tuple[str, ...] | None = None
+
+    def get_transform(self, *args: Any) -> fv.Transform:
+        """Choose the transform; to be written by subclasses."""
+        raise NotImplementedError(f"{type(self).__name__} chooses no transform")
+
+    def __call__(self, aug_input: Any) -> fv.Transform:
+        """Choose a transform for `aug_input`, apply it to it in place and return it.
+
+        Args:
+            aug_input: an `AugInput` or any object with the needed attributes and a method
+                `transform(tfm)`; a missing attribute is an `AttributeError`.
+        """
+        if self.input_args is None:
+            parameters = inspect.signature(self.get_transform).parameters
+            self.input_args = tuple(parameters) if len(parameters) > 1 else ("image",)
+        tfm = self.get_transform(*[getattr(aug_input, name) for name in self.input_args])
+        assert isinstance(tfm, fv.Transform), f"{self} chose {tfm!r}, which is no Transform"
+        aug_input.transform(tfm)
+        return tfm
+
+    def _rand_range(self, low: float = 1.0, high: float | None = None, size: Any = None) -> Any:
+        return np.random.uniform(*((0.0, low) if high is None else (low, high)), size)
+
+
+def _apply(chooser: Augmentation | fv.Transform, aug_input: Any) -> fv.Transform:
+    if not isinstance(chooser, fv.Transform):
+        return chooser(aug_input)
+    aug_input.transform(chooser)
+    return chooser
+
+
+@dataclass
+class AugmentationList(Augmentation):
+    """Augmentations and transforms `augs` in sequence, each chosen on what the last one left."""
+
+    augs: Sequence[Augmentation | fv.Transform]
+
+    def __call__(self, aug_input: Any) -> fv.TransformList:
+        """Apply all in place and return the chosen transforms."""
+        return fv.TransformList([_apply(aug, aug_input) for aug in self.augs])
+
+
+class AugInput:
+    """An image and what moves with it."""
+
+    def __init__(self, image: np.ndarray, *, boxes: Any = None, sem_seg: Any = None) -> None:
+        """Bundle the input.
+
+        Args:
+            image: (H, W) or (H, W, C), uint8 in 0..255 or float.
+            boxes: (N, 4) float array, (x0, y0, x1, y1) in pixels.
+            sem_seg: (H, W) uint8 array, the label of every pixel.
+        """
+        assert isinstance(image, np.ndarray) and image.ndim in (2, 3), "need an (H, W[, C]) array"
+        self.image, self.boxes, self.sem_seg = image, boxes, sem_seg
+
+    def transform(self, tfm: fv.Transform) -> None:
+        """Replace every attribute by its transformed form."""
+        self.image = tfm.apply_image(self.image)
+        if self.boxes is not None:
+            self.boxes = tfm.apply_box(self.boxes)
+        if self.sem_seg is not None:
+            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+
+    def apply_augmentations(self, augmentations: Sequence) -> fv.TransformList:
+        """Apply augmentations or transforms to this object and return what was chosen."""
+        return AugmentationList(augmentations)(self)
+
+
+def apply_augmentations(augmentations: Sequence, inputs: Any) -> tuple[Any, fv.TransformList]:
+    """Augment an image or an `AugInput`; returns it and the chosen transforms."""
+    aug_input = AugInput(inputs) if isinstance(inputs, np.ndarray) else inputs
+    transforms = aug_input.apply_augmentations(augmentations)
+    return (aug_input if aug_input is inputs else aug_input.image), transforms
+
+
+@dataclass
+class RandomApply(Augmentation):
+    """Apply the augmentation or transform `tfm_or_aug` with probability `prob`, or nothing."""
+
+    tfm_or_aug: Any
+    prob: float = 0.5
+
+    def __call__(self, aug_input: Any) -> fv.Transform:
+        """Apply the other one, or nothing, in place."""
+        do = self._rand_range() < self.prob
+        return _apply(self.tfm_or_aug, aug_input) if do else fv.NoOpTransform()
+
+
+@dataclass
+class RandomFlip(Augmentation):
+    """Flip along exactly one axis with probability `prob`."""
+
+    prob: float = 0.5
+    _: KW_ONLY
+    horizontal: bool = True
+    vertical: bool = False
+
+    def __post_init__(self) -> None:
+        if self.horizontal == self.vertical:
+            raise ValueError("RandomFlip needs exactly one of horizontal and vertical")
+
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
+        """A flip or nothing."""
+        if self._rand_range() >= self.prob:
+            return fv.NoOpTransform()
+        h, w = image.shape[:2]
+        return fv.HFlipTransform(w) if self.horizontal else fv.VFlipTransform(h)
+
+
+@dataclass
+class Resize(Augmentation):
+    """Resize to `shape`, (height, width) or the side of a square; `interp` is Pillow's."""
+
+    shape: int | Sequence[int]
+    interp: int = Image.Resampling.BILINEAR
+
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
+        """The resize."""
+        new_h, new_w = np.broadcast_to(self.shape, 2).tolist()
+        h, w = image.shape[:2]
+        return ResizeTransform(h, w, new_h, new_w, self.interp)
+
+
+@dataclass
+class ResizeShortestEdge(Augmentation):
+    """Resize the shorter side to a chosen length unless the longer one gets too long.
+
+    Attributes:
+        short_edge_length: pixels; one number, (lowest, highest) for "range", or the numbers to
+            choose from for "choice".
+        max_size: longest allowed longer side; beyond it the image shrinks.
+        sample_style: "range" or "choice".
+        interp: Pillow's constant.
+    """
+
+    short_edge_length: Any
+    max_size: int = sys.maxsize
+    sample_style: str = "range"
+    interp: int = Image.Resampling.BILINEAR
+
+    def __post_init__(self) -> None:
+        assert self.sample_style in ("range", "choice"), self.sample_style
+        if isinstance(self.short_edge_length, int):
+            self.short_edge_length = (self.short_edge_length,) * 2
+        assert self.sample_style == "choice" or len(self.short_edge_length) == 2, self
+
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
+        """The resize; nothing for a chosen length of 0."""
+        h, w = image.shape[:2]
+        lengths = self.short_edge_length
+        if self.sample_style == "range":
+            size = np.random.randint(lengths[0], lengths[1] + 1)
+        else:
+            size = np.random.choice(lengths)
+        if size == 0:
+            return fv.NoOpTransform()
+        return ResizeTransform(h, w, *self.get_output_shape(h, w, size, self.max_size), self.interp)
+
+    @staticmethod
+    def get_output_shape(
+        oldh: int, oldw: int, short_edge_length: int, max_size: int
+    ) -> tuple[int, int]:
+        """(height, width) of an image of (oldh, oldw) after the resize."""
+        size = short_edge_length * 1.0
+        scale = size / min(oldh, oldw)
+        new_h, new_w = (size, scale * oldw) if oldh < oldw else (scale * oldh, size)
+        if (longest := max(new_h, new_w)) > max_size:
+            new_h, new_w = new_h * (max_size / longest), new_w * (max_size / longest)
+        return int(new_h + 0.5), int(new_w + 0.5)
+
+
+@dataclass
+class RandomRotation(Augmentation):
+    """Rotate by a random angle.
+
+    Attributes:
+        angle: degrees counter-clockwise; one number, (lowest, highest) for "range", or the
+            numbers to choose from for "choice".
+        expand: see `RotationTransform`.
+        center: relative (x, y) in [0, 1], or ((min_x, min_y), (max_x, max_y)) to draw from;
+            None is the middle.
+        sample_style: "range" or "choice", of the angle.
+        interp: OpenCV's constant.
+    """
+
+    angle: Any
+    expand: bool = True
+    center: Any = None
+    sample_style: str = "range"
+    interp: int | None = None
+
+    def __post_init__(self) -> None:
+        assert self.sample_style in ("range", "choice"), self.sample_style
+        if np.ndim(self.angle) == 0:
+            self.angle = (self.angle, self.angle)
+        if np.ndim(self.center) == 1:
+            self.center = (self.center, self.center)
+
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
+        """The rotation; nothing for full turns."""
+        h, w = image.shape[:2]
+        draw = (
+            np.random.choice if self.sample_style == "choice" else lambda x: np.random.uniform(*x)
+        )
+        angle, center = draw(self.angle), None
+        if self.center is not None:
+            center = np.random.uniform(*self.center) * (w, h)
+        if angle % 360 == 0:
+            return fv.NoOpTransform()
+        return RotationTransform(h, w, angle, self.expand, center, self.interp)
+
+
+@dataclass
+class RandomCrop(Augmentation):
+    """Cut a random rectangle out, never beyond the image.
+
+    Attributes:
+        crop_type: meaning of the two numbers (a, b) of `crop_size` for an image (H, W):
+            "relative": a H x b W; "relative_range": at least that; "absolute": a x b pixels;
+            "absolute_range": each side between a and b pixels.
+        crop_size: the two numbers.
+    """
+
+    crop_type: str
+    crop_size: Any
+
+    def __post_init__(self) -> None:
+        known = ("relative_range", "relative", "absolute", "absolute_range")
+        assert self.crop_type in known, f"unknown crop type {self.crop_type}"
+
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
+        """The crop."""
+        h, w = image.shape[:2]
+        crop_h, crop_w = self.get_crop_size((h, w))
+        assert h >= crop_h and w >= crop_w, f"{self} does not fit into {image.shape}"
+        y0 = np.random.randint(h - crop_h + 1)
+        return fv.CropTransform(np.random.randint(w - crop_w + 1), y0, crop_w, crop_h)
+
+    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """A random (height, width) of the rectangle for an image of (height, width)."""
+        (h, w), (first, second) = image_size, self.crop_size
+        if self.crop_type == "absolute":
+            return min(first, h), min(second, w)
+        if self.crop_type == "absolute_range":
+            crop_h = np.random.randint(min(h, first), min(h, second) + 1)
+            return crop_h, np.random.randint(min(w, first), min(w, second) + 1)
+        if self.crop_type == "relative_range":
+            lowest = np.asarray(self.crop_size, dtype=np.float32)
+            first, second = lowest + np.random.rand(2) * (1 - lowest)
+        return int(h * first + 0.5), int(w * second + 0.5)
+
+
+@dataclass
+class RandomBrightness(Augmentation):
+    """Change the brightness: blend with black.
+
+    Attributes:
+        intensity_min: lowest weight of the image; the other one gets 1 minus that.
+        intensity_max: highest weight; above 1 it moves away from the other image.
+    """
+
+    intensity_min: float
+    intensity_max: float
+
+    def _other(self, image: np.ndarray) -> Any:
+        return 0
+
+    def get_transform(self, image: np.ndarray) -> fv.Transform:
+        """The blend."""
+        w = np.random.uniform(self.intensity_min, self.intensity_max)
+        return fv.BlendTransform(src_image=self._other(image), src_weight=1 - w, dst_weight=w)
+
+
+class RandomContrast(RandomBrightness):
+    """Change the contrast: blend with the mean of the image."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        return image.mean()
+
+
+class RandomSaturation(RandomBrightness):
+    """Change the saturation of an RGB image: blend with its grey version."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        assert image.shape[-1] == 3, "RandomSaturation only works on RGB images"
+        return image.dot([0.299, 0.587, 0.114])[:, :, None]

@@ -1,0 +1,5 @@
+"""Running a model over a dataset and judging what it says."""
+
+# ruff: noqa: F401
+from .evaluator import DatasetEvaluator, DatasetEvaluators, inference_context, inference_on_dataset
+from .testing import flatten_results_dict, print_csv_format, verify_results
