@@ -7,11 +7,7 @@ from detectron2.layers import (
     Conv2d,
     FrozenBatchNorm2d,
     ShapeSpec,
-    cat,
-    cross_entropy,
     get_norm,
-    move_device_like,
-    nonzero_tuple,
 )
 from detectron2.modeling import (
     BACKBONE_REGISTRY,
@@ -156,12 +152,8 @@ def test_resnet_from_parts():
     assert [name for name, p in model.named_parameters() if not p.requires_grad] == [
         "stem.conv1.weight"
     ]
-    with pytest.raises(AssertionError, match="(?i)available.*stem"):
+    with pytest.raises(AssertionError, match=r"(?i)available.*stem"):
         ResNet(stem, stages, out_features=["res7"])
-    default = ResNet.make_default_stages(50, norm="BN")
-    assert [len(stage) for stage in default] == [3, 4, 6, 3]
-    assert default[3][0].stride == 2
-    assert default[3][2].out_channels == 2048
 
 
 def test_a_residual_block_adds_its_input():
@@ -213,7 +205,7 @@ def test_conversion_reaches_nested_modules():
     block = CNNBlockBase(3, 4, 1)
     block.part = Conv2d(3, 4, 1, norm=nn.BatchNorm2d(4))
     assert block.freeze() is block
-    assert not list(p for p in block.parameters() if p.requires_grad)
+    assert not [p for p in block.parameters() if p.requires_grad]
     assert isinstance(block.part.norm, FrozenBatchNorm2d)
 
 
@@ -228,12 +220,6 @@ def test_get_norm():
         get_norm("NoSuchNorm", 8)
 
 
-def test_layer_norm_works_on_channels():
-    x = torch.rand(2, 6, 3, 4)
-    expected = F.layer_norm(x.movedim(1, -1), (6,), eps=1e-6).movedim(-1, 1)
-    torch.testing.assert_close(get_norm("LN", 6)(x), expected)
-
-
 def test_conv_norm_activation_order():
     conv = Conv2d(2, 3, 1, norm=nn.BatchNorm2d(3), activation=torch.relu)
     x = torch.rand(4, 2, 5, 5)
@@ -241,21 +227,6 @@ def test_conv_norm_activation_order():
     expected = torch.relu(F.batch_norm(plain, None, None, training=True))
     torch.testing.assert_close(conv(x), expected)
     assert "norm.weight" in conv.state_dict()
-
-
-def test_small_functions():
-    x = torch.tensor([[0, 1], [2, 0]])
-    assert [i.tolist() for i in nonzero_tuple(x)] == [[0, 1], [1, 0]]
-    assert cat([x]) is x
-    assert cat([x, x], 1).shape == (2, 4)
-    assert move_device_like(x, x).device == x.device
-    logits = torch.zeros(0, 3, requires_grad=True)
-    loss = cross_entropy(logits, torch.zeros(0, dtype=torch.long))
-    loss.backward()
-    assert loss.item() == 0
-    assert logits.grad.shape == (0, 3)
-    two = cross_entropy(torch.zeros(2, 4), torch.tensor([0, 1]), reduction="none")
-    torch.testing.assert_close(two, torch.full((2,), 4.0).log())
 
 
 class ContractBackbone(Backbone):

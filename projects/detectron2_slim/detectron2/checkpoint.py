@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-_CAFFE2_RULES = [
+_CAFFE2_RULES: list[tuple[str, Any]] = [
     (r"^pred_", "linear_"),
     ("_", "."),
     (r"\.b$", ".bias"),
@@ -24,15 +24,14 @@ _CAFFE2_RULES = [
     (r"bn\.(riv|running\.var)$", "norm.running_var"),
     (r"^(res\.)?conv1\.", "stem.conv1."),
     (r"\.branch1\.", ".shortcut."),
-    (r"\.branch2a\.", ".conv1."),
-    (r"\.branch2b\.", ".conv2."),
-    (r"\.branch2c\.", ".conv3."),
+    (r"\.branch2([abc])\.", lambda match: f".conv{'abc'.index(match[1]) + 1}."),
 ]
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads pickles of numpy arrays and refuses everything else."""
 
+    _ROOTS = ("numpy", "collections", "_codecs")
     _NAMES = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar", "OrderedDict", "encode")
 
     def find_class(self, module: str, name: str) -> Any:
@@ -41,11 +40,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         Raises:
             UnpicklingError: If it is not needed for arrays.
         """
-        if name not in self._NAMES or module.split(".")[0] not in (
-            "numpy",
-            "collections",
-            "_codecs",
-        ):
+        if module.split(".")[0] not in self._ROOTS or name not in self._NAMES:
             raise pickle.UnpicklingError(f"weights must be numpy arrays; found {module}.{name}")
         return super().find_class(module, name)
 
@@ -141,16 +136,13 @@ def _align_names(model_state: dict[str, Tensor], weights: dict[str, Tensor]) -> 
     for key in sorted(model_state):
         parts = key.split(".")
         suffixes = (".".join(parts[i:]) for i in range(len(parts)))
-        name = next((suffix for suffix in suffixes if suffix in weights), None)
-        if name is None:
-            continue
-        shape, wanted = tuple(weights[name].shape), tuple(model_state[key].shape)
-        if shape != wanted:
-            logger.warning("%s of shape %s is not loaded into %s of %s", name, shape, key, wanted)
-            continue
-        if name in taken:
+        name = next((suffix for suffix in suffixes if suffix in weights), "")
+        if name and weights[name].shape != model_state[key].shape:
+            logger.warning("the shape of '%s' in the checkpoint is not that of %s", name, key)
+        elif name in taken:
             raise ValueError(f"'{name}' in the checkpoint fits both '{taken[name]}' and '{key}'")
-        taken[name] = key
+        elif name:
+            taken[name] = key
     log = logger.info if taken else logger.warning
     log("%d of %d weights in the checkpoint match the model", len(taken), len(weights))
     return {taken.get(name, name): value for name, value in weights.items()}

@@ -1,17 +1,12 @@
 """Building blocks of networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-BatchNorm2d = nn.BatchNorm2d
-ConvTranspose2d = nn.ConvTranspose2d
-Linear = nn.Linear
-interpolate = F.interpolate
 
 
 @dataclass
@@ -37,28 +32,6 @@ class Conv2d(nn.Conv2d):
         x = super().forward(x)
         x = x if self.norm is None else self.norm(x)
         return x if self.activation is None else self.activation(x)
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Concatenate; a single tensor comes back uncopied."""
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim)
-
-
-def cross_entropy(input: Tensor, target: Tensor, *, reduction: str = "mean", **kw: Any) -> Tensor:
-    """``F.cross_entropy``, whose mean over no targets is 0 with a gradient instead of NaN."""
-    if target.numel() == 0 and reduction == "mean":
-        return input.sum() * 0.0
-    return F.cross_entropy(input, target, reduction=reduction, **kw)
-
-
-def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
-    """Indices of the nonzero elements, one tensor per dimension."""
-    return x.nonzero(as_tuple=True)
-
-
-def move_device_like(src: Tensor, dst: Tensor) -> Tensor:
-    """Move ``src`` to the device of ``dst``."""
-    return src.to(dst.device)
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -115,27 +88,11 @@ class FrozenBatchNorm2d(nn.Module):
         return frozen
 
 
-class _LayerNorm(nn.Module):
-    """Layer norm over the channels of (N, C, H, W); no ``nn.LayerNorm``, so weights decay."""
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize each position by itself."""
-        x = x - x.mean(1, keepdim=True)
-        x = x / (x.square().mean(1, keepdim=True) + 1e-6).sqrt()
-        return self.weight[:, None, None] * x + self.bias[:, None, None]
-
-
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
     "SyncBN": nn.SyncBatchNorm,
     "FrozenBN": FrozenBatchNorm2d,
     "GN": lambda channels: nn.GroupNorm(32, channels),
-    "LN": _LayerNorm,
 }
 
 
@@ -143,7 +100,7 @@ def get_norm(norm: str | Callable[[int], nn.Module] | None, out_channels: int) -
     """Make a normalization layer.
 
     Args:
-        norm: "BN", "SyncBN", "FrozenBN", "GN", "LN", a function of the channels, or nothing.
+        norm: "BN", "SyncBN", "FrozenBN", "GN", a function of the channels, or nothing.
         out_channels: Channels.
 
     Returns:

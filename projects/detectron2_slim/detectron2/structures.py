@@ -92,20 +92,6 @@ class Boxes:
         """Tell which boxes have both sides longer than ``threshold``; bool, (N,)."""
         return (self.tensor[:, 2:] - self.tensor[:, :2] > threshold).all(dim=1)
 
-    def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
-        """Tell which boxes lie in an image of (h, w), give or take the threshold; bool, (N,)."""
-        upper = self.tensor.new_tensor([box_size[1], box_size[0]]) + boundary_threshold
-        starts_inside = self.tensor[:, :2] >= -boundary_threshold
-        return (starts_inside & (self.tensor[:, 2:] < upper)).all(dim=1)
-
-    def get_centers(self) -> Tensor:
-        """Centres (x, y), (N, 2)."""
-        return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
-
-    def scale(self, scale_x: float, scale_y: float) -> None:
-        """Multiply the coordinates, in place."""
-        self.tensor *= self.tensor.new_tensor([scale_x, scale_y] * 2)
-
     @classmethod
     def cat(cls, boxes_list: Sequence["Boxes"]) -> "Boxes":
         """Put several sets behind one another."""

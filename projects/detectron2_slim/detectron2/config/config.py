@@ -89,9 +89,10 @@ def configurable(init_func: Any = None, *, from_config: Any = None) -> Any:
 def _wrap(function: Callable[..., Any], from_config: Any) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        instance = () if from_config else args[:1]
-        translate = from_config or _from_config_of(type(args[0]))
-        args = args[len(instance) :]
+        instance, args = ((), args) if from_config else (args[:1], args[1:])
+        translate = from_config or type(instance[0]).from_config
+        if instance and not inspect.ismethod(translate):
+            raise TypeError(f"'from_config' of {type(instance[0]).__name__} is no classmethod")
         if any(isinstance(value, _CfgNode) for value in (*args[:1], kwargs.get("cfg"))):
             return function(*instance, **_explicit_arguments(translate, args, kwargs))
         return function(*instance, *args, **kwargs)
@@ -100,21 +101,11 @@ def _wrap(function: Callable[..., Any], from_config: Any) -> Callable[..., Any]:
     return wrapped
 
 
-def _from_config_of(owner: type) -> Callable[..., dict[str, Any]]:
-    remedy = f"{owner.__name__} needs a classmethod 'from_config' to be @configurable"
-    if not hasattr(owner, "from_config"):
-        raise AttributeError(remedy)
-    if not inspect.ismethod(owner.from_config):
-        raise TypeError(remedy)
-    return owner.from_config
-
-
 def _explicit_arguments(from_config: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(from_config).parameters
     if next(iter(parameters), None) != "cfg":
         raise TypeError(f"{from_config.__qualname__} must take 'cfg' as its first argument")
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
-        return from_config(*args, **kwargs)
-    accepted = {name: value for name, value in kwargs.items() if name in parameters}
-    overrides = {name: value for name, value in kwargs.items() if name not in parameters}
-    return {**from_config(*args, **accepted), **overrides}
+    takes_all = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
+    others = [name for name in kwargs if not takes_all and name not in parameters]
+    overrides = {name: kwargs.pop(name) for name in others}
+    return {**from_config(*args, **kwargs), **overrides}

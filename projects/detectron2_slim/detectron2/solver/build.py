@@ -135,14 +135,13 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
         ValueError: For a name other than "WarmupMultiStepLR" and "WarmupCosineLR".
     """
     node = cfg.SOLVER
-    schedule: schedulers.ParamScheduler
     if node.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
         steps = [step for step in node.STEPS if step <= node.MAX_ITER]
         if len(steps) < len(node.STEPS):
             message = "SOLVER.STEPS %s: those beyond SOLVER.MAX_ITER are ignored"
             logging.getLogger(__name__).warning(message, node.STEPS)
         factors = [node.GAMMA**k for k in range(len(steps) + 1)]
-        schedule = schedulers.MultiStepParamScheduler(factors, node.MAX_ITER, milestones=steps)
+        schedule: Any = schedulers.MultiStepParamScheduler(factors, node.MAX_ITER, steps)
     elif node.LR_SCHEDULER_NAME == "WarmupCosineLR":
         end = node.BASE_LR_END / node.BASE_LR
         assert 0 <= end <= 1, f"SOLVER.BASE_LR_END / SOLVER.BASE_LR is {end}, not in [0, 1]"

@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import runpy
-import secrets
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ def seed_all_rng(seed: int | None = None) -> None:
         seed: The seed; None draws an unpredictable one and logs it.
     """
     if seed is None:
-        seed = secrets.randbits(31)
+        seed = int.from_bytes(os.urandom(4), "big")
         logging.getLogger(__name__).info("Using a generated random seed %d", seed)
     np.random.seed(seed)
     random.seed(seed)

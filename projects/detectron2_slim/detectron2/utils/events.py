@@ -36,8 +36,10 @@ def has_event_storage() -> bool:
 class EventStorage:
     """Histories of named scalars, each value stamped with an iteration.
 
-    Use it as a context manager; blocks nest.
+    Use it as a context manager; blocks nest. ``iteration`` is another name of ``iter``.
     """
+
+    iteration = property(lambda self: self.iter)
 
     def __init__(self, start_iter: int = 0) -> None:
         self.iter = start_iter
@@ -46,7 +48,6 @@ class EventStorage:
         self._latest: dict[str, tuple[float, int]] = {}
         self._prefix = ""
         self._images: list[tuple[str, Any, int]] = []
-        self._histograms: list[tuple[str, torch.Tensor, int, int]] = []
 
     def __enter__(self) -> "EventStorage":
         _stack.append(self)
@@ -54,11 +55,6 @@ class EventStorage:
 
     def __exit__(self, *exc_info: object) -> None:
         assert _stack.pop() is self, "event storages must be left in the order they nest"
-
-    @property
-    def iteration(self) -> int:
-        """Older name of `iter`."""
-        return self.iter
 
     def step(self) -> None:
         """Go to the next iteration."""
@@ -92,10 +88,6 @@ class EventStorage:
     def put_image(self, img_name: str, img_tensor: Any) -> None:
         """Keep a (3, H, W) RGB picture, uint8 or float in [0, 1], for TensorBoard."""
         self._images.append((img_name, img_tensor, self.iter))
-
-    def put_histogram(self, hist_name: str, hist_tensor: torch.Tensor, bins: int = 1000) -> None:
-        """Keep a tensor, to be shown as a histogram by TensorBoard."""
-        self._histograms.append((hist_name, hist_tensor.detach().cpu(), self.iter, bins))
 
     def history(self, name: str) -> HistoryBuffer:
         """Return all values of a name.
@@ -143,10 +135,6 @@ class EventStorage:
     def clear_images(self) -> None:
         """Forget the kept pictures."""
         self._images = []
-
-    def clear_histograms(self) -> None:
-        """Forget the kept histograms."""
-        self._histograms = []
 
 
 class EventWriter:
@@ -196,7 +184,7 @@ class JSONWriter(_ScalarWriter):
 
 
 class TensorboardXWriter(_ScalarWriter):
-    """Scalars, pictures and histograms for TensorBoard.
+    """Scalars and pictures for TensorBoard.
 
     Args:
         log_dir: Folder of the event files.
@@ -215,16 +203,13 @@ class TensorboardXWriter(_ScalarWriter):
         return SummaryWriter(**self._arguments)
 
     def write(self) -> None:
-        """Send what is new; sent pictures and histograms leave the storage."""
+        """Send what is new; sent pictures leave the storage."""
         storage = get_event_storage()
         for scalar in self._new_scalars():
             self._writer.add_scalar(*scalar)
         for image in storage._images:
             self._writer.add_image(*image)
-        for histogram in storage._histograms:
-            self._writer.add_histogram(*histogram)
         storage.clear_images()
-        storage.clear_histograms()
 
     def close(self) -> None:
         """Close the event file if one was opened."""

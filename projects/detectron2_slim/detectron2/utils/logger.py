@@ -5,15 +5,12 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
 from typing import IO, Any
 
-from tabulate import tabulate
 from termcolor import colored
 
 from detectron2.utils.file_io import PathManager
 
-_counts: Counter[Any] = Counter()
 _times: dict[Any, float] = {}
 
 
@@ -88,40 +85,9 @@ def _caller() -> tuple[str, tuple]:
     return module, (frame.f_code.co_filename, frame.f_lineno)
 
 
-def log_first_n(lvl: int, msg: str, n: int = 1, *, name: Any = None, key: Any = "caller") -> None:
-    """Log only the first ``n`` times.
-
-    Args:
-        lvl: Logging level.
-        msg: The message.
-        n: How often.
-        name: Logger; the caller's module by default.
-        key: What counts as "the same": "caller", "message" or a tuple of both.
-    """
-    module, position = _caller()
-    identity = (position if "caller" in key else None, msg if "message" in key else None)
-    _counts[identity] += 1
-    if _counts[identity] <= n:
-        logging.getLogger(name or module).log(lvl, msg)
-
-
-def log_every_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None) -> None:
-    """Log the first of every ``n`` calls from the same line."""
-    module, position = _caller()
-    _counts[position] += 1
-    if (_counts[position] - 1) % n == 0:
-        logging.getLogger(name or module).log(lvl, msg)
-
-
 def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = None) -> None:
     """Log calls from the same line at most once in ``n`` seconds."""
     module, position = _caller()
     if time.monotonic() - _times.get(position, float("-inf")) >= n:
         _times[position] = time.monotonic()
         logging.getLogger(name or module).log(lvl, msg)
-
-
-def create_small_table(small_dict: dict[str, Any]) -> str:
-    """Lay out a few numbers as a table of one row, keys on top."""
-    layout = {"tablefmt": "pipe", "floatfmt": ".3f", "stralign": "center", "numalign": "center"}
-    return tabulate([list(small_dict.values())], list(small_dict), **layout)

@@ -3,6 +3,7 @@
 Modules are created and initialised in a fixed order, because that decides what a seed gives.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,19 +47,18 @@ class _ResidualBlock(CNNBlockBase):
         channels, wanted = self.in_channels, self.out_channels
         same = channels == wanted
         self.shortcut = None if same else _conv(channels, wanted, 1, norm, stride=self.stride)
-        self._convs = [f"conv{i + 1}" for i in range(len(convs))]
-        for name, (width, size, options) in zip(self._convs, convs, strict=True):
-            self.add_module(name, _conv(channels, width, size, norm, **options))
+        for i, (width, size, options) in enumerate(convs, start=1):
+            self.add_module(f"conv{i}", _conv(channels, width, size, norm, **options))
             channels = width
-        for layer in (*map(self.get_submodule, self._convs), self.shortcut):
-            if layer is not None:
-                c2_msra_fill(layer)
+        for _, layer in sorted(self.named_children()):  # the shortcut comes last
+            c2_msra_fill(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
-        out = self.get_submodule(self._convs[0])(x)
-        for name in self._convs[1:]:
-            out = self.get_submodule(name)(F.relu_(out))
+        out = x
+        for name, layer in self.named_children():
+            if name != "shortcut":
+                out = layer(out if name == "conv1" else F.relu_(out))
         out += x if self.shortcut is None else self.shortcut(x)
         return F.relu_(out)
 
@@ -98,11 +98,11 @@ class BottleneckBlock(_ResidualBlock):
         dilation: int = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, stride)
-        first, middle = (stride, 1) if stride_in_1x1 else (1, stride)
-        options = {"stride": middle, "groups": num_groups, "dilation": dilation}
+        outer = {"stride": stride if stride_in_1x1 else 1}
+        inner = {"stride": 1 if stride_in_1x1 else stride, "groups": num_groups}
+        inner["dilation"] = dilation
         width = bottleneck_channels
-        ends: list[Any] = [(width, 1, {"stride": first}), (out_channels, 1, {})]
-        self._build(norm, ends[0], (width, 3, options), ends[1])
+        self._build(norm, (width, 1, outer), (width, 3, inner), (out_channels, 1, {}))
 
 
 class ResNet(Backbone):
@@ -132,14 +132,12 @@ class ResNet(Backbone):
             names = names[: max(names.index(n) + 1 if n in names else 0 for n in out_features)]
         self.stage_names = tuple(names)
         channels, stride = stem.out_channels, stem.stride
-        self._out_feature_channels = {"stem": channels}
-        self._out_feature_strides = {"stem": stride}
+        self._shapes = {"stem": ShapeSpec(channels, stride=stride)}
         for name, blocks in zip(names, stages, strict=False):
             self.add_module(name, nn.Sequential(*blocks))
-            for block in blocks:
-                channels, stride = block.out_channels, stride * block.stride
-            self._out_feature_channels[name] = channels
-            self._out_feature_strides[name] = stride
+            channels = blocks[-1].out_channels
+            stride *= math.prod(block.stride for block in blocks)
+            self._shapes[name] = ShapeSpec(channels, stride=stride)
         if num_classes is not None:
             self.linear = nn.Linear(channels, num_classes)
             nn.init.normal_(self.linear.weight, std=0.01)
@@ -148,6 +146,10 @@ class ResNet(Backbone):
         for name in self._out_features:
             assert name in available, f"no feature '{name}'; available: {', '.join(available)}"
         self.freeze(freeze_at)
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and strides of the requested features."""
+        return {name: self._shapes[name] for name in self._out_features}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (N, C, H, W) to the requested features."""
@@ -188,22 +190,11 @@ class ResNet(Backbone):
             kwargs["in_channels"] = kwargs["out_channels"]
         return blocks
 
-    @staticmethod
-    def make_default_stages(depth: int, block_class: Any = None, **kwargs: Any) -> list[Any]:
-        """Make the four stages of depth 18, 34, 50, 101 or 152.
-
-        Args:
-            depth: The depth.
-            block_class: By default the one usual for the depth.
-            kwargs: For `make_stage`, other than channels and strides.
-        """
-        return _make_stages(depth, 64, 64 if depth < 50 else 256, 64, 1, block_class, **kwargs)
-
 
 make_stage = ResNet.make_stage
 
 
-def _make_stages(depth, channels, width, middle, res5_dilation, block_class=None, **kwargs):
+def _make_stages(depth, channels, width, middle, res5_dilation, **kwargs):
     """Double ``width`` (output) and ``middle`` (bottleneck) from stage to stage."""
     stages = []
     for i, num_blocks in enumerate(_STAGES[depth]):
@@ -213,8 +204,8 @@ def _make_stages(depth, channels, width, middle, res5_dilation, block_class=None
         own["stride_per_block"] = [stride] + [1] * (num_blocks - 1)
         if depth >= 50:
             own |= {"bottleneck_channels": middle, "dilation": dilation}
-        usual = BasicBlock if depth < 50 else BottleneckBlock
-        stages.append(make_stage(block_class or usual, num_blocks, **{**own, **kwargs}))
+        block_class = BasicBlock if depth < 50 else BottleneckBlock
+        stages.append(make_stage(block_class, num_blocks, **own, **kwargs))
         channels, width, middle = width, width * 2, middle * 2
     return stages
 
