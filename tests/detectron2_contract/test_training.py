@@ -344,7 +344,7 @@ def test_lr_is_logged_before_the_scheduler_steps() -> None:
     groups = [{"params": weights[:1], "lr": 5.0}, {"params": weights[1:], "lr": 1.0}]
     optimizer = torch.optim.SGD(groups)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
-    trainer = Counting()
+    trainer = Counting(lambda step: optimizer.step())
     trainer.register_hooks([hooks.LRScheduler(optimizer, scheduler)])
     trainer.train(0, 3)
     rates = [rate for rate, _ in trainer.storage.history("lr").values()]
@@ -561,3 +561,38 @@ def test_mixed_precision_needs_cuda() -> None:
     assert "grad_scaler" in trainer.state_dict()
     with EventStorage(), pytest.raises(AssertionError, match="CUDA"):
         trainer.run_step()
+
+
+def test_mixed_precision_state_travels() -> None:
+    model = Scale()
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    state = AMPTrainer(model, [1.0], sgd, grad_scaler=scaler).state_dict()
+    assert state["grad_scaler"]["scale"] == 8.0
+    other = torch.amp.GradScaler("cpu")
+    AMPTrainer(model, [1.0], sgd, grad_scaler=other).load_state_dict(state)
+    assert other.get_scale() == 8.0
+    with pytest.raises(KeyError, match="grad_scaler"):
+        del state["grad_scaler"]
+        AMPTrainer(model, [1.0], sgd, grad_scaler=other).load_state_dict(state)
+
+
+def test_precise_bn_uses_true_statistics() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(1, momentum=0.1)).train()
+    batches = [torch.full((2, 1), 4.0), torch.full((2, 1), 6.0)] * 3
+    trainer = Counting()
+    trainer.register_hooks([hooks.PreciseBN(0, model, batches, 2)])
+    trainer.train(0, 2)
+    assert model[0].running_mean.item() == pytest.approx(5.0)
+
+
+def test_a_failed_run_is_not_evaluated() -> None:
+    def fail(step: int) -> None:
+        raise OSError
+
+    seen: list[int] = []
+    trainer = Counting(fail)
+    trainer.register_hooks([hooks.EvalHook(1, lambda: seen.append(1))])
+    with pytest.raises(OSError):
+        trainer.train(0, 3)
+    assert not seen

@@ -116,6 +116,8 @@ def test_resize_of_floats_is_torchs() -> None:
     expected = F.interpolate(nchw, (23, 31), mode="bilinear", align_corners=False)
     np.testing.assert_array_equal(resized, expected[0].permute(1, 2, 0).numpy())
     assert T.ResizeTransform(60, 80, 23, 31).apply_image(image[:, :, 0]).shape == (23, 31)
+    assert T.Resize((23, 31)).get_transform(image).apply_image(image).shape == (23, 31, 3)
+    assert T.Resize(9).get_transform(image).apply_image(image).shape == (9, 9, 3)
     labels = T.ResizeTransform(60, 80, 23, 31).apply_segmentation(image[:, :, 0])
     assert set(np.unique(labels)) <= set(np.unique(image[:, :, 0]))
 

@@ -72,10 +72,9 @@ def build_batch_data_loader(
         f"the total batch size {total_batch_size} must be divisible by {world_size} processes"
     )
     batch_size = total_batch_size // world_size
-    if not isinstance(dataset, IterableDataset):
+    assert (sampler is None) == isinstance(dataset, IterableDataset), "only indexed data is sampled"
+    if sampler is not None:
         dataset = ToIterableDataset(dataset, sampler, shard_chunk_size=batch_size)
-    else:
-        assert sampler is None, "sampler must be None if dataset is IterableDataset"
     kwargs["worker_init_fn"] = worker_init_reset_seed
     if not aspect_ratio_grouping:
         kwargs = {"drop_last": True, "collate_fn": collate_fn or trivial_batch_collator, **kwargs}

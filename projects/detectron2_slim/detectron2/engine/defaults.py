@@ -76,8 +76,7 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     setup_logger(output_dir, distributed_rank=rank, name="fvcore")
     logger = setup_logger(output_dir, distributed_rank=rank)
     logger.info(f"Rank of current process: {rank}. World size: {comm.get_world_size()}")
-    logger.info(f"Environment info:\n{collect_env_info()}")
-    logger.info(f"Command line arguments: {args}")
+    logger.info(f"Command line arguments: {args}\nEnvironment info:\n{collect_env_info()}")
     logger.info(f"Running with full config, saved as config.yaml:\n{text}")
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if not getattr(args, "eval_only", False):

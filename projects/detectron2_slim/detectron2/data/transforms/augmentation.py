@@ -140,8 +140,7 @@ class Resize(Augmentation):
 
     def get_transform(self, image: np.ndarray) -> fv.Transform:
         """The resize."""
-        new_h, new_w = np.broadcast_to(self.shape, 2).tolist()
-        h, w = image.shape[:2]
+        (h, w), (new_h, new_w) = image.shape[:2], np.broadcast_to(self.shape, 2).tolist()
         return ResizeTransform(h, w, new_h, new_w, self.interp)
 
 
@@ -170,8 +169,7 @@ class ResizeShortestEdge(Augmentation):
 
     def get_transform(self, image: np.ndarray) -> fv.Transform:
         """The resize; nothing for a chosen length of 0."""
-        h, w = image.shape[:2]
-        lengths = self.short_edge_length
+        (h, w), lengths = image.shape[:2], self.short_edge_length
         if self.sample_style == "range":
             size = np.random.randint(lengths[0], lengths[1] + 1)
         else:
@@ -222,11 +220,8 @@ class RandomRotation(Augmentation):
 
     def get_transform(self, image: np.ndarray) -> fv.Transform:
         """The rotation; nothing for full turns."""
-        h, w = image.shape[:2]
-        draw = (
-            np.random.choice if self.sample_style == "choice" else lambda x: np.random.uniform(*x)
-        )
-        angle, center = draw(self.angle), None
+        (h, w), a, center = image.shape[:2], self.angle, None
+        angle = np.random.choice(a) if self.sample_style == "choice" else np.random.uniform(*a)
         if self.center is not None:
             center = np.random.uniform(*self.center) * (w, h)
         if angle % 360 == 0:

@@ -58,7 +58,7 @@ class RotationTransform(Transform):
         self,
         h: int,
         w: int,
-        angle: float,
+        angle: Any,
         expand: bool = True,
         center: Any = None,
         interp: Any = None,
