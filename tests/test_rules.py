@@ -17,6 +17,7 @@ LONGEST_FILE = 400
 # A file of the package imports only files of lower layers. A new file gets its line here.
 LAYERS = {
     0: [
+        "checkpoint_names.py",
         "config.py",
         "data/synthetic/backgrounds.py",
         "data/synthetic/recipe.py",
