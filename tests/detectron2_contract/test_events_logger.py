@@ -50,7 +50,6 @@ def test_scalars_and_scopes():
         storage.put_scalar("c", 1, smoothing_hint=False)
     storage.put_scalar("d", 1, smoothing_hint=False)
     assert storage.latest() == {"a": (4, 7), "b": (5, 7), "x/c": (1, 3), "d": (1, 3)}
-    assert storage.smoothing_hints() == {"a": True, "b": True, "x/c": False, "d": False}
     assert storage.history("a").values() == [(2, 3), (4, 7)]
     assert set(storage.histories()) == {"a", "b", "x/c", "d"}
     assert type(storage.latest()["a"][0]) is float

@@ -105,12 +105,13 @@ def test_opencl_is_off():
     assert run(code % "OPENCV_OPENCL_RUNTIME").split() == ["False", "disabled"]
 
 
-def test_users_own_setup_runs(tmp_path):
+def test_users_own_setup_runs(tmp_path, monkeypatch):
     path = tmp_path / "mine.py"
     path.write_text("def setup_environment():\n    print('set up')\n", encoding="utf-8")
     assert run("import detectron2", DETECTRON2_ENV_MODULE=str(path)) == "set up\n"
+    monkeypatch.setenv("DETECTRON2_ENV_MODULE", "no_such_module")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        setup_environment("no_such_module")
+        setup_environment()
 
 
 def test_version_1_configs_are_refused(tmp_path):

@@ -1,6 +1,5 @@
 """Detectron2 slim: a small pure-Python stand-in for the parts of Detectron2 used here."""
 
-import os
 import sys
 
 from detectron2.utils.env import setup_environment
@@ -24,4 +23,4 @@ class _AbsentNameFinder:
 
 
 sys.meta_path.append(_AbsentNameFinder())
-setup_environment(os.environ.get("DETECTRON2_ENV_MODULE"))
+setup_environment()

@@ -4,11 +4,10 @@ import logging
 import pickle
 import re
 from typing import Any
-from urllib.parse import parse_qs
 
 import torch
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer  # noqa: F401
-from torch import Tensor, nn
+from torch import Tensor
 
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
@@ -52,14 +51,12 @@ class DetectionCheckpointer(Checkpointer):
         model: The model, wrapped or not.
         save_dir: Folder of the checkpoints; nothing is saved if empty.
         save_to_disk: Whether this process saves; by default rank 0 does.
-        objects: More objects with ``state_dict`` and ``load_state_dict``.
+        kw: More objects with ``state_dict`` and ``load_state_dict``.
     """
 
-    def __init__(
-        self, model: nn.Module, save_dir: str = "", *, save_to_disk: Any = None, **objects: Any
-    ) -> None:
+    def __init__(self, model: Any, save_dir: str = "", *, save_to_disk: Any = None, **kw: Any):
         saves = comm.is_main_process() if save_to_disk is None else save_to_disk
-        super().__init__(model, save_dir, save_to_disk=saves, **objects)
+        super().__init__(model, save_dir, save_to_disk=saves, **kw)
         self.path_manager = PathManager
         self._query = ""
 
@@ -82,15 +79,12 @@ class DetectionCheckpointer(Checkpointer):
         return super().load(path, checkpointables)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        query = parse_qs(self._query)
-        matching = query.pop("matching_heuristics", []) == ["True"]
-        if query:
-            raise ValueError(f"'{filename}': unknown query {query}; known: matching_heuristics")
+        if self._query not in ("", "matching_heuristics=True"):
+            raise ValueError(f"'{filename}': '?{self._query}' must be '?matching_heuristics=True'")
         if filename.endswith(".pkl"):
             return self._load_pickle(filename)
         loaded = torch.load(filename, map_location="cpu", weights_only=True)
-        loaded = loaded if "model" in loaded else {"model": loaded}
-        return {**loaded, "matching_heuristics": True} if matching else loaded
+        return loaded if "model" in loaded else {"model": loaded}
 
     @staticmethod
     def _load_pickle(filename: str) -> dict[str, Any]:
@@ -103,7 +97,7 @@ class DetectionCheckpointer(Checkpointer):
         return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        if checkpoint.get("matching_heuristics", False):
+        if self._query or checkpoint.get("matching_heuristics", False):
             weights = checkpoint["model"]
             self._convert_ndarray_to_tensor(weights)
             if checkpoint.get("__author__") == "Caffe2":
@@ -111,8 +105,8 @@ class DetectionCheckpointer(Checkpointer):
             checkpoint["model"] = _align_names(self.model.state_dict(), weights)
         incompatible = super()._load_model(checkpoint)
         # The config fills these buffers, so a file without them is complete.
-        from_config = {"pixel_mean", "pixel_std"} & {name for name, _ in self.model.named_buffers()}
-        missing = [key for key in incompatible.missing_keys if key not in from_config]
+        filled = ("pixel_mean", "pixel_std")
+        missing = [key for key in incompatible.missing_keys if key not in filled]
         return incompatible._replace(missing_keys=missing)
 
 

@@ -1,6 +1,5 @@
 """Containers for boxes, instances and padded images."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -98,17 +97,12 @@ class Boxes:
         return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else [])
 
 
-def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
-    """Shared areas of every pair, (N, M)."""
+def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Intersection over union of every pair, (N, M); 0 where nothing is shared."""
     first, second = boxes1.tensor[:, None], boxes2.tensor
     right_bottom = torch.minimum(first[..., 2:], second[:, 2:])
     left_top = torch.maximum(first[..., :2], second[:, :2])
-    return (right_bottom - left_top).clamp(min=0).prod(dim=2)
-
-
-def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
-    """Intersection over union of every pair, (N, M); 0 where nothing is shared."""
-    shared = pairwise_intersection(boxes1, boxes2)
+    shared = (right_bottom - left_top).clamp(min=0).prod(dim=2)
     union = boxes1.area()[:, None] + boxes2.area() - shared
     return torch.where(shared > 0, shared / union, 0.0)
 
@@ -227,10 +221,8 @@ class Instances:
 
     def to(self, *args: Any, **kwargs: Any) -> "Instances":
         """Copy, with ``to`` called on the fields that have it."""
-        result = Instances(self._image_size)
-        for name, value in self._fields.items():
-            result.set(name, value.to(*args, **kwargs) if hasattr(value, "to") else value)
-        return result
+        new = {k: v.to(*args, **kwargs) if hasattr(v, "to") else v for k, v in self._fields.items()}
+        return Instances(self._image_size, **new)
 
     def __getitem__(self, item: Any) -> "Instances":
         if isinstance(item, int):
@@ -263,7 +255,7 @@ class Instances:
         for name, value in instance_lists[0].get_fields().items():
             values = [instances.get(name) for instances in instance_lists]
             if isinstance(value, list):
-                result.set(name, list(itertools.chain(*values)))
+                result.set(name, [item for items in values for item in items])
             elif isinstance(value, Tensor) or hasattr(value, "cat"):
                 result.set(name, (torch if isinstance(value, Tensor) else type(value)).cat(values))
             else:

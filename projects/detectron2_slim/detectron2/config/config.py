@@ -82,7 +82,6 @@ def configurable(init_func: Any = None, *, from_config: Any = None) -> Any:
         return _wrap(init_func, None)
     if from_config is None:
         return configurable
-    assert inspect.isfunction(from_config), "from_config must be a function"
     return functools.partial(_wrap, from_config=from_config)
 
 

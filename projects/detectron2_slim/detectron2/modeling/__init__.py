@@ -8,7 +8,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 
 from .backbone import BACKBONE_REGISTRY, Backbone, ResNet, build_backbone, build_resnet_backbone
-from .backbone.resnet import make_stage
 
 META_ARCH_REGISTRY = Registry("META_ARCH")
 

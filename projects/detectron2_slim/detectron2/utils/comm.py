@@ -76,30 +76,20 @@ def _gloo_group() -> Any:
     return dist.new_group(backend="gloo") if dist.get_backend() == "nccl" else dist.group.WORLD
 
 
-def _group_and_size(group: Any) -> tuple[Any, int]:
-    if get_world_size() == 1:
-        return None, 1
-    group = group or _gloo_group()
-    return group, dist.get_world_size(group)
-
-
 def all_gather(data: Any, group: Any = None) -> list[Any]:
     """Return the picklable objects of all ranks of a group, in rank order."""
-    group, size = _group_and_size(group)
-    output = [data] * size
-    if size > 1:
-        dist.all_gather_object(output, data, group=group)
+    if get_world_size() == 1:
+        return [data]
+    group = group or _gloo_group()
+    output = [None] * dist.get_world_size(group)
+    dist.all_gather_object(output, data, group=group)
     return output
 
 
 def gather(data: Any, dst: int = 0, group: Any = None) -> list[Any]:
-    """Return the picklable objects of all ranks on rank ``dst``, an empty list elsewhere."""
-    group, size = _group_and_size(group)
-    if size == 1:
-        return [data]
-    output = [None] * size if dist.get_rank(group) == dst else None
-    dist.gather_object(data, output, dst=dst, group=group)
-    return output or []
+    """Like `all_gather` on rank ``dst``; an empty list elsewhere."""
+    everything = all_gather(data, group)
+    return everything if not _in_group() or dist.get_rank(group) == dst else []
 
 
 def shared_random_seed() -> int:

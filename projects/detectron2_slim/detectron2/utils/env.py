@@ -28,17 +28,16 @@ def seed_all_rng(seed: int | None = None) -> None:
     os.environ["PYTHONHASHSEED"] = str(seed)
 
 
-def setup_environment(custom_module: str | None = None) -> None:
+def setup_environment() -> None:
     """Turn OpenCL off in OpenCV, then run the user's own set-up.
 
-    Args:
-        custom_module: A ``.py`` file or a module name with a ``setup_environment()`` function;
-            normally the value of ``DETECTRON2_ENV_MODULE``.
+    ``DETECTRON2_ENV_MODULE`` names it: a ``.py`` file or a module with ``setup_environment()``.
     """
     os.environ["OPENCV_OPENCL_RUNTIME"] = "disabled"
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("cv2").ocl.setUseOpenCL(False)
-    if custom_module and custom_module.endswith(".py"):
-        runpy.run_path(custom_module)["setup_environment"]()
-    elif custom_module:
-        importlib.import_module(custom_module).setup_environment()
+    custom = os.environ.get("DETECTRON2_ENV_MODULE", "")
+    if custom.endswith(".py"):
+        runpy.run_path(custom)["setup_environment"]()
+    elif custom:
+        importlib.import_module(custom).setup_environment()

@@ -119,10 +119,6 @@ class EventStorage:
             result[name] = (median, result[name][1])
         return result
 
-    def smoothing_hints(self) -> dict[str, bool]:
-        """Return the hint of each name."""
-        return self._hints
-
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
         """Put ``name/`` before all names used inside the block."""
@@ -227,7 +223,6 @@ class CommonMetricPrinter(EventWriter):
     """
 
     def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
-        self.logger = logging.getLogger("detectron2.utils.events")
         self._max_iter = max_iter
         self._window_size = window_size
 
@@ -251,4 +246,4 @@ class CommonMetricPrinter(EventWriter):
         parts.append(f"lr: {smooth['lr'][0]:.5g}" if "lr" in smooth else "lr: N/A")
         if torch.cuda.is_available():
             parts.append(f"max_mem: {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
-        self.logger.info(" " + "  ".join(parts))
+        logging.getLogger(__name__).info(" " + "  ".join(parts))

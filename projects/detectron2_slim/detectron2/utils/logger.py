@@ -81,8 +81,8 @@ def _caller() -> tuple[str, tuple]:
     frame: Any = sys._getframe(1)
     while frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    module = frame.f_globals["__name__"].replace("__main__", "detectron2")
-    return module, (frame.f_code.co_filename, frame.f_lineno)
+    name = frame.f_globals["__name__"].replace("__main__", "detectron2")
+    return name, (frame.f_code.co_filename, frame.f_lineno)
 
 
 def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = None) -> None:

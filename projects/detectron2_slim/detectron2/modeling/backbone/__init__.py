@@ -2,4 +2,4 @@
 
 # ruff: noqa: F401
 from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
-from .resnet import BasicStem, BottleneckBlock, ResNet, build_resnet_backbone, make_stage
+from .resnet import BasicStem, BottleneckBlock, ResNet, build_resnet_backbone

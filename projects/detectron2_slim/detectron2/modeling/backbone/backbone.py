@@ -15,12 +15,9 @@ BACKBONE_REGISTRY = Registry("BACKBONE")
 class Backbone(nn.Module, metaclass=ABCMeta):
     """Maps images to named feature maps.
 
-    Subclasses set the three fields below, or override `output_shape`.
+    Subclasses set ``_out_features`` (names), ``_out_feature_channels`` and ``_out_feature_strides``
+    (by name), or override `output_shape`.
     """
-
-    _out_features: list[str]
-    _out_feature_channels: dict[str, int]
-    _out_feature_strides: dict[str, int]
 
     @abstractmethod
     def forward(self, *args: Any) -> dict[str, Tensor]:
@@ -36,7 +33,7 @@ class Backbone(nn.Module, metaclass=ABCMeta):
         """Constraints for `ImageList.from_tensors`."""
         return {}
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
+    def output_shape(self: Any) -> dict[str, ShapeSpec]:
         """Channels and strides of the feature maps."""
         channels, strides = self._out_feature_channels, self._out_feature_strides
         names = self._out_features

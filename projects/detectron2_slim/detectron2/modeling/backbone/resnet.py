@@ -4,7 +4,6 @@ Modules are created and initialised in a fixed order, because that decides what 
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from fvcore.nn.weight_init import c2_msra_fill
@@ -98,11 +97,10 @@ class BottleneckBlock(_ResidualBlock):
         dilation: int = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, stride)
-        outer = {"stride": stride if stride_in_1x1 else 1}
-        inner = {"stride": 1 if stride_in_1x1 else stride, "groups": num_groups}
-        inner["dilation"] = dilation
+        first, middle = (stride, 1) if stride_in_1x1 else (1, stride)
+        inner = {"stride": middle, "groups": num_groups, "dilation": dilation}
         width = bottleneck_channels
-        self._build(norm, (width, 1, outer), (width, 3, inner), (out_channels, 1, {}))
+        self._build(norm, (width, 1, {"stride": first}), (width, 3, inner), (out_channels, 1, {}))
 
 
 class ResNet(Backbone):
@@ -110,37 +108,26 @@ class ResNet(Backbone):
 
     Args:
         stem: First block.
-        stages: Blocks of each stage; those behind the last requested feature are not used.
-        num_classes: Ends the network with a classifier ``linear`` if given.
+        stages: Lists of blocks; stages behind the last requested feature are not used.
         out_features: Names of the outputs; by default the last one.
         freeze_at: See `freeze`.
     """
 
     def __init__(
-        self,
-        stem: CNNBlockBase,
-        stages: Sequence[Sequence[CNNBlockBase]],
-        num_classes: int | None = None,
-        out_features: list[str] | None = None,
-        freeze_at: int = 0,
+        self, stem: CNNBlockBase, stages: Any, *, out_features: Any = None, freeze_at: int = 0
     ) -> None:
         super().__init__()
         self.stem = stem
-        self.num_classes = num_classes
         names = [f"res{i}" for i in range(2, 2 + len(stages))]
         if out_features is not None:
             names = names[: max(names.index(n) + 1 if n in names else 0 for n in out_features)]
         self.stage_names = tuple(names)
-        channels, stride = stem.out_channels, stem.stride
-        self._shapes = {"stem": ShapeSpec(channels, stride=stride)}
+        stride = stem.stride
+        self._shapes = {"stem": ShapeSpec(stem.out_channels, stride=stride)}
         for name, blocks in zip(names, stages, strict=False):
             self.add_module(name, nn.Sequential(*blocks))
-            channels = blocks[-1].out_channels
             stride *= math.prod(block.stride for block in blocks)
-            self._shapes[name] = ShapeSpec(channels, stride=stride)
-        if num_classes is not None:
-            self.linear = nn.Linear(channels, num_classes)
-            nn.init.normal_(self.linear.weight, std=0.01)
+            self._shapes[name] = ShapeSpec(blocks[-1].out_channels, stride=stride)
         available = [name for name, _ in self.named_children()]
         self._out_features = available[-1:] if out_features is None else out_features
         for name in self._out_features:
@@ -157,8 +144,6 @@ class ResNet(Backbone):
         outputs = {"stem": (x := self.stem(x))}
         for name in self.stage_names:
             outputs[name] = x = self.get_submodule(name)(x)
-        if self.num_classes is not None:
-            outputs["linear"] = self.linear(x.mean(dim=(2, 3)))
         return {name: value for name, value in outputs.items() if name in self._out_features}
 
     def freeze(self, freeze_at: int = 0) -> "ResNet":
@@ -191,25 +176,6 @@ class ResNet(Backbone):
         return blocks
 
 
-make_stage = ResNet.make_stage
-
-
-def _make_stages(depth, channels, width, middle, res5_dilation, **kwargs):
-    """Double ``width`` (output) and ``middle`` (bottleneck) from stage to stage."""
-    stages = []
-    for i, num_blocks in enumerate(_STAGES[depth]):
-        dilation = res5_dilation if i == 3 else 1
-        stride = 1 if i == 0 or dilation == 2 else 2
-        own = {"in_channels": channels, "out_channels": width}
-        own["stride_per_block"] = [stride] + [1] * (num_blocks - 1)
-        if depth >= 50:
-            own |= {"bottleneck_channels": middle, "dilation": dilation}
-        block_class = BasicBlock if depth < 50 else BottleneckBlock
-        stages.append(make_stage(block_class, num_blocks, **own, **kwargs))
-        channels, width, middle = width, width * 2, middle * 2
-    return stages
-
-
 @BACKBONE_REGISTRY.register()
 def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     """Build a ResNet from ``MODEL.RESNETS`` and ``MODEL.BACKBONE.FREEZE_AT``.
@@ -220,16 +186,24 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     node = cfg.MODEL.RESNETS
     if any(node.DEFORM_ON_PER_STAGE):
         raise ValueError("MODEL.RESNETS.DEFORM_ON_PER_STAGE needs the full Detectron2")
-    width, dilation = node.RES2_OUT_CHANNELS, node.RES5_DILATION
-    assert dilation in (1, 2), f"MODEL.RESNETS.RES5_DILATION is 1 or 2, not {dilation}"
-    kwargs = {"norm": node.NORM}
-    if node.DEPTH < 50:
-        needed = "RES2_OUT_CHANNELS 64, RES5_DILATION 1 and NUM_GROUPS 1 in MODEL.RESNETS"
-        assert (width, dilation, node.NUM_GROUPS) == (64, 1, 1), f"depth {node.DEPTH}: {needed}"
-    else:
-        kwargs |= {"stride_in_1x1": node.STRIDE_IN_1X1, "num_groups": node.NUM_GROUPS}
+    assert node.RES5_DILATION in (1, 2), f"RES5_DILATION is 1 or 2, not {node.RES5_DILATION}"
+    basic = node.DEPTH < 50
+    needed = "RES2_OUT_CHANNELS 64, RES5_DILATION 1 and NUM_GROUPS 1 in MODEL.RESNETS"
+    plain = (node.RES2_OUT_CHANNELS, node.RES5_DILATION, node.NUM_GROUPS) == (64, 1, 1)
+    assert plain or not basic, f"MODEL.RESNETS.DEPTH {node.DEPTH} needs {needed}"
     stem = BasicStem(input_shape.channels or 3, node.STEM_OUT_CHANNELS, node.NORM)
-    middle = node.NUM_GROUPS * node.WIDTH_PER_GROUP
-    stages = _make_stages(node.DEPTH, stem.out_channels, width, middle, dilation, **kwargs)
+    stages, kwargs = [], {"norm": node.NORM, "in_channels": stem.out_channels}
+    for i, num_blocks in enumerate(_STAGES[node.DEPTH]):
+        dilation = node.RES5_DILATION if i == 3 else 1
+        stride = 1 if i == 0 or dilation == 2 else 2
+        kwargs["stride_per_block"] = [stride] + [1] * (num_blocks - 1)
+        kwargs["out_channels"] = node.RES2_OUT_CHANNELS * 2**i
+        if not basic:
+            kwargs["bottleneck_channels"] = node.NUM_GROUPS * node.WIDTH_PER_GROUP * 2**i
+            kwargs |= {"stride_in_1x1": node.STRIDE_IN_1X1, "num_groups": node.NUM_GROUPS}
+            kwargs["dilation"] = dilation
+        block_class = BasicBlock if basic else BottleneckBlock
+        stages.append(ResNet.make_stage(block_class, num_blocks, **kwargs))
+        kwargs["in_channels"] = kwargs["out_channels"]
     freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
     return ResNet(stem, stages, out_features=node.OUT_FEATURES, freeze_at=freeze_at)
