@@ -198,10 +198,10 @@ class WeCromCL(nn.Module):
 
         Returns:
             For each image a dict with `instances`, one per readable text in the given order:
-            `pred_points` (Q, 2) in pixels of the original image, `pred_texts`, `scores` (Q,), the
-            height of the peak, and `pred_maps` (Q, H, W) over the cells of the true image. A text
-            given n times gets the n strongest peaks, strongest first; a peak that does not exist
-            has score zero. Texts without any character of the charset are left out.
+            `pred_points` (Q, 2), float64, in pixels of the original image, `pred_texts`, `scores`
+            (Q,), the height of the peak, and `pred_maps` (Q, H, W) over the cells of the true
+            image. A text given n times gets the n strongest peaks, strongest first; a peak that
+            does not exist has score zero. Texts without any character of the charset are left out.
         """
         results: list[Any] = [None] * len(batched_inputs)
         sizes: dict[tuple, list[int]] = {}
@@ -248,10 +248,11 @@ class WeCromCL(nn.Module):
         row = torch.arange(len(texts), device=maps.device)
         rank = torch.tensor(repeats, device=maps.device)
         height, width = x.get("height", size[0]), x.get("width", size[1])
-        scale = maps.new_tensor([width / size[1], height / size[0]])
-        limit = maps.new_tensor([width, height])
+        points = points[row, rank].double() * stride
+        scale = points.new_tensor([width / size[1], height / size[0]])
+        limit = points.new_tensor([width, height])
         instances = Instances((height, width))
-        instances.pred_points = torch.minimum(points[row, rank] * stride * scale, limit)
+        instances.pred_points = torch.minimum(points * scale, limit)
         instances.scores = scores[row, rank]
         instances.pred_maps = maps
         instances.pred_texts = TextList(texts)
@@ -260,7 +261,7 @@ class WeCromCL(nn.Module):
     def _empty(self, x: dict[str, Any]) -> Instances:
         size = tuple(x["image"].shape[-2:])
         instances = Instances((x.get("height", size[0]), x.get("width", size[1])))
-        instances.pred_points = torch.zeros(0, 2, device=self.device)
+        instances.pred_points = torch.zeros(0, 2, dtype=torch.float64, device=self.device)
         instances.scores = torch.zeros(0, device=self.device)
         instances.pred_maps = torch.zeros(0, 0, 0, device=self.device)
         instances.pred_texts = TextList([])
