@@ -263,11 +263,17 @@ def test_simple_trainer_sums_and_logs_losses() -> None:
     assert {"data_time", "rank_data_time"} <= set(latest)
 
 
-def test_a_bare_loss_is_the_total() -> None:
-    trainer = simple(Scale(bare=True), [1.0, 3.0], zero_grad_before_forward=True)
+class Single(Scale):
+    def forward(self, batch: float) -> Any:
+        return {"loss_single": super().forward(batch)}
+
+
+@pytest.mark.parametrize("model", [Scale(bare=True), Single(bare=True)])
+def test_a_single_loss_is_the_total(model: nn.Module) -> None:
+    trainer = simple(model, [1.0, 3.0], zero_grad_before_forward=True)
     trainer.train(0, 2)
-    names = set(trainer.storage.latest())
-    assert names == {"total_loss", "data_time", "rank_data_time"}
+    assert set(trainer.storage.latest()) == {"total_loss", "data_time", "rank_data_time"}
+    assert model.weight.item() == pytest.approx(1 - 0.1 - 0.3)
 
 
 def test_losses_are_logged_every_period() -> None:

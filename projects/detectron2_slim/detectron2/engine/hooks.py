@@ -3,14 +3,12 @@
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, islice
 from typing import Any
 
-import torch
 from fvcore.common.param_scheduler import ParamScheduler
 from fvcore.nn.precise_bn import update_bn_stats
 
@@ -213,26 +211,16 @@ class LRScheduler(HookBase):
         self._optimizer, self._scheduler = optimizer, scheduler
 
     def before_train(self) -> None:
-        """Complete the parts; the logged rate is that of the group with most parameters."""
+        """Complete the parts."""
         self._optimizer = self._optimizer or self.trainer.optimizer
         if isinstance(self.scheduler, ParamScheduler):
             parts = self._optimizer, self.scheduler, self.trainer.max_iter, self.trainer.iter - 1
             self._scheduler = solver.LRMultiplier(*parts)
-        self._best_param_group_id = self.get_best_param_group_id(self._optimizer)
-
-    @staticmethod
-    def get_best_param_group_id(optimizer: torch.optim.Optimizer) -> int:
-        """The largest group; where all have one parameter, the first of the commonest rate."""
-        sizes = [len(group["params"]) for group in optimizer.param_groups]
-        rates = [group["lr"] for group in optimizer.param_groups]
-        if max(sizes) == 1:
-            return rates.index(Counter(rates).most_common(1)[0][0])
-        return sizes.index(max(sizes))
 
     def after_step(self) -> None:
-        """Log the rate of this step and set that of the next."""
-        rate = self._optimizer.param_groups[self._best_param_group_id]["lr"]
-        self.trainer.storage.put_scalar("lr", rate, smoothing_hint=False)
+        """Log the rate of this step, that of the largest group, and set that of the next."""
+        group = max(self._optimizer.param_groups, key=lambda group: len(group["params"]))
+        self.trainer.storage.put_scalar("lr", group["lr"], smoothing_hint=False)
         self.scheduler.step()
 
     @property

@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,40 +186,35 @@ class SimpleTrainer(TrainerBase):
             self._data_loader_iter_obj = iter(self.data_loader)
         return self._data_loader_iter_obj
 
-    def _write_metrics(self, loss_dict: Mapping, data_time: float, prefix: str = "") -> None:
-        if (self.iter + 1) % self.gather_metric_period == 0:
-            self.write_metrics(loss_dict, data_time, self.iter, prefix)
-
-    @staticmethod
-    def write_metrics(
-        loss_dict: Mapping[str, Any], data_time: float, cur_iter: int, prefix: str = ""
+    def _write_metrics(
+        self, loss_dict: Mapping[str, Any], data_time: float, prefix: str = ""
     ) -> None:
         """Put the losses, averaged over the processes, and the loading time in the storage.
 
         Args:
             loss_dict: scalar tensors, the same keys on every process.
             data_time: seconds spent waiting for data.
-            cur_iter: the step they belong to.
             prefix: put before "total_loss".
 
         Raises:
             FloatingPointError: on the main process, where the total is infinite or NaN.
         """
-        storage = get_event_storage()
-        storage.put_scalar("rank_data_time", data_time, cur_iter=cur_iter)
+        if (self.iter + 1) % self.gather_metric_period != 0:
+            return
+        put = partial(get_event_storage().put_scalar, cur_iter=self.iter)
+        put("rank_data_time", data_time)
         losses = {name: loss.detach().cpu().item() for name, loss in loss_dict.items()}
         gathered = comm.gather((losses, data_time))
         if not comm.is_main_process():
             return
-        storage.put_scalar("data_time", max(seconds for _, seconds in gathered), cur_iter=cur_iter)
+        put("data_time", max(seconds for _, seconds in gathered))
         means = {name: np.mean([losses[name] for losses, _ in gathered]) for name in losses}
         total = sum(means.values())
         if not np.isfinite(total):
-            where = f"at iteration={cur_iter}!\nloss_dict = {means}"
-            raise FloatingPointError(f"Loss became infinite or NaN {where}")
-        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
-        if len(means) > 1:
-            storage.put_scalars(cur_iter=cur_iter, **means)
+            raise FloatingPointError(f"Loss became {total} at iteration={self.iter}: {means}")
+        put(f"{prefix}total_loss", total)
+        for name, value in means.items() if len(means) > 1 else ():
+            put(name, value)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the loop and the optimizer."""
