@@ -1,4 +1,4 @@
-"""Contract of `detectron2.data`: catalogs, dataset wrappers, samplers, loaders (items 6-16)."""
+"""Contract of `detectron2.data`: catalogs, dataset wrappers, samplers, loaders."""
 
 import itertools
 from typing import Any
@@ -18,11 +18,7 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.common import AspectRatioGroupedDataset
-from detectron2.data.samplers import (
-    InferenceSampler,
-    RepeatFactorTrainingSampler,
-    TrainingSampler,
-)
+from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from torch.utils.data import DataLoader, IterableDataset
 
 
@@ -90,12 +86,6 @@ def test_inference_sampler_covers_everything_once(
         as_rank(monkeypatch, rank, world_size)
         indices += list(InferenceSampler(10))
     assert indices == list(range(10))
-
-
-# Item 9
-def test_repeat_factor_sampler_rounds_at_random() -> None:
-    sampler = RepeatFactorTrainingSampler(torch.tensor([1, 1.5, 2.25, 1]), seed=3)
-    assert take(sampler, 14) == [2, 1, 1, 3, 2, 0, 3, 1, 2, 1, 2, 0, 1, 2]
 
 
 # Item 10

@@ -6,5 +6,4 @@ from .build import build_batch_data_loader, build_detection_test_loader
 from .build import build_detection_train_loader, get_detection_dataset_dicts
 from .catalog import DatasetCatalog, Metadata, MetadataCatalog
 from .common import AspectRatioGroupedDataset, DatasetFromList, MapDataset, ToIterableDataset
-from .dataset_mapper import DatasetMapper
 from . import samplers

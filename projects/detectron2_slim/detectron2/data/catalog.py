@@ -1,8 +1,6 @@
 """Global registries: where the records of a dataset come from and what is known about it."""
 
-import builtins
 from collections import UserDict
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +8,7 @@ from typing import Any
 class _Catalog(UserDict):
     """What both registries share: a list of names, and removal."""
 
-    def list(self) -> builtins.list[str]:
+    def list(self) -> Any:
         """Names of all entries, in the order of their registration."""
         return [*self.keys()]
 
@@ -22,7 +20,7 @@ class _Catalog(UserDict):
 class _DatasetCatalog(_Catalog):
     """Dataset name -> function without arguments that returns the dataset's records."""
 
-    def register(self, name: str, func: Callable[[], Any]) -> None:
+    def register(self, name: str, func: Any) -> None:
         """Remember `func` as the source of the dataset `name`.
 
         Args:

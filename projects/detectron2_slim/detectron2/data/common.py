@@ -1,10 +1,8 @@
 """Dataset wrappers: serialised storage, lazy mapping, iteration by a sampler, grouping."""
 
 import copy
-import logging
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -12,8 +10,6 @@ import torch
 from torch.utils import data
 
 from detectron2.utils.serialize import PicklableWrapper
-
-logger = logging.getLogger(__name__)
 
 
 class MapDataset(data.Dataset):
@@ -28,7 +24,7 @@ class MapDataset(data.Dataset):
         """An object of the form that fits `dataset`; without one (unpickling) of this class."""
         return super().__new__(_IterableMap if isinstance(dataset, data.IterableDataset) else cls)
 
-    def __init__(self, dataset: Any, map_func: Callable) -> None:
+    def __init__(self, dataset: Any, map_func: Any) -> None:
         """Wrap a dataset.
 
         Args:
@@ -36,20 +32,16 @@ class MapDataset(data.Dataset):
             map_func: one element -> its mapped form, or None to refuse it. Lambdas and closures
                 reach worker processes under every start method.
         """
-        self._dataset = dataset
-        self._map_func = PicklableWrapper(map_func)
-        self._rng = random.Random(42)
-        self._refused: set[int] = set()
+        self._dataset, self._map_func = dataset, PicklableWrapper(map_func)
+        self._rng, self._refused = random.Random(42), set[int]()
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> Any:
         """The mapped element, or that of another index; `ValueError` when none is usable."""
-        current, attempts = int(index), 0
+        current = int(index)
         while (result := self._map_func(self._dataset[current])) is None:
-            if (attempts := attempts + 1) >= 3:
-                logger.warning(f"no usable element for index {index} after {attempts} attempts")
             self._refused.add(current)
             candidates = [i for i in range(len(self)) if i not in self._refused]
             if not candidates:
@@ -60,7 +52,7 @@ class MapDataset(data.Dataset):
 
 
 class _IterableMap(MapDataset, data.IterableDataset):
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         return (x for x in map(self._map_func, self._dataset) if x is not None)
 
 
@@ -71,7 +63,6 @@ class _SerializedList:
         blobs = [pickle.dumps(x, protocol=pickle.HIGHEST_PROTOCOL) for x in items]
         self._spans = torch.tensor(list(pairwise(accumulate(map(len, blobs), initial=0))))
         self._bytes = torch.frombuffer(bytearray(b"".join(blobs)), dtype=torch.uint8)
-        logger.info(f"Serialized {len(blobs)} elements to {len(self._bytes) / 2**20:.2f} MiB")
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -106,28 +97,23 @@ class DatasetFromList(data.Dataset):
 class ToIterableDataset(data.IterableDataset):
     """An indexed dataset walked in the order of a sampler."""
 
-    def __init__(
-        self, dataset: Any, sampler: Any, shard_sampler: bool = True, shard_chunk_size: int = 1
-    ) -> None:
+    def __init__(self, dataset: Any, sampler: Any, *, shard_chunk_size: int = 1) -> None:
         """Join a dataset and a sampler.
 
         Args:
             dataset: the indexed dataset.
             sampler: gives the indices; it runs in every loader worker.
-            shard_sampler: let each worker keep its share of the indices only. Switch it off
-                for a sampler that looks at the worker's number by itself.
-            shard_chunk_size: neighbouring indices that stay in one worker. With the batch size
-                as chunk, the batches do not depend on the number of workers.
+            shard_chunk_size: neighbouring indices that stay in one worker, which skips those of
+                the others. With the batch size as chunk, the batches do not depend on the number
+                of workers.
         """
-        assert isinstance(sampler, data.Sampler), f"not a sampler: {sampler!r}"
-        self.dataset, self.sampler = dataset, sampler
-        self.shard_sampler, self.shard_chunk_size = shard_sampler, shard_chunk_size
+        self.dataset, self.sampler, self.shard_chunk_size = dataset, sampler, shard_chunk_size
 
     def __len__(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type]
+        return len(self.sampler)
 
-    def __iter__(self) -> Iterator[Any]:
-        worker = data.get_worker_info() if self.shard_sampler else None
+    def __iter__(self) -> Any:
+        worker = data.get_worker_info()
         for position, index in enumerate(self.sampler):
             turn = position // self.shard_chunk_size
             if worker is None or turn % worker.num_workers == worker.id:
@@ -137,12 +123,12 @@ class ToIterableDataset(data.IterableDataset):
 class AspectRatioGroupedDataset(data.IterableDataset):
     """Batches of images that are all wider than high or all not, to spare padding."""
 
-    def __init__(self, dataset: Iterable[dict[str, Any]], batch_size: int) -> None:
+    def __init__(self, dataset: Any, batch_size: int) -> None:
         """Group `dataset`, whose dicts have `width` and `height`, into lists of `batch_size`."""
         self.dataset, self.batch_size = dataset, batch_size
         self._buckets: tuple[list, list] = ([], [])
 
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+    def __iter__(self) -> Any:
         for record in self.dataset:
             bucket = self._buckets[record["width"] > record["height"]]
             bucket.append(record)

@@ -7,11 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from detectron2.config import CfgNode
-from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.file_io import PathManager
-
-from . import transforms as T
 
 _EXIF_ORIENTATION_TAG = 274
 # Value of that tag -> the value of Pillow's `Transpose` that brings the picture upright.
@@ -81,63 +77,3 @@ def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
         message = f"Mismatched image shape for image {dataset_dict.get('file_name')}"
         size = f"(width, height) is {(width, height)}, but its record says {claimed}"
         raise SizeMismatchError(f"{message}: {size}. Correct the record.")
-
-
-def transform_instance_annotations(annotation: dict, transforms: Any, image_size: tuple) -> dict:
-    """Move the box of one annotation, in place.
-
-    Args:
-        annotation: has `bbox` and `bbox_mode`; masks and keypoints are not looked at.
-        transforms: what happened to the image, one transform or a list.
-        image_size: (height, width) after it; the box is clipped to it.
-
-    Returns:
-        The same dict; its box is now (x0, y0, x1, y1).
-    """
-    if isinstance(transforms, (tuple, list)):
-        transforms = T.TransformList(transforms)
-    box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-    moved = transforms.apply_box(np.array([box]))[0]
-    annotation["bbox"] = np.clip(moved, 0, [*image_size[::-1], *image_size[::-1]])
-    annotation["bbox_mode"] = BoxMode.XYXY_ABS
-    return annotation
-
-
-def annotations_to_instances(annos: list[dict], image_size: tuple[int, int]) -> Instances:
-    """Annotations of one image -> `Instances` with `gt_boxes` and `gt_classes`.
-
-    Args:
-        annos: each with `bbox`, `bbox_mode`, `category_id`.
-        image_size: (height, width).
-    """
-    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
-    target = Instances(image_size)
-    target.gt_boxes = Boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4))
-    target.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
-    return target
-
-
-def filter_empty_instances(
-    instances: Instances, box_threshold: float = 1e-5, return_mask: bool = False
-) -> Any:
-    """Leave out instances whose box is empty.
-
-    Args:
-        instances: has `gt_boxes`.
-        box_threshold: a side must be longer than this, in pixels.
-        return_mask: return the (N,) bool tensor of the kept ones, too.
-    """
-    keep = instances.gt_boxes.nonempty(threshold=box_threshold)
-    return (instances[keep], keep) if return_mask else instances[keep]
-
-
-def build_augmentation(cfg: CfgNode, is_train: bool) -> list:
-    """The augmentations of `cfg.INPUT`: resizing and, in training, a flip."""
-    if not is_train:
-        test_size = cfg.INPUT.MIN_SIZE_TEST
-        return [T.ResizeShortestEdge(test_size, cfg.INPUT.MAX_SIZE_TEST, "choice")]
-    style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-    augs = [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, style)]
-    if (flip := cfg.INPUT.RANDOM_FLIP) == "none":
-        return augs
-    return [*augs, T.RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")]

@@ -1,7 +1,7 @@
 """Samplers that share the indices of a dataset among the processes of a job."""
 
 import itertools
-from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -28,47 +28,18 @@ class TrainingSampler(Sampler):
             raise TypeError(f"TrainingSampler(size=) needs an integer, got {size!r}")
         if size <= 0:
             raise ValueError(f"TrainingSampler(size=) needs a positive integer, got {size}")
-        self._size = size
-        self._shuffle = shuffle
+        self._size, self._shuffle = size, shuffle
         self._seed = comm.shared_random_seed() if seed is None else int(seed)
-        self._rank = comm.get_rank()
-        self._world_size = comm.get_world_size()
+        self._rank, self._world_size = comm.get_rank(), comm.get_world_size()
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Any:
         return itertools.islice(self._infinite_indices(), self._rank, None, self._world_size)
 
-    def _infinite_indices(self) -> Iterator[int]:
+    def _infinite_indices(self) -> Any:
         generator = torch.Generator().manual_seed(self._seed)
         while True:
-            indices = self._epoch_indices(generator)
-            if self._shuffle:
-                indices = indices[torch.randperm(len(indices), generator=generator)]
-            yield from indices.tolist()
-
-    def _epoch_indices(self, generator: torch.Generator) -> torch.Tensor:
-        return torch.arange(self._size)
-
-
-class RepeatFactorTrainingSampler(TrainingSampler):
-    """A training stream in which element i occurs `repeat_factors[i]` times per pass on average."""
-
-    def __init__(
-        self, repeat_factors: torch.Tensor, *, shuffle: bool = True, seed: int | None = None
-    ) -> None:
-        """Set up the stream.
-
-        Args:
-            repeat_factors: (N,) float; the fraction is rounded up or down at random every pass.
-            shuffle: shuffle every pass anew.
-            seed: see `TrainingSampler`.
-        """
-        super().__init__(len(repeat_factors), shuffle, seed)
-        self._whole = repeat_factors.trunc()
-        self._fraction = repeat_factors - self._whole
-
-    def _epoch_indices(self, generator: torch.Generator) -> torch.Tensor:
-        rounded_up = torch.rand(self._size, generator=generator) < self._fraction
-        return torch.arange(self._size).repeat_interleave((self._whole + rounded_up).long())
+            shuffled = torch.randperm(self._size, generator=generator)
+            yield from (shuffled.tolist() if self._shuffle else range(self._size))
 
 
 class InferenceSampler(Sampler):
@@ -77,12 +48,11 @@ class InferenceSampler(Sampler):
     def __init__(self, size: int) -> None:
         """Cut `size` > 0 indices into one block per process."""
         assert size > 0, f"InferenceSampler needs a positive size, got {size}"
-        share, extra = divmod(size, comm.get_world_size())
-        rank = comm.get_rank()
+        (share, extra), rank = divmod(size, comm.get_world_size()), comm.get_rank()
         begin = rank * share + min(rank, extra)
         self._local_indices = range(begin, begin + share + (rank < extra))
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Any:
         return iter(self._local_indices)
 
     def __len__(self) -> int:

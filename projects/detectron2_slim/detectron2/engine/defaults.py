@@ -8,14 +8,12 @@ import weakref
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detectron2 import data, evaluation, modeling, solver
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
 from detectron2.utils import comm, events
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
@@ -61,7 +59,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     return parser
 
 
-def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+def default_setup(cfg: Any, args: argparse.Namespace) -> None:
     """Start logging, write `config.yaml`, seed the generators and set torch's switches.
 
     Args:
@@ -106,7 +104,7 @@ class DefaultPredictor:
         metadata: that of the first test set, where the config has one.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: Any) -> None:
         """Build the model of `cfg` and load `MODEL.WEIGHTS`."""
         self.cfg = cfg.clone()
         self.model = modeling.build_model(self.cfg)
@@ -120,7 +118,7 @@ class DefaultPredictor:
         assert self.input_format in ("RGB", "BGR"), self.input_format
 
     @torch.no_grad()
-    def __call__(self, original_image: np.ndarray) -> Any:
+    def __call__(self, original_image: Any) -> Any:
         """The model's answer to one (H, W, 3) image in BGR order.
 
         The model gets a float (3, h, w) image on the CPU and moves it itself.
@@ -157,7 +155,7 @@ class DefaultTrainer(TrainerBase):
     build_train_loader: Any = staticmethod(data.build_detection_train_loader)
     build_test_loader: Any = staticmethod(data.build_detection_test_loader)
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: Any) -> None:
         """Build everything from `cfg`; nothing is loaded yet."""
         super().__init__()
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
@@ -189,11 +187,9 @@ class DefaultTrainer(TrainerBase):
 
     def build_hooks(self) -> list[HookBase | None]:
         """The standard hooks in their order: evaluation after saving, writers last."""
-        cfg, period, precise_bn = self.cfg, self.cfg.TEST.EVAL_PERIOD, self.cfg.TEST.PRECISE_BN
+        cfg = self.cfg
+        assert not cfg.TEST.PRECISE_BN.ENABLED, "TEST.PRECISE_BN is not part of Detectron2 slim"
         ret: list[HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
-        if precise_bn.ENABLED:
-            loader = self.build_train_loader(cfg)
-            ret.append(hooks.PreciseBN(period, self.model, loader, precise_bn.NUM_ITER))
         if comm.is_main_process():
             ret.append(hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
 
@@ -201,7 +197,7 @@ class DefaultTrainer(TrainerBase):
             self._last_eval_results = self.test(self.cfg, self.model)
             return self._last_eval_results
 
-        ret.append(hooks.EvalHook(period, test_and_save_results))
+        ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, test_and_save_results))
         if comm.is_main_process():
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return ret
@@ -234,34 +230,29 @@ class DefaultTrainer(TrainerBase):
         self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Any:
+    def build_evaluator(cls, cfg: Any, dataset_name: str) -> Any:
         """The evaluator(s) of one test set; without one, nothing is evaluated."""
         raise NotImplementedError(f"write build_evaluator to evaluate {dataset_name}")
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+    def test(cls, cfg: Any, model: nn.Module) -> dict[str, Any]:
         """Evaluate `model` on every test set.
 
         Args:
             cfg: `DATASETS.TEST` names the sets.
             model: has its weights.
-            evaluators: one, or one per test set; None builds them.
 
         Returns:
             The results by name of the set; for a single set, its results alone.
         """
         results: dict[str, Any] = {name: {} for name in cfg.DATASETS.TEST}
-        if isinstance(evaluators, evaluation.DatasetEvaluator):
-            evaluators = [evaluators]
-        if evaluators is not None:
-            assert len(evaluators) == len(results), f"need {len(results)} evaluators"
-        for index, name in enumerate(results):
-            data_loader = cls.build_test_loader(cfg, name)
+        for name in results:
             try:
-                evaluator = evaluators[index] if evaluators else cls.build_evaluator(cfg, name)
-            except NotImplementedError:
-                logger.warning(f"No evaluator for {name}: pass one or write `build_evaluator`.")
+                evaluator = cls.build_evaluator(cfg, name)
+            except NotImplementedError as error:
+                logger.warning(error)
                 continue
+            data_loader = cls.build_test_loader(cfg, name)
             results[name] = evaluation.inference_on_dataset(model, data_loader, evaluator)
             if comm.is_main_process():
                 logger.info(f"Evaluation results for {name} in csv format:")
@@ -269,7 +260,7 @@ class DefaultTrainer(TrainerBase):
         return next(iter(results.values())) if len(results) == 1 else results
 
     @staticmethod
-    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
+    def auto_scale_workers(cfg: Any, num_workers: int) -> Any:
         """Adapt a config written for `SOLVER.REFERENCE_WORLD_SIZE` processes to another number.
 
         Batch size and learning rate are multiplied by the ratio, all counts of steps divided.

@@ -3,37 +3,18 @@
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain, islice
 from typing import Any
 
-from fvcore.common.param_scheduler import ParamScheduler
-from fvcore.nn.precise_bn import update_bn_stats
-
-from detectron2 import checkpoint, solver
+from detectron2 import checkpoint
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter
+from detectron2.utils.events import EventWriter
 
 from .train_loop import HookBase
 
 logger = logging.getLogger(__name__)
-
-
-class CallbackHook(HookBase):
-    """Functions as a hook."""
-
-    def __init__(self, **callbacks: Callable[[Any], Any]) -> None:
-        """Set the functions, each of which gets the trainer.
-
-        Args:
-            **callbacks: for `before_train`, `before_step`, `after_step`, `after_train`.
-        """
-        for moment, callback in callbacks.items():
-            assert hasattr(HookBase, moment), f"hooks are not called at {moment}"
-            setattr(self, moment, lambda callback=callback: callback and callback(self.trainer))
 
 
 class IterationTimer(HookBase):
@@ -63,13 +44,11 @@ class IterationTimer(HookBase):
 
     def after_train(self) -> None:
         """Log the times."""
-        total, steps = time.perf_counter() - self._start_time, self._in_steps
-        count = self.trainer.storage.iter + 1 - self.trainer.start_iter - self._warmup_iter
-        spans = [timedelta(seconds=int(seconds)) for seconds in (steps, total, total - steps)]
-        if count > 0 and steps > 0:
-            speed = f"{count} iterations in {spans[0]} ({steps / count:.4f} s / it)"
-            logger.info(f"Overall training speed: {speed}")
-        logger.info(f"Total training time: {spans[1]} ({spans[2]} on hooks)")
+        total = time.perf_counter() - self._start_time
+        total_span, hooks_span = (
+            timedelta(seconds=int(s)) for s in (total, total - self._in_steps)
+        )
+        logger.info(f"Total training time: {total_span} ({hooks_span} on hooks)")
 
 
 class PeriodicWriter(HookBase):
@@ -106,17 +85,17 @@ class PeriodicCheckpointer(checkpoint.PeriodicCheckpointer, HookBase):
 
 
 class _AtEvaluations(HookBase):
-    """Acts every `_period` > 0 steps; what is due after the last step waits for `after_train`."""
+    """Acts every `eval_period` > 0 steps; what is due after the last waits for `after_train`."""
 
-    _period: int
+    eval_period: int
 
     def _act(self) -> None:
         raise NotImplementedError
 
     def after_step(self) -> None:
         """Act if it is time."""
-        done = self.trainer.iter + 1
-        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+        done, period = self.trainer.iter + 1, self.eval_period
+        if period > 0 and done % period == 0 and done != self.trainer.max_iter:
             self._act()
 
     def after_train(self) -> None:
@@ -125,35 +104,23 @@ class _AtEvaluations(HookBase):
             self._act()
 
 
+@dataclass(eq=False)
 class EvalHook(_AtEvaluations):
-    """Evaluates every `eval_period` steps and at the end; on all processes or on none."""
+    """Evaluates periodically and at the end; on all processes or on none.
 
-    def __init__(
-        self, eval_period: int, eval_function: Callable[[], Any], eval_after_train: bool = True
-    ) -> None:
-        """Set the evaluation.
+    Attributes:
+        eval_period: steps, or 0 for the end only.
+        eval_function: returns a nested dict of numbers (`ValueError` otherwise), or nothing.
+    """
 
-        Args:
-            eval_period: steps, or 0 for the end only.
-            eval_function: returns a nested dict of numbers (`ValueError` otherwise), or nothing.
-            eval_after_train: whether to evaluate at the end.
-        """
-        self._period, self._func = eval_period, eval_function
-        self._eval_after_train = eval_after_train
+    eval_period: int
+    eval_function: Any
 
     def _act(self) -> None:
-        results = self._func()
-        if results:
-            assert isinstance(results, dict), f"evaluation must return a dict, got {results!r}"
+        if results := self.eval_function():
             flat = {k: float(v) for k, v in flatten_results_dict(results).items()}
             self.trainer.storage.put_scalars(**flat, smoothing_hint=False)
         comm.synchronize()  # the next step starts together, however long each one took
-
-    def after_train(self) -> None:
-        """Evaluate, and let go of the function: it may hold the trainer."""
-        if self._eval_after_train:
-            super().after_train()
-        self._func = dict
 
 
 @dataclass(eq=False)
@@ -182,7 +149,6 @@ class BestCheckpointer(_AtEvaluations):
 
     def __post_init__(self) -> None:
         assert self.mode in ("max", "min"), f'mode must be "max" or "min", got "{self.mode}"'
-        self._period = self.eval_period
 
     def _act(self) -> None:
         name, best, latest = self.val_metric, self.best_metric, self.trainer.storage.latest()
@@ -205,17 +171,13 @@ class LRScheduler(HookBase):
 
         Args:
             optimizer: the trainer's if None.
-            scheduler: the trainer's if None; a torch scheduler, or one of fvcore's, which then
-                multiplies the optimizer's rates.
+            scheduler: the trainer's if None.
         """
         self._optimizer, self._scheduler = optimizer, scheduler
 
     def before_train(self) -> None:
         """Complete the parts."""
         self._optimizer = self._optimizer or self.trainer.optimizer
-        if isinstance(self.scheduler, ParamScheduler):
-            parts = self._optimizer, self.scheduler, self.trainer.max_iter, self.trainer.iter - 1
-            self._scheduler = solver.LRMultiplier(*parts)
 
     def after_step(self) -> None:
         """Log the rate of this step, that of the largest group, and set that of the next."""
@@ -229,38 +191,9 @@ class LRScheduler(HookBase):
         return self._scheduler or self.trainer.scheduler
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the scheduler; fvcore's have none."""
-        return {} if isinstance(self.scheduler, ParamScheduler) else self.scheduler.state_dict()
+        """The state of the scheduler."""
+        return self.scheduler.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        logger.info("Loading scheduler from state_dict ...")
         self.scheduler.load_state_dict(state_dict)
-
-
-class PreciseBN(HookBase):
-    """Replaces the running averages of BN layers by true ones every `period` steps and last."""
-
-    def __init__(self, period: int, model: Any, data_loader: Any, num_iter: int) -> None:
-        """Set the source of the averages.
-
-        Args:
-            period: steps, or 0 for the end only.
-            model: its BN layers in training mode are updated.
-            data_loader: gives the batches, one iteration over it serves all updates.
-            num_iter: batches per update.
-        """
-        self._period, self._model, self._num_iter = period, model, num_iter
-        self._batches = chain.from_iterable([data_loader])  # asks the loader for data when needed
-
-    def after_step(self) -> None:
-        """Update if it is time."""
-        done = self.trainer.iter + 1
-        if done == self.trainer.max_iter or (self._period > 0 and done % self._period == 0):
-            self.update_stats()
-
-    def update_stats(self) -> None:
-        """Run the batches through the model; what it logs meanwhile is thrown away."""
-        logger.info(f"Running precise-BN for {self._num_iter} iterations...")
-        with EventStorage():
-            update_bn_stats(self._model, islice(self._batches, self._num_iter), self._num_iter)

@@ -1,7 +1,6 @@
 """Start of one process per device."""
 
 import socket
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from detectron2.utils import comm
 
 
 def launch(
-    main_func: Callable[..., Any],
+    main_func: Any,
     num_gpus_per_machine: int,
     num_machines: int = 1,
     machine_rank: int = 0,
@@ -46,7 +45,7 @@ def launch(
 
 
 def _worker(
-    local_rank: int, main_func: Callable, args: tuple, local_size: int, machine: int, group: dict
+    local_rank: int, main_func: Any, args: tuple, local_size: int, machine: int, group: dict
 ) -> None:
     if has_gpu := torch.cuda.is_available():
         assert local_size <= torch.cuda.device_count(), f"fewer GPUs than {local_size} processes"

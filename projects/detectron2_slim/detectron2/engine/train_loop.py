@@ -3,7 +3,6 @@
 import logging
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -60,10 +59,9 @@ class TrainerBase:
         self._hooks: list[HookBase] = []
         self.iter = self.start_iter = 0
 
-    def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
+    def register_hooks(self, hooks: list) -> None:
         """Add hooks at the end; None is left out. They see the trainer through a weak proxy."""
         for hook in filter(None, hooks):
-            assert isinstance(hook, HookBase), hook
             hook.trainer = weakref.proxy(self)
             self._hooks.append(hook)
 
@@ -143,20 +141,18 @@ class SimpleTrainer(TrainerBase):
         data_loader: iterable of batches.
         optimizer: over the model's parameters.
         gather_metric_period: steps between two gatherings of the losses of all processes.
-        zero_grad_before_forward: clear gradients before the forward pass, not after it.
     """
 
     model: Any
     data_loader: Any
     optimizer: Any
     gather_metric_period: int = 1
-    zero_grad_before_forward: bool = False
     grad_scaler = torch.amp.GradScaler("cuda", enabled=False)  # passes everything through
 
     def __post_init__(self) -> None:
         super().__init__()
         self.model.train()
-        self._data_loader_iter_obj: Iterator[Any] | None = None
+        self._data_loader_iter_obj: Any = None
 
     def run_step(self) -> None:
         """Load, forward, backward, log, update."""
@@ -164,12 +160,9 @@ class SimpleTrainer(TrainerBase):
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        if self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
         losses = self._forward(data)
         loss_dict = {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
-        if not self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
+        self.optimizer.zero_grad()
         total: Any = sum(loss_dict.values())
         self.grad_scaler.scale(total).backward()
         self.after_backward()
@@ -181,14 +174,12 @@ class SimpleTrainer(TrainerBase):
         return self.model(data)
 
     @property
-    def _data_loader_iter(self) -> Iterator[Any]:
+    def _data_loader_iter(self) -> Any:
         if self._data_loader_iter_obj is None:
             self._data_loader_iter_obj = iter(self.data_loader)
         return self._data_loader_iter_obj
 
-    def _write_metrics(
-        self, loss_dict: Mapping[str, Any], data_time: float, prefix: str = ""
-    ) -> None:
+    def _write_metrics(self, loss_dict: Any, data_time: float, prefix: str = "") -> None:
         """Put the losses, averaged over the processes, and the loading time in the storage.
 
         Args:

@@ -2,8 +2,6 @@
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -37,7 +35,7 @@ class DatasetEvaluator:
 class DatasetEvaluators(DatasetEvaluator):
     """Several evaluators behind the face of one."""
 
-    def __init__(self, evaluators: Sequence[DatasetEvaluator]) -> None:
+    def __init__(self, evaluators: list) -> None:
         """Pass everything to `evaluators`, which must report different tasks."""
         self._evaluators = evaluators
 
@@ -62,16 +60,13 @@ class DatasetEvaluators(DatasetEvaluator):
         return results
 
 
-def inference_on_dataset(
-    model: Any, data_loader: Any, evaluator: Any, callbacks: dict | None = None
-) -> dict[str, Any]:
+def inference_on_dataset(model: Any, data_loader: Any, evaluator: Any) -> dict[str, Any]:
     """Run a model over a loader without gradients and evaluate its answers.
 
     Args:
         model: batch -> answer; a module is in eval mode meanwhile and gets its mode back.
         data_loader: iterable with a length.
         evaluator: one, a list, or None to measure speed only.
-        callbacks: functions for `on_start`, `before_inference`, `after_inference`, `on_end`.
 
     Returns:
         What the evaluator reports, `{}` in place of None. Times are logged; the first batches
@@ -83,28 +78,22 @@ def inference_on_dataset(
         evaluator = DatasetEvaluators(evaluator or [])
     evaluator.reset()
     warmup = min(5, total - 1)
-    callback = defaultdict(lambda: lambda: None, callbacks or {})
     start, compute = time.perf_counter(), 0.0
     mode = inference_context(model) if isinstance(model, nn.Module) else nullcontext()
     with mode, torch.no_grad():
-        callback["on_start"]()
         for index, inputs in enumerate(data_loader):
             if index == warmup:
                 start, compute = time.perf_counter(), 0.0
             compute -= time.perf_counter()
-            callback["before_inference"]()
             outputs = model(inputs)
-            callback["after_inference"]()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             compute += time.perf_counter()
             evaluator.process(inputs, outputs)
             if index >= 2 * warmup:
                 pace = (time.perf_counter() - start) / (index + 1 - warmup)
-                left = timedelta(seconds=int(pace * (total - index - 1)))
-                progress = f"Inference done {index + 1}/{total}. {pace:.4f} s/iter. ETA={left}"
+                progress = f"Inference done {index + 1}/{total}. Total: {pace:.4f} s/iter."
                 log_every_n_seconds(logging.INFO, progress, n=5)
-        callback["on_end"]()
     each = f"s / iter per device, on {get_world_size()} devices"
     for name, spent in {"time": time.perf_counter() - start, "pure compute time": compute}.items():
         span, batch = timedelta(seconds=int(spent)), spent / (total - warmup)
@@ -114,7 +103,7 @@ def inference_on_dataset(
 
 
 @contextmanager
-def inference_context(model: nn.Module) -> Iterator[None]:
+def inference_context(model: nn.Module) -> Any:
     """Eval mode for the time of a `with` block, then the mode the model had before."""
     was_training = model.training
     model.eval()

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from detectron2.config import CfgNode
-
 logger = logging.getLogger(__name__)
 
 
@@ -24,7 +22,7 @@ def print_csv_format(results: Mapping[str, Any]) -> None:
         logger.info("copypaste: " + ",".join(f"{value:.4f}" for value in shown.values()))
 
 
-def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> bool:
+def verify_results(cfg: Any, results: Mapping[str, Mapping[str, float]]) -> bool:
     """Compare results with `cfg.TEST.EXPECTED_RESULTS`; leaves with status 1 where they differ.
 
     Args:

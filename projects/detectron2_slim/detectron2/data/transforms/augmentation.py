@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -56,11 +55,24 @@ def _apply(chooser: Augmentation | fv.Transform, aug_input: Any) -> fv.Transform
 class AugmentationList(Augmentation):
     """Augmentations and transforms `augs` in sequence, each chosen on what the last one left."""
 
-    augs: Sequence[Augmentation | fv.Transform]
+    augs: list[Any]
 
     def __call__(self, aug_input: Any) -> fv.TransformList:
         """Apply all in place and return the chosen transforms."""
         return fv.TransformList([_apply(aug, aug_input) for aug in self.augs])
+
+
+@dataclass
+class RandomApply(Augmentation):
+    """Apply the augmentation or transform `tfm_or_aug` with probability `prob`, or nothing."""
+
+    tfm_or_aug: Any
+    prob: float = 0.5
+
+    def __call__(self, aug_input: Any) -> fv.Transform:
+        """Apply the other one, or nothing, in place."""
+        do = self._rand_range() < self.prob
+        return _apply(self.tfm_or_aug, aug_input) if do else fv.NoOpTransform()
 
 
 class AugInput:
@@ -85,30 +97,6 @@ class AugInput:
         if self.sem_seg is not None:
             self.sem_seg = tfm.apply_segmentation(self.sem_seg)
 
-    def apply_augmentations(self, augmentations: Sequence) -> fv.TransformList:
-        """Apply augmentations or transforms to this object and return what was chosen."""
-        return AugmentationList(augmentations)(self)
-
-
-def apply_augmentations(augmentations: Sequence, inputs: Any) -> tuple[Any, fv.TransformList]:
-    """Augment an image or an `AugInput`; returns it and the chosen transforms."""
-    aug_input = AugInput(inputs) if isinstance(inputs, np.ndarray) else inputs
-    transforms = aug_input.apply_augmentations(augmentations)
-    return (aug_input if aug_input is inputs else aug_input.image), transforms
-
-
-@dataclass
-class RandomApply(Augmentation):
-    """Apply the augmentation or transform `tfm_or_aug` with probability `prob`, or nothing."""
-
-    tfm_or_aug: Any
-    prob: float = 0.5
-
-    def __call__(self, aug_input: Any) -> fv.Transform:
-        """Apply the other one, or nothing, in place."""
-        do = self._rand_range() < self.prob
-        return _apply(self.tfm_or_aug, aug_input) if do else fv.NoOpTransform()
-
 
 @dataclass
 class RandomFlip(Augmentation):
@@ -129,19 +117,6 @@ class RandomFlip(Augmentation):
             return fv.NoOpTransform()
         h, w = image.shape[:2]
         return fv.HFlipTransform(w) if self.horizontal else fv.VFlipTransform(h)
-
-
-@dataclass
-class Resize(Augmentation):
-    """Resize to `shape`, (height, width) or the side of a square; `interp` is Pillow's."""
-
-    shape: int | Sequence[int]
-    interp: int = Image.Resampling.BILINEAR
-
-    def get_transform(self, image: np.ndarray) -> fv.Transform:
-        """The resize."""
-        (h, w), (new_h, new_w) = image.shape[:2], np.broadcast_to(self.shape, 2).tolist()
-        return ResizeTransform(h, w, new_h, new_w, self.interp)
 
 
 @dataclass
@@ -267,39 +242,3 @@ class RandomCrop(Augmentation):
             lowest = np.asarray(self.crop_size, dtype=np.float32)
             first, second = lowest + np.random.rand(2) * (1 - lowest)
         return int(h * first + 0.5), int(w * second + 0.5)
-
-
-@dataclass
-class RandomBrightness(Augmentation):
-    """Change the brightness: blend with black.
-
-    Attributes:
-        intensity_min: lowest weight of the image; the other one gets 1 minus that.
-        intensity_max: highest weight; above 1 it moves away from the other image.
-    """
-
-    intensity_min: float
-    intensity_max: float
-
-    def _other(self, image: np.ndarray) -> Any:
-        return 0
-
-    def get_transform(self, image: np.ndarray) -> fv.Transform:
-        """The blend."""
-        w = np.random.uniform(self.intensity_min, self.intensity_max)
-        return fv.BlendTransform(src_image=self._other(image), src_weight=1 - w, dst_weight=w)
-
-
-class RandomContrast(RandomBrightness):
-    """Change the contrast: blend with the mean of the image."""
-
-    def _other(self, image: np.ndarray) -> Any:
-        return image.mean()
-
-
-class RandomSaturation(RandomBrightness):
-    """Change the saturation of an RGB image: blend with its grey version."""
-
-    def _other(self, image: np.ndarray) -> Any:
-        assert image.shape[-1] == 3, "RandomSaturation only works on RGB images"
-        return image.dot([0.299, 0.587, 0.114])[:, :, None]

@@ -1,12 +1,11 @@
 """Transforms of images and coordinates that fvcore does not have."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
-from fvcore.transforms.transform import BlendTransform, CropTransform, Transform, TransformList
+from fvcore.transforms.transform import BlendTransform, Transform
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -86,18 +85,13 @@ class RotationTransform(Transform):
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
         """Rotate (h, w) or (h, w, C) pixels onto a canvas of (bound_h, bound_w)."""
-        if len(img) == 0 or self.angle % 360 == 0:
-            return img
         assert img.shape[:2] == (self.h, self.w), f"{img.shape}, but made for {self.h, self.w}"
         flags = self.interp if interp is None else interp
         return cv2.warpAffine(img, self.rm_image, (self.bound_w, self.bound_h), flags=flags)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Rotate (N, 2) points; returns float64."""
-        coords = np.asarray(coords, dtype=float)
-        if len(coords) == 0 or self.angle % 360 == 0:
-            return coords
-        return cv2.transform(coords[:, None, :], self.rm_coords)[:, 0, :]
+        return np.asarray(coords, dtype=float) @ self.rm_coords[:, :2].T + self.rm_coords[:, 2]
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Rotate (h, w) labels without mixing them."""
@@ -112,19 +106,11 @@ class RotationTransform(Transform):
             matrix[:, 2] += middle - matrix @ [*(self.image_center + offset), 1.0]
         return matrix
 
-    def inverse(self) -> Transform:
-        """Rotate back and crop to (h, w); right to within half a pixel."""
-        if not self.expand:
-            raise NotImplementedError("a rotation that cuts corners off cannot be undone")
-        back = RotationTransform(self.bound_h, self.bound_w, -self.angle, interp=self.interp)
-        x0, y0 = (back.bound_w - self.w) // 2, (back.bound_h - self.h) // 2
-        return TransformList([back, CropTransform(x0, y0, self.w, self.h)])
-
 
 class ColorTransform(BlendTransform):
     """A change of pixel values that leaves every place where it is, as a blend does."""
 
-    def __init__(self, op: Callable[[Any], Any]) -> None:
+    def __init__(self, op: Any) -> None:
         """Apply `op`, which takes and returns an array."""
         if not callable(op):
             raise ValueError(f"op must be callable, got {op!r}")
