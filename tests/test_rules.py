@@ -32,6 +32,7 @@ LAYERS = {
         "modeling/losses.py",
     ],
     1: [
+        "data/augmentation.py",
         "data/datasets.py",
         "data/sampling.py",
         "data/synthetic/scenes.py",

@@ -92,6 +92,26 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
 def _add_input_keys(cfg: CfgNode) -> None:
     # Side lengths of the network input are rounded up to a multiple of this many pixels.
     cfg.INPUT.SIZE_DIVISIBILITY = 32
+    # "shortest_edge": Detectron2's rule; a smallest side of 0 keeps images as they are.
+    # "multiple": the published rule. No antialiasing; the shorter side becomes one of
+    # MIN_SIZE_TRAIN or MIN_SIZE_TEST, less where the longer one would exceed MAX_SIZE_*; then both
+    # are rounded up to SIZE_DIVISIBILITY, so the aspect ratio changes a little. A MIN_SIZE_TEST of
+    # 0 makes the longer side MAX_SIZE_TEST.
+    cfg.INPUT.RESIZE = "shortest_edge"
+
+    # Augmentations of training images, all off by default.
+    cfg.INPUT.AUG = CfgNode()
+    # Largest rotation either way, in degrees.
+    cfg.INPUT.AUG.ROTATION = 0.0
+    # Colour of the corners that a rotation opens: "mean", which is PIXEL_MEAN and what batches are
+    # padded with, or "black" as published.
+    cfg.INPUT.AUG.ROTATION_BORDER = "mean"
+    # Probability of a blur: Gaussian, average, median, bilateral or motion.
+    cfg.INPUT.AUG.BLUR_PROB = 0.0
+    # Probability of a change of colours, and its reach: brightness, contrast and saturation as
+    # largest relative changes, hue in turns of the colour circle.
+    cfg.INPUT.AUG.JITTER_PROB = 0.0
+    cfg.INPUT.AUG.JITTER = [0.5, 0.5, 0.5, 0.5]
 
 
 def _add_training_keys(cfg: CfgNode) -> None:

@@ -10,6 +10,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
+from .augmentation import build_augmentations
+
 # What a training input may carry over from its record. Positions are not among it: stage 1 learns
 # from transcriptions alone.
 TRAINING_KEYS = ("file_name", "image_id", "height", "width", "query", "false_texts")
@@ -43,13 +45,10 @@ class AnchorMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict:
-        """Resize as INPUT says; a smallest side of 0 keeps images as they are."""
-        side = cfg.INPUT.MIN_SIZE_TRAIN if is_train else cfg.INPUT.MIN_SIZE_TEST
-        longest = cfg.INPUT.MAX_SIZE_TRAIN if is_train else cfg.INPUT.MAX_SIZE_TEST
-        style = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
+        """Read INPUT."""
         return {
             "is_train": is_train,
-            "augmentations": [T.ResizeShortestEdge(side, longest, style)],
+            "augmentations": build_augmentations(cfg, is_train),
             "image_format": cfg.INPUT.FORMAT,
         }
 
