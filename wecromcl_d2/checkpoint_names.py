@@ -48,7 +48,8 @@ def convert_weights(weights: Mapping[str, Tensor], source: str) -> Conversion:
     names = {"official": official_names, "torchvision": _torchvision, "detectron2": _detectron2}[
         source
     ]()
-    weights = _without_prefix(weights, "module.")
+    if all(name.startswith("module.") for name in weights):
+        weights = _without_prefix(weights, "module.")
     if source == "detectron2":
         weights = _without_prefix(weights, "backbone.bottom_up.")
     result = Conversion()
@@ -83,17 +84,17 @@ def to_official(weights: Mapping[str, Tensor]) -> Conversion:
 
 def to_official_layout(name: str, value: Tensor) -> Tensor:
     """Bring one of our tensors (or its gradient) into the layout of the release's `name`."""
-    if name == "text_projection":
+    if name == "text_projection" and value.dim() == 2:
         return value.t()
-    if name == "channel_to_512.0.weight":
+    if name == "channel_to_512.0.weight" and value.dim() == 2:
         return value[:, :, None, None]
     return value
 
 
 def _from_official_layout(name: str, value: Tensor) -> Tensor:
-    if name == "text_projection":
+    if name == "text_projection" and value.dim() == 2:
         return value.t().contiguous()
-    if name == "channel_to_512.0.weight":
+    if name == "channel_to_512.0.weight" and value.dim() == 4:
         return value.flatten(1)
     return value
 
