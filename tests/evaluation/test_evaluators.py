@@ -7,9 +7,10 @@ from detectron2.evaluation import inference_on_dataset, print_csv_format
 from detectron2.structures import Instances
 from torch import nn
 
+from wecromcl_d2 import __version__
 from wecromcl_d2.data.text import TextList
+from wecromcl_d2.evaluation.counting import MatchingError
 from wecromcl_d2.evaluation.evaluators import AnchorEvaluator
-from wecromcl_d2.evaluation.matching import MatchingError
 
 LEFT = [0, 0, 10, 0, 10, 10, 0, 10]
 RIGHT = [30, 0, 40, 0, 40, 10, 30, 10]
@@ -125,8 +126,8 @@ def test_log_names_protocol_mode_and_threshold(caplog):
     accuracy, fixed, sweep = caplog.messages
     assert "anchor accuracy" in accuracy
     assert "chance 0.1000" in accuracy
-    assert "published stage-1 protocol), mode official, threshold 0 (fixed)" in fixed
-    assert "threshold 0.03 (best on this very set)" in sweep
+    assert "published stage-1 protocol), lexicon none, mode official, threshold 0 (fixed)" in fixed
+    assert "threshold 0.03 (best of a sweep over this very set, as published)" in sweep
 
 
 def test_diverged_points_name_the_image():
@@ -147,7 +148,10 @@ def test_result_file(tmp_path):
         {"text": "Left", "anchor": 1, "inside": True, "distance": 0.2},
         {"text": "漢字", "anchor": None, "inside": False, "distance": None},
     ]
-    assert [path.name for path in tmp_path.iterdir()] == ["anchors.json"]
+    fixed, sweep = content["results"]
+    assert (fixed["true_positives"], fixed["truths"], fixed["predictions"]) == (1, 2, 2)
+    assert (sweep["threshold"], fixed["lexicon"], fixed["version"]) == (0.05, "none", __version__)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["anchors.csv", "anchors.json"]
 
 
 class Parrot(nn.Module):

@@ -10,13 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Score, best_score
 from wecromcl_d2.evaluation.matching import (
-    MatchingError,
-    PointWords,
-    Score,
     area_share,
     assign_one_to_one,
-    best_score,
     inside_polygon,
     match_anchors,
     perturb_anchors,

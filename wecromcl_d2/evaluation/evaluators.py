@@ -1,8 +1,7 @@
-"""Evaluators that Detectron2's evaluation loop feeds; the counting rules are in ``matching``."""
+"""Evaluator of anchors for Detectron2's evaluation loop; the counting rules are in ``matching``."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,26 +12,31 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from wecromcl_d2.evaluation.matching import (
-    NEAREST_POINT_THRESHOLDS,
-    AnchorMatch,
+from wecromcl_d2.evaluation.counting import (
     MatchingError,
     Mode,
     PointWords,
     Score,
-    area_share,
+    Threshold,
     best_score,
+    check_mode,
+)
+from wecromcl_d2.evaluation.matching import (
+    NEAREST_POINT_THRESHOLDS,
+    AnchorMatch,
+    area_share,
     match_anchors,
     score_nearest_points,
     summarize_anchors,
 )
-from wecromcl_d2.files import replace_file
+from wecromcl_d2.evaluation.report import SWEEP, Result, package_version, write_results
 from wecromcl_d2.geometry import polygon_center
 
 logger = logging.getLogger(__name__)
 
 Polygon = Sequence[float]
 POINT_RULE = "given point, else mean of the half-way points of the outline's two long sides"
+NEAREST_POINT = "nearest point (published stage-1 protocol)"
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,14 @@ class AnchorEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: For the log and the result file.
-        output_dir: Where ``anchors.json`` goes, metrics and every image's words; None for nowhere.
+        output_dir: Where ``anchors.json`` goes, metrics and every image's words, and the table
+            ``anchors.csv``; None for nowhere.
         mode: ``"robust"`` or ``"official"``, see ``matching.score_nearest_points``.
-        threshold: Fixed score threshold of the nearest-point protocol.
+        threshold: Score threshold of the nearest-point protocol: a fixed number, or one chosen on a
+            validation split by ``counting.choose_threshold``.
+
+    Raises:
+        ValueError: If ``mode`` is neither of the two.
     """
 
     def __init__(
@@ -94,12 +103,13 @@ class AnchorEvaluator(DatasetEvaluator):
         output_dir: str | None = None,
         *,
         mode: Mode = "robust",
-        threshold: float = 0.0,
+        threshold: float | Threshold = 0.0,
     ) -> None:
+        check_mode(mode)
         self._dataset_name = dataset_name
         self._output_dir = output_dir
         self._mode: Mode = mode
-        self._threshold = threshold
+        self._threshold = threshold if isinstance(threshold, Threshold) else Threshold(threshold)
         self._images: list[_ImageWords] = []
 
     def reset(self) -> None:
@@ -138,11 +148,13 @@ class AnchorEvaluator(DatasetEvaluator):
             logger.warning("no image of %s was evaluated; there are no metrics", self._dataset_name)
             return {}
         matches = [_match(image) for image in images]
-        metrics = self._accuracy(images, matches) | self._nearest_points(images)
+        metrics = self._accuracy(images, matches)
+        results = self._nearest_points(images)
+        metrics |= _summary(results)
         metrics["images"] = len(images)
         metrics["words"] = sum(len(image.texts) for image in images)
         if self._output_dir is not None:
-            self._write(images, matches, metrics)
+            self._write(images, matches, metrics, results)
         return {"anchors": metrics}
 
     def _accuracy(
@@ -177,63 +189,64 @@ class AnchorEvaluator(DatasetEvaluator):
         )
         return metrics
 
-    def _nearest_points(self, images: Sequence[_ImageWords]) -> dict[str, float]:
+    def _nearest_points(self, images: Sequence[_ImageWords]) -> list[Result]:
+        """Return the result at the chosen threshold and the best of the sweep, if points allow."""
         truths = dict(enumerate(image.pointed() for image in images))
         if not any(truth.texts for truth in truths.values()):
             logger.warning(
                 "%s has neither points nor outlines: precision, recall and hmean are left out",
                 self._dataset_name,
             )
-            return {}
+            return []
         found = dict(enumerate(image.predictions for image in images))
-        thresholds = (self._threshold, *NEAREST_POINT_THRESHOLDS)
-        fixed, *sweep = score_nearest_points(truths, found, thresholds, self._mode)
-        best = sweep[best_score(sweep)]
-        self._log_score(fixed, "fixed")
-        self._log_score(best, "best on this very set")
-        return _rates(fixed, "") | _rates(best, "sweep_") | {"sweep_threshold": best.threshold}
+        thresholds = (self._threshold.value, *NEAREST_POINT_THRESHOLDS)
+        chosen, *sweep = score_nearest_points(truths, found, thresholds, self._mode)
+        return [
+            self._result(chosen, self._threshold.choice, len(images)),
+            self._result(sweep[best_score(sweep)], SWEEP, len(images)),
+        ]
 
-    def _log_score(self, score: Score, choice: str) -> None:
-        logger.info(
-            "%s, nearest point (published stage-1 protocol), mode %s, threshold %g (%s): precision "
-            "%.4f, recall %.4f, hmean %.4f; %d of %d words, %d predictions",
-            self._dataset_name,
-            self._mode,
-            score.threshold,
+    def _result(self, score: Score, choice: str, images: int) -> Result:
+        result = Result.of(
+            score,
             choice,
-            score.precision,
-            score.recall,
-            score.hmean,
-            score.true_positives,
-            score.truths,
-            score.predictions,
+            dataset=self._dataset_name,
+            protocol=NEAREST_POINT,
+            mode=self._mode,
+            images=images,
         )
+        logger.info("%s", result.describe())
+        return result
 
     def _write(
         self,
         images: Sequence[_ImageWords],
         matches: Sequence[AnchorMatch],
         metrics: dict[str, float],
+        results: Sequence[Result],
     ) -> None:
         content = {
             "dataset": self._dataset_name,
-            "protocols": ["anchor accuracy", "nearest point (published stage-1 protocol)"],
+            "protocols": ["anchor accuracy", NEAREST_POINT],
             "mode": self._mode,
-            "threshold": self._threshold,
-            "threshold_choice": "fixed; sweep_* is the best on this very set",
+            "lexicon": "none",
+            "threshold": self._threshold.value,
+            "threshold_choice": f"{self._threshold.choice}; sweep_* is the {SWEEP}",
             "point_rule": POINT_RULE,
+            "version": package_version(),
             "metrics": metrics,
             "images": [_details(i, m) for i, m in zip(images, matches, strict=True)],
         }
-        path = Path(str(self._output_dir)) / "anchors.json"
-        with replace_file(path) as stream:
-            text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
-            stream.write(text.encode("utf-8", "backslashreplace"))
-        logger.info("wrote %s", path)
+        paths = write_results(Path(str(self._output_dir)), "anchors", results, content)
+        logger.info("wrote %s and %s", *paths)
 
 
-def _rates(score: Score, prefix: str) -> dict[str, float]:
-    return {f"{prefix}{key}": getattr(score, key) for key in ("precision", "recall", "hmean")}
+def _summary(results: Sequence[Result]) -> dict[str, float]:
+    """Return the metrics of the chosen threshold and, if there are any, of the sweep."""
+    if not results:
+        return {}
+    chosen, sweep = results
+    return chosen.rates() | sweep.rates("sweep_") | {"sweep_threshold": sweep.threshold}
 
 
 def _collect(record: dict[str, Any], instances: Any) -> _ImageWords:

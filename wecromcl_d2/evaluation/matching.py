@@ -10,85 +10,28 @@ Letters: ``T`` true words, ``P`` predictions of one image. Points are (x, y) and
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import shapely
 
-logger = logging.getLogger(__name__)
-
-Mode = Literal["robust", "official"]
+from wecromcl_d2.evaluation.counting import (
+    Claims,
+    Mode,
+    PointWords,
+    Score,
+    best_claims,
+    claim_images,
+    count_claims,
+    joined,
+)
 
 # The published evaluation reports the best of these, tuned on the very set it evaluates.
 NEAREST_POINT_THRESHOLDS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05)
 DISTANCE_LIMITS = (0.1, 0.25, 0.5)
-
-
-class MatchingError(ValueError):
-    """Truths or predictions that a protocol cannot count."""
-
-
-@dataclass(frozen=True)
-class PointWords:
-    """Words of one image, each with a point.
-
-    Attributes:
-        texts: ``n`` strings.
-        points: Float64 of shape ``(n, 2)``, (x, y).
-        scores: Float64 of shape ``(s,)``; ``s < n`` where the source left scores out.
-    """
-
-    texts: Sequence[str]
-    points: np.ndarray
-    scores: np.ndarray
-
-    @classmethod
-    def of(
-        cls, texts: Sequence[str], points: Sequence | np.ndarray, scores: Sequence | np.ndarray = ()
-    ) -> PointWords:
-        """Build from plain lists or arrays.
-
-        Raises:
-            MatchingError: If the lengths differ or a number is not finite.
-        """
-        array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-        values = np.asarray(scores, dtype=np.float64).reshape(-1)
-        if len(array) != len(texts) or len(values) > len(texts):
-            raise MatchingError(f"{len(texts)} texts, {len(array)} points, {len(values)} scores")
-        if not (np.isfinite(array).all() and np.isfinite(values).all()):
-            raise MatchingError("a point or score is not finite; the model has diverged")
-        return cls(list(texts), array, values)
-
-
-@dataclass(frozen=True)
-class Score:
-    """Counts over a data set at one score threshold, and the rates they give."""
-
-    threshold: float
-    true_positives: int
-    truths: int
-    predictions: int
-
-    @property
-    def precision(self) -> float:
-        """True positives over predictions; 0 without a true positive."""
-        return self.true_positives / self.predictions if self.true_positives else 0.0
-
-    @property
-    def recall(self) -> float:
-        """True positives over truths; 0 without a true positive."""
-        return self.true_positives / self.truths if self.true_positives else 0.0
-
-    @property
-    def hmean(self) -> float:
-        """Harmonic mean of precision and recall; 0 without a true positive."""
-        if not self.true_positives:
-            return 0.0
-        return 2 * self.precision * self.recall / (self.precision + self.recall)
 
 
 def score_nearest_points(
@@ -122,64 +65,38 @@ def score_nearest_points(
         MatchingError: In official mode, if a prediction has no score or its image no true word.
         ValueError: If ``mode`` is neither of the two.
     """
-    if mode not in ("robust", "official"):
-        raise ValueError(f"mode is {mode!r}; use 'robust' or 'official'")
-    best: list[np.ndarray] = []
-    passing: list[np.ndarray] = []
-    stray = unscored = 0
-    for image, found in predictions.items():
-        scores = _complete_scores(image, found, mode)
-        passing.append(scores)
-        unscored += int(np.isinf(scores).sum())
-        truth = truths.get(image)
-        if truth is not None and truth.texts:
-            best.append(_best_score_per_truth(truth, found, scores, mode))
-        elif (scores >= min(thresholds)).any():
-            if mode == "official":
-                raise MatchingError(f"image {image!r} has predictions but no true word")
-            stray += 1
-    if unscored:
-        logger.warning("%d predictions have no score: they pass every threshold", unscored)
-    if stray:
-        logger.warning("%d images have predictions but no true word: false positives", stray)
-    hits, scores = _joined(best), _joined(passing)
-    total = sum(len(truth.texts) for truth in truths.values())
-    return [
-        Score(float(t), int((hits >= t).sum()), total, int((scores >= t).sum())) for t in thresholds
-    ]
+    claims = claim_nearest_points(truths, predictions, min(thresholds), mode)
+    return count_claims(claims.values(), thresholds)
 
 
-def best_score(scores: Sequence[Score]) -> int:
-    """Return the index of the highest harmonic mean, the last one on a tie, as published."""
-    return max(range(len(scores)), key=lambda index: (scores[index].hmean, index))
+def claim_nearest_points(
+    truths: Mapping[Any, PointWords],
+    predictions: Mapping[Any, PointWords],
+    lowest: float,
+    mode: Mode = "robust",
+) -> dict[Any, Claims]:
+    """Return each image's claims by the rules of ``score_nearest_points``.
 
+    Args:
+        truths: See there.
+        predictions: See there.
+        lowest: The lowest threshold that will be counted.
+        mode: See there.
 
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *arrays])
+    Raises:
+        MatchingError: See there.
+        ValueError: See there.
+    """
 
+    def claim(truth: PointWords, found: PointWords, scores: np.ndarray) -> Claims:
+        points = np.trunc(truth.points) if mode == "official" else truth.points
+        nearest = np.linalg.norm(found.points[:, None] - points[None], axis=2).argmin(axis=1)
+        words = [text.lower() for text in truth.texts]
+        equal = [t.lower() == words[n] for t, n in zip(found.texts, nearest, strict=True)]
+        won = best_claims(np.where(np.array(equal, dtype=bool), nearest, -1), scores)
+        return Claims(len(words), scores, np.ones(len(scores), dtype=bool), won)
 
-def _complete_scores(image: Hashable, found: PointWords, mode: Mode) -> np.ndarray:
-    missing = len(found.texts) - len(found.scores)
-    if missing and mode == "official":
-        raise MatchingError(f"image {image!r}: {missing} predictions have no score")
-    if missing:
-        logger.warning(
-            "image %r: %d predictions without score pass every threshold", image, missing
-        )
-    return np.concatenate([found.scores, np.full(missing, np.inf)])
-
-
-def _best_score_per_truth(
-    truth: PointWords, found: PointWords, scores: np.ndarray, mode: Mode
-) -> np.ndarray:
-    """Return each true point's best score among its equal predictions, else -inf: ``(T,)``."""
-    points = np.trunc(truth.points) if mode == "official" else truth.points
-    nearest = np.linalg.norm(found.points[:, None] - points[None], axis=2).argmin(axis=1)
-    best = np.full(len(truth.texts), -np.inf)
-    for text, index, score in zip(found.texts, nearest, scores, strict=True):
-        if text.lower() == truth.texts[index].lower():
-            best[index] = max(best[index], score)
-    return best
+    return claim_images(truths, predictions, claim, lowest, mode)
 
 
 @dataclass(frozen=True)
@@ -249,8 +166,8 @@ def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
         than that from the centre; ``distance_mean`` and ``distance_median`` over the words that
         have an anchor, absent when none has one. Empty without any word.
     """
-    inside = _joined([match.inside for match in matches])
-    distance = _joined([match.distance for match in matches])
+    inside = joined([match.inside for match in matches])
+    distance = joined([match.distance for match in matches])
     if not len(inside):
         return {}
     summary = {"inside_rate": float(inside.mean())}

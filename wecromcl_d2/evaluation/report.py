@@ -1,0 +1,210 @@
+"""Results that say what they measure, as JSON, CSV and a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from wecromcl_d2.evaluation.counting import Claims, Mode, Score, Threshold
+from wecromcl_d2.files import replace_file
+
+SWEEP = "best of a sweep over this very set, as published"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One score and everything needed to compare it with another.
+
+    Attributes:
+        dataset: Name of the evaluated set.
+        protocol: What was counted, options included.
+        mode: ``"robust"`` or ``"official"``.
+        lexicon: Name, size and limit of the lexicon, or ``"none"``.
+        threshold: Score threshold.
+        threshold_choice: How it was chosen.
+        precision: True positives over predictions.
+        recall: True positives over truths.
+        hmean: Harmonic mean of the two.
+        true_positives: Predictions that are right.
+        truths: True words that count.
+        predictions: Predictions that count at the threshold.
+        images: Images of the set.
+        version: Version of this package.
+    """
+
+    dataset: str
+    protocol: str
+    mode: Mode
+    lexicon: str
+    threshold: float
+    threshold_choice: str
+    precision: float
+    recall: float
+    hmean: float
+    true_positives: int
+    truths: int
+    predictions: int
+    images: int
+    version: str
+
+    @classmethod
+    def of(
+        cls,
+        score: Score,
+        choice: str,
+        *,
+        dataset: str,
+        protocol: str,
+        mode: Mode,
+        images: int,
+        lexicon: str = "none",
+    ) -> Result:
+        """Build from a score and what it was counted on; ``choice`` says why this threshold."""
+        return cls(
+            dataset=dataset,
+            protocol=protocol,
+            mode=mode,
+            lexicon=lexicon,
+            threshold=score.threshold,
+            threshold_choice=choice,
+            precision=score.precision,
+            recall=score.recall,
+            hmean=score.hmean,
+            true_positives=score.true_positives,
+            truths=score.truths,
+            predictions=score.predictions,
+            images=images,
+            version=package_version(),
+        )
+
+    def rates(self, prefix: str = "") -> dict[str, float]:
+        """Return precision, recall and harmonic mean, their names prefixed."""
+        return {f"{prefix}{name}": getattr(self, name) for name in ("precision", "recall", "hmean")}
+
+    def describe(self) -> str:
+        """Return one line that says all."""
+        return (
+            f"{self.dataset}, {self.protocol}, lexicon {self.lexicon}, mode {self.mode}, threshold "
+            f"{self.threshold:g} ({self.threshold_choice}): precision {self.precision:.4f}, recall "
+            f"{self.recall:.4f}, hmean {self.hmean:.4f}; {self.true_positives} of {self.truths} "
+            f"words, {self.predictions} predictions, {self.images} images; version {self.version}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields, as they stand in JSON and CSV."""
+        return asdict(self)
+
+
+def package_version() -> str:
+    """Return the version of this package, which imports this file and is thus loaded already."""
+    return str(sys.modules["wecromcl_d2"].__version__)
+
+
+def format_table(results: Sequence[Result]) -> str:
+    """Return a table for people: what results share above it, one line a result."""
+    shared = ("dataset", "images", "mode", "version")
+    head = [
+        f"{name}: {', '.join(dict.fromkeys(str(getattr(r, name)) for r in results))}"
+        for name in shared
+    ]
+    rows = [
+        {
+            "protocol": r.protocol,
+            "lexicon": r.lexicon,
+            "threshold": f"{r.threshold:.4g} ({r.threshold_choice})",
+            "precision": f"{r.precision:.4f}",
+            "recall": f"{r.recall:.4f}",
+            "hmean": f"{r.hmean:.4f}",
+            "right": r.true_positives,
+            "truths": r.truths,
+            "predictions": r.predictions,
+        }
+        for r in results
+    ]
+    table = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return "; ".join(head) + "\n" + table
+
+
+def write_results(
+    folder: Path,
+    stem: str,
+    results: Sequence[Result],
+    extra: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write ``stem.json``, results and whatever else is given, and ``stem.csv``, results only.
+
+    Returns:
+        The two files.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    content = {"results": [result.as_dict() for result in results], **(extra or {})}
+    paths = [folder / f"{stem}.json", folder / f"{stem}.csv"]
+    write_json(paths[0], content)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(Result.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result.as_dict() for result in results)
+    with replace_file(paths[1]) as stream:
+        stream.write(table.getvalue().encode("utf-8", "backslashreplace"))
+    return paths
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file in one step; lone surrogates are written as escapes.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+    with replace_file(path) as stream:
+        stream.write(text.encode("utf-8", "backslashreplace"))
+
+
+def count_errors(claims: Claims, threshold: Threshold) -> tuple[int, int]:
+    """Return how many predictions of an image are wrong, and how many of its words missed."""
+    passed = claims.scores >= threshold.value
+    hits = int((passed & (claims.won >= 0)).sum())
+    return int((passed & claims.counted).sum()) - hits, claims.truths - hits
+
+
+def worst_images(claims: Mapping[Any, Claims], threshold: Threshold, count: int) -> list[Any]:
+    """Return the images with the most wrong predictions and missed words, worst first.
+
+    Images without an error are left out; a tie is kept in order.
+    """
+    errors = {image: sum(count_errors(claim, threshold)) for image, claim in claims.items()}
+    ranked = sorted((image for image in errors if errors[image]), key=lambda i: -errors[i])
+    return ranked[:count]
+
+
+def word_states(
+    claims: Claims, texts: Sequence[str | None], threshold: Threshold
+) -> tuple[list[str], set[int]]:
+    """Say what became of each prediction of an image.
+
+    Args:
+        claims: Of the predictions that have a text in ``texts``.
+        texts: Every prediction's text after lexicon and filter, None for one left out.
+        threshold: Where predictions start to count.
+
+    Returns:
+        Per prediction ``"right"``, ``"wrong"``, ``"ignored"``, ``"below"`` the threshold or
+        ``"dropped"`` if left out; and the indices of the true words that were found.
+    """
+    passed = claims.scores >= threshold.value
+    right = passed & (claims.won >= 0)
+    kept = np.select([~passed, right, claims.counted], ["below", "right", "wrong"], "ignored")
+    following = iter(kept.tolist())
+    states = ["dropped" if text is None else next(following) for text in texts]
+    return states, set(claims.won[right].tolist())

@@ -1,0 +1,343 @@
+"""Counting rules for spotted words: the point metric of SPTS, and metrics without points.
+
+Letters: ``T`` true words, ``P`` predictions of one image. Points are (x, y) in pixels of the
+original image.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from wecromcl_d2.evaluation.counting import (
+    Claims,
+    MatchingError,
+    Mode,
+    PointWords,
+    Score,
+    best_claims,
+    check_mode,
+    claim_images,
+    count_claims,
+)
+from wecromcl_d2.evaluation.lexicon import ImageLexicons, Lexicon
+from wecromcl_d2.geometry import polygon_center
+
+Metric = Literal["point", "nearest_text", "bag_of_words"]
+METRICS: tuple[Metric, ...] = ("point", "nearest_text", "bag_of_words")
+
+# As published, rounding included: the third value lies a little above 0.82.
+SPTS_THRESHOLDS = tuple(np.arange(0.8, 0.95, 0.01).tolist())
+SPTS_THRESHOLD = 0.8
+
+_BLANKED = str.maketrans(dict.fromkeys("'!?.:,*\"()·[]/", " "))
+_WORD = re.compile("[A-Za-z\u00c0-\u01bf\u01c4-\u027f\u0386-\u03ff-]{3,}")
+_NO_LETTERS = frozenset("×÷·")
+
+
+@dataclass(frozen=True)
+class TruthWords:
+    """True words of one image.
+
+    Attributes:
+        texts: ``T`` strings.
+        points: Float64 ``(T, 2)``, (x, y); not a number where the source has no position.
+        ignore: ``(T,)`` whether the word must not count.
+        polygons: ``T`` flat outlines, None where unknown; for pictures only.
+        file_name: Where the image lies, if known; for pictures only.
+    """
+
+    texts: Sequence[str]
+    points: np.ndarray
+    ignore: np.ndarray
+    polygons: Sequence[Sequence[float] | None] = ()
+    file_name: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], mode: Mode = "robust") -> TruthWords:
+        """Take the words of a dataset dict; a word's point is the given one, else its middle.
+
+        Raises:
+            MatchingError: In official mode, if an outline has 3 vertices.
+        """
+        texts = list(record["texts"])
+        polygons = list(record.get("polygons") or [None] * len(texts))
+        points = np.full((len(texts), 2), np.nan)
+        given = record.get("points") or [None] * len(texts)
+        for index, (point, polygon) in enumerate(zip(given, polygons, strict=True)):
+            if point is not None:
+                points[index] = point
+            elif polygon is not None:
+                points[index] = middle(polygon, mode)
+        ignore = np.array(record.get("ignore") or [False] * len(texts), dtype=bool)
+        return cls(texts, points, ignore, polygons, record.get("file_name", ""))
+
+    def counted(self) -> int:
+        """How many words count."""
+        return len(self.texts) - int(self.ignore.sum())
+
+    def lacks_points(self) -> bool:
+        """Whether a word that counts has no position."""
+        return bool(np.isnan(self.points[~self.ignore]).any())
+
+
+@dataclass(frozen=True)
+class SpottingProtocol:
+    """What is counted, and how; results state all of it.
+
+    Attributes:
+        metric: ``"point"``, the nearest true point decides; ``"nearest_text"``, the nearest true
+            text does; ``"bag_of_words"``, the words of an image without any place.
+        mode: ``"official"`` reproduces the published script and raises where it fails; ``"robust"``
+            counts on.
+        dictionary_filter: Word spotting: shorten true words and ignore those that are no words,
+            see ``filter_word``.
+        filter_predictions: Shorten predictions as well; not in official mode.
+        unicode_fold: Compare by NFC and case folding instead of upper case; not in official mode.
+        lexicon: One for all images, one per image, or none.
+    """
+
+    metric: Metric = "point"
+    mode: Mode = "robust"
+    dictionary_filter: bool = False
+    filter_predictions: bool = False
+    unicode_fold: bool = False
+    lexicon: Lexicon | ImageLexicons | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if self.metric not in METRICS:
+            raise ValueError(f"metric is {self.metric!r}; use one of {', '.join(METRICS)}")
+        if self.mode == "official" and (self.filter_predictions or self.unicode_fold):
+            raise ValueError("official mode has neither filter_predictions nor unicode_fold")
+        if self.filter_predictions and not self.dictionary_filter:
+            raise ValueError("filter_predictions needs dictionary_filter")
+
+    def describe(self) -> str:
+        """Return the name that results give the protocol, options included."""
+        metric = {
+            "point": "SPTS point",
+            "nearest_text": "no point, nearest text",
+            "bag_of_words": "no point, bag of words",
+        }[self.metric]
+        task = "word spotting" if self.dictionary_filter else "end-to-end"
+        options = [name for name in ("filter_predictions", "unicode_fold") if getattr(self, name)]
+        return ", ".join([metric, task, *options])
+
+    def describe_lexicon(self) -> str:
+        """Return what results say about the lexicon."""
+        return "none" if self.lexicon is None else self.lexicon.describe()
+
+    def fold(self, text: str) -> str:
+        """Return the form in which texts are compared."""
+        if self.unicode_fold:
+            return unicodedata.normalize("NFC", text.casefold())
+        return text.upper()
+
+
+def score_spotting(
+    truths: Mapping[Any, TruthWords],
+    predictions: Mapping[Any, PointWords],
+    protocol: SpottingProtocol,
+    thresholds: Sequence[float] = SPTS_THRESHOLDS,
+) -> list[Score]:
+    """Count spotted words over a data set, once per threshold.
+
+    1. With ``dictionary_filter`` true words are shortened, and those that are no words ignored.
+    2. A prediction with an empty text is left out. With a lexicon its text is replaced by the
+       nearest entry's spelling, or the prediction is left out if none is near enough.
+    3. A prediction whose score is below the threshold is left out.
+    4. ``point``: every other prediction goes to the nearest true point of its image, ignored ones
+       included, the first on a tie, at any distance. ``nearest_text``: to the true word of the
+       smallest edit distance, in the same way.
+    5. If that word is ignored, the prediction does not count. Otherwise it counts, and it is a true
+       positive if the texts are equal in upper case and no better prediction took the word.
+    6. ``bag_of_words`` instead of 4 and 5: every prediction counts, and it is a true positive if
+       the image has a word of its text left that is not ignored.
+
+    A word is taken by any one of its equal predictions, so counts do not depend on their order.
+
+    Args:
+        truths: True words by image.
+        predictions: Predicted words by image.
+        protocol: What is counted.
+        thresholds: Score thresholds; a score equal to one passes it.
+
+    Returns:
+        One ``Score`` per threshold, in the given order.
+
+    Raises:
+        MatchingError: In official mode, where the published script fails; for ``point``, if a word
+            that counts has no position.
+        LexiconError: If an image has no lexicon of its own, or in official mode an entry no pair.
+    """
+    claims, _ = claim_words(truths, predictions, protocol, min(thresholds))
+    return count_claims(claims.values(), thresholds)
+
+
+def claim_words(
+    truths: Mapping[Any, TruthWords],
+    predictions: Mapping[Any, PointWords],
+    protocol: SpottingProtocol,
+    lowest: float,
+) -> tuple[dict[Any, Claims], dict[Any, list[str | None]]]:
+    """Return claims and corrected texts by image, by the rules of ``score_spotting``.
+
+    Args:
+        truths: True words by image.
+        predictions: Predicted words by image.
+        protocol: What is counted.
+        lowest: The lowest threshold that will be counted.
+
+    Returns:
+        Claims of the predictions that are left after step 2; and for every prediction its text
+        after that step, None if it was left out.
+
+    Raises:
+        MatchingError: See ``score_spotting``.
+        LexiconError: See ``score_spotting``.
+    """
+    if protocol.mode == "official" and not next((t.texts for t in truths.values()), True):
+        raise MatchingError("the first image has no true word; the published script fails there")
+    rule = {"point": _nearest_point, "nearest_text": _nearest_text}.get(protocol.metric)
+
+    def claim(truth: TruthWords, found: PointWords, scores: np.ndarray) -> Claims:
+        texts = [protocol.fold(text) for text in found.texts]
+        words = [protocol.fold(text) for text in truth.texts]
+        if rule is None:
+            return _claim_bag(truth, texts, words, scores)
+        nearest = rule(truth, found, texts, words)
+        counted = ~truth.ignore[nearest]
+        equal = [t == words[n] for t, n in zip(texts, nearest, strict=True)]
+        wanted = np.where(counted & np.array(equal, dtype=bool), nearest, -1)
+        return Claims(truth.counted(), scores, counted, best_claims(wanted, scores))
+
+    texts = correct_texts(predictions, protocol, truths)
+    left = {image: _leave_out(found, texts[image]) for image, found in predictions.items()}
+    if protocol.dictionary_filter:
+        truths = {image: filter_truth(truth) for image, truth in truths.items()}
+    return claim_images(truths, left, claim, lowest, protocol.mode), texts
+
+
+def correct_texts(
+    predictions: Mapping[Any, PointWords],
+    protocol: SpottingProtocol,
+    known: Mapping[Any, Any],
+) -> dict[Any, list[str | None]]:
+    """Return every prediction's text after filter and lexicon, None for one that is left out.
+
+    Args:
+        predictions: Predicted words by image.
+        protocol: Which lexicon and filter.
+        known: The images of the truth. Another image needs no lexicon of its own.
+
+    Raises:
+        LexiconError: If a known image has no lexicon of its own, or in official mode an entry no
+            pair.
+    """
+    lexicon = protocol.lexicon
+    clean = _shortened if protocol.filter_predictions else str
+    texts = {image: [clean(text) for text in found.texts] for image, found in predictions.items()}
+    if isinstance(lexicon, Lexicon):
+        distinct = list(dict.fromkeys(text for row in texts.values() for text in row if text))
+        spelling = dict(zip(distinct, lexicon.correct(distinct), strict=True))
+        return {image: [spelling.get(text) for text in row] for image, row in texts.items()}
+    corrected: dict[Any, list[str | None]] = {}
+    for image, row in texts.items():
+        whole = [text for text in row if text]
+        read: Sequence[str | None] = whole
+        if lexicon is not None and image in known:
+            read = lexicon.of(image).correct(whole)
+        following = iter(read)
+        corrected[image] = [next(following) if text else None for text in row]
+    return corrected
+
+
+def filter_word(text: str) -> tuple[str, bool]:
+    """Shorten a true word for word spotting, as published for Total-Text, and say if it is a word.
+
+    1. Remove a final ``'s`` or ``'S``.
+    2. Strip hyphens at both ends.
+    3. Replace each of ``' ! ? . : , * " ( ) · [ ] /`` by a blank, and strip blanks.
+
+    Returns:
+        The shortened text, and whether it counts: without an inner blank, of 3 characters or more,
+        all of them Latin or Greek letters or hyphens.
+    """
+    short = text[:-2] if text.endswith(("'s", "'S")) else text
+    short = short.strip("-").translate(_BLANKED).strip()
+    return short, bool(_WORD.fullmatch(short)) and not _NO_LETTERS & set(short)
+
+
+def filter_truth(truth: TruthWords) -> TruthWords:
+    """Apply ``filter_word`` to all words; a word that does not pass is ignored."""
+    filtered = [filter_word(text) for text in truth.texts]
+    ignore = truth.ignore | np.array([not passed for _, passed in filtered], dtype=bool)
+    texts = [short for short, _ in filtered]
+    return TruthWords(texts, truth.points, ignore, truth.polygons, truth.file_name)
+
+
+def middle(polygon: Sequence[float], mode: Mode = "robust") -> tuple[float, float]:
+    """Return the middle (x, y) of an outline, see ``geometry.polygon_center``.
+
+    Raises:
+        MatchingError: In official mode, if the outline has 3 vertices, whose middle the published
+            script cannot compute.
+    """
+    if len(polygon) == 8:
+        return sum(polygon[0::2]) / 4, sum(polygon[1::2]) / 4
+    if len(polygon) == 6 and mode == "official":
+        raise MatchingError("an outline of 3 vertices; the published script fails on it")
+    x, y = polygon_center(polygon)
+    return float(x), float(y)
+
+
+def _shortened(text: str) -> str:
+    return filter_word(text)[0]
+
+
+def _leave_out(found: PointWords, texts: Sequence[str | None]) -> PointWords:
+    """Keep the predictions that have a text."""
+    rows = np.array([row for row, text in enumerate(texts) if text is not None], dtype=int)
+    left = [text for text in texts if text is not None]
+    return PointWords(left, found.points[rows], found.scores[rows[rows < len(found.scores)]])
+
+
+def _nearest_point(
+    truth: TruthWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
+) -> np.ndarray:
+    if truth.lacks_points():
+        raise MatchingError("a word has no position; the point metric needs points or outlines")
+    distance = np.linalg.norm(found.points[:, None] - truth.points[None], axis=2)
+    return np.where(np.isnan(distance), np.inf, distance).argmin(axis=1)
+
+
+def _nearest_text(
+    truth: TruthWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
+) -> np.ndarray:
+    edits = [[Levenshtein.distance(text, word) for word in words] for text in texts]
+    return np.array([row.index(min(row)) for row in edits], dtype=int)
+
+
+def _claim_bag(
+    truth: TruthWords, texts: Sequence[str], words: Sequence[str], scores: np.ndarray
+) -> Claims:
+    """Let the best predictions of a text win its words, one each."""
+    free: defaultdict[str, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(~truth.ignore).tolist():
+        free[words[index]].append(index)
+    used: Counter[str] = Counter()
+    won = np.full(len(texts), -1)
+    for row in np.argsort(-scores, kind="stable").tolist():
+        text = texts[row]
+        if used[text] < len(free.get(text, ())):
+            won[row] = free[text][used[text]]
+            used[text] += 1
+    return Claims(truth.counted(), scores, np.ones(len(texts), dtype=bool), won)

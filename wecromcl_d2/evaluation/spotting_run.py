@@ -1,0 +1,143 @@
+"""One evaluation of spotted words from beginning to end: counts, results, details, worst images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wecromcl_d2.evaluation.counting import (
+    Claims,
+    PointWords,
+    Score,
+    Threshold,
+    best_score,
+    count_claims,
+)
+from wecromcl_d2.evaluation.report import SWEEP, Result, count_errors, word_states, worst_images
+from wecromcl_d2.evaluation.spotting import (
+    SPTS_THRESHOLDS,
+    SpottingProtocol,
+    TruthWords,
+    claim_words,
+)
+
+
+@dataclass(frozen=True)
+class SpottingRun:
+    """What ``run_spotting`` found.
+
+    Attributes:
+        dataset: Name of the set.
+        protocol: What was counted.
+        threshold: The chosen threshold.
+        thresholds: Those of the sweep.
+        truths: True words by image.
+        predictions: Predicted words by image.
+        claims: Claims by image.
+        texts: Every prediction's text after lexicon and filter, None for one left out, by image.
+    """
+
+    dataset: str
+    protocol: SpottingProtocol
+    threshold: Threshold
+    thresholds: Sequence[float]
+    truths: Mapping[Any, TruthWords]
+    predictions: Mapping[Any, PointWords]
+    claims: Mapping[Any, Claims]
+    texts: Mapping[Any, Sequence[str | None]]
+
+    def result(self) -> Result:
+        """Return the result at the chosen threshold."""
+        (score,) = count_claims(self.claims.values(), [self.threshold.value])
+        return self._result(score, self.threshold.choice)
+
+    def sweep(self) -> list[Result]:
+        """Return the results at all thresholds of the sweep."""
+        scores = count_claims(self.claims.values(), self.thresholds)
+        best = best_score(scores)
+        return [
+            self._result(score, SWEEP if index == best else "sweep over this very set")
+            for index, score in enumerate(scores)
+        ]
+
+    def results(self) -> tuple[Result, Result]:
+        """Return the results at the chosen threshold and at the best one of the sweep."""
+        best = next(result for result in self.sweep() if result.threshold_choice == SWEEP)
+        return self.result(), best
+
+    def worst(self, count: int) -> list[dict[str, Any]]:
+        """Return the images with the most errors at the chosen threshold, worst first."""
+        return [self._errors(image) for image in worst_images(self.claims, self.threshold, count)]
+
+    def details(self) -> list[dict[str, Any]]:
+        """Return every image's predictions and true words and what became of them.
+
+        The entries have ``texts``, ``points`` and ``scores`` and are thus predictions again.
+        """
+        return [self.image_details(image) for image in self.claims]
+
+    def image_details(self, image: Any) -> dict[str, Any]:
+        """Return one image's entry of ``details``."""
+        empty = PointWords([], np.zeros((0, 2)), np.zeros(0))
+        found = self.predictions.get(image, empty)
+        truth = self.truths.get(image)
+        states, hits = word_states(self.claims[image], self.texts.get(image, []), self.threshold)
+        words = [] if truth is None else zip(truth.texts, truth.ignore.tolist(), strict=True)
+        return self._errors(image) | {
+            "texts": list(found.texts),
+            "points": found.points.round(3).tolist(),
+            "scores": found.scores.tolist(),
+            "read_as": list(self.texts.get(image, [])),
+            "states": states,
+            "words": [
+                {"text": text, "found": index in hits, "ignore": ignore}
+                for index, (text, ignore) in enumerate(words)
+            ],
+        }
+
+    def _errors(self, image: Any) -> dict[str, Any]:
+        wrong, missed = count_errors(self.claims[image], self.threshold)
+        truth = self.truths.get(image)
+        name = "" if truth is None else truth.file_name
+        return {"image_id": image, "file_name": name, "wrong": wrong, "missed": missed}
+
+    def _result(self, score: Score, choice: str) -> Result:
+        return Result.of(
+            score,
+            choice,
+            dataset=self.dataset,
+            protocol=self.protocol.describe(),
+            mode=self.protocol.mode,
+            images=len(self.truths),
+            lexicon=self.protocol.describe_lexicon(),
+        )
+
+
+def run_spotting(
+    dataset: str,
+    truths: Mapping[Any, TruthWords],
+    predictions: Mapping[Any, PointWords],
+    protocol: SpottingProtocol,
+    threshold: Threshold,
+    thresholds: Sequence[float] = SPTS_THRESHOLDS,
+) -> SpottingRun:
+    """Evaluate spotted words by one protocol.
+
+    Args:
+        dataset: Name of the set, for the results.
+        truths: True words by image.
+        predictions: Predicted words by image.
+        protocol: What is counted.
+        threshold: Where predictions start to count.
+        thresholds: Those of the sweep.
+
+    Raises:
+        MatchingError: See ``spotting.score_spotting``.
+        LexiconError: See ``spotting.score_spotting``.
+    """
+    lowest = min(threshold.value, *thresholds)
+    claims, texts = claim_words(truths, predictions, protocol, lowest)
+    return SpottingRun(dataset, protocol, threshold, thresholds, truths, predictions, claims, texts)
