@@ -1,10 +1,9 @@
 """Evaluators and the protocols behind them."""
 
 from .counting import Threshold, choose_threshold
-from .evaluators import AnchorEvaluator
+from .evaluators import AnchorEvaluator, SpottingEvaluator
 from .lexicon import ImageLexicons, Lexicon
 from .spotting import SpottingProtocol
-from .spotting_evaluator import SpottingEvaluator
 
 __all__ = [
     "AnchorEvaluator",

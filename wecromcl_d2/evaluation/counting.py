@@ -56,6 +56,12 @@ class PointWords:
             raise MatchingError("a point or score is not finite; the model has diverged")
         return cls(list(texts), array, values)
 
+    def take(self, rows: Sequence[int], texts: Sequence[str] | None = None) -> PointWords:
+        """Return the words of some rows in ascending order, with other texts if given."""
+        chosen = np.array(rows, dtype=int)
+        kept = [self.texts[row] for row in rows] if texts is None else texts
+        return PointWords(kept, self.points[chosen], self.scores[chosen[chosen < len(self.scores)]])
+
 
 @dataclass(frozen=True)
 class Score:

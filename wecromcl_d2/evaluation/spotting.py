@@ -305,9 +305,8 @@ def _shortened(text: str) -> str:
 
 def _leave_out(found: PointWords, texts: Sequence[str | None]) -> PointWords:
     """Keep the predictions that have a text."""
-    rows = np.array([row for row, text in enumerate(texts) if text is not None], dtype=int)
-    left = [text for text in texts if text is not None]
-    return PointWords(left, found.points[rows], found.scores[rows[rows < len(found.scores)]])
+    rows = [row for row, text in enumerate(texts) if text is not None]
+    return found.take(rows, [text for text in texts if text is not None])
 
 
 def _nearest_point(

@@ -68,6 +68,18 @@ class SpottingRun:
         best = next(result for result in self.sweep() if result.threshold_choice == SWEEP)
         return self.result(), best
 
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers of ``results`` by name."""
+        chosen, sweep = self.results()
+        counts = {"images": float(chosen.images), "words": float(chosen.truths)}
+        rates = chosen.rates() | {"threshold": chosen.threshold} | sweep.rates("sweep_")
+        return rates | {"sweep_threshold": sweep.threshold} | counts
+
+    def content(self, worst: int, details: bool) -> dict[str, Any]:
+        """Return what a result file states beside the results: worst images, all on request."""
+        listed: dict[str, Any] = {"worst_images": self.worst(worst)}
+        return listed | ({"images": self.details()} if details else {})
+
     def worst(self, count: int) -> list[dict[str, Any]]:
         """Return the images with the most errors at the chosen threshold, worst first."""
         return [self._errors(image) for image in worst_images(self.claims, self.threshold, count)]
