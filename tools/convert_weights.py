@@ -24,7 +24,13 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.checkpoint_names import Conversion, convert_weights, official_names, to_official
+from wecromcl_d2.checkpoint_names import (
+    OFFICIAL_IDLE_SHAPES,
+    Conversion,
+    convert_weights,
+    official_names,
+    to_official,
+)
 from wecromcl_d2.files import replace_file
 
 # What a pickle of numpy arrays is made of.
@@ -167,6 +173,7 @@ def convert_file(
     content: dict[str, Any]
     if source == "ours":
         conversion = to_official(weights)
+        print(f"zero, for no model computes with them: {', '.join(OFFICIAL_IDLE_SHAPES)}")
         ours = {name: weights[name] for name in set(official_names().values()) & set(weights)}
         content = {prefix + name: value.contiguous() for name, value in conversion.weights.items()}
     else:
