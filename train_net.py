@@ -1,9 +1,10 @@
 #!/usr/bin/env python
 """Train or evaluate what a config describes.
 
-    python train_net.py --config-file configs/quick/anchors.yaml
-    python train_net.py --config-file ... --resume
-    python train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_best.pth
+Train:     python train_net.py --config-file configs/quick/anchors.yaml
+Continue:  python train_net.py --config-file configs/quick/anchors.yaml --resume
+Evaluate:  python train_net.py --config-file configs/quick/anchors.yaml --eval-only \
+               MODEL.WEIGHTS output/quick_anchors/model_best.pth
 """
 
 import argparse

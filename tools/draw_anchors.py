@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Draw what an anchor detector sees: for each image its words, their maps, anchors and truth.
 
-    python tools/draw_anchors.py --config-file configs/quick/anchors.yaml \
-        --dataset synth_scenes_test --count 12 --output pictures MODEL.WEIGHTS output/model_best.pth
+Example: python tools/draw_anchors.py --config-file configs/quick/anchors.yaml \
+             --dataset synth_scenes_test --output pictures MODEL.WEIGHTS output/model_best.pth
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
@@ -18,6 +19,7 @@ from torch import nn
 
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.data import AnchorMapper
+from wecromcl_d2.evaluation.matching import inside_polygon
 from wecromcl_d2.visualizer import WordView, anchor_sheet, contact_sheet, save_image
 
 
@@ -47,12 +49,12 @@ def build_detector(cfg: CfgNode) -> nn.Module:
     return model
 
 
-def draw_record(model: nn.Module, mapper: AnchorMapper, record: dict) -> "torch.Tensor":
+def draw_record(model: nn.Module, mapper: AnchorMapper, record: dict) -> np.ndarray:
     """Sheet of one dataset record: truth, then a tile for each readable word."""
     instances = model([mapper(record)])[0]["instances"].to("cpu")
     image = utils.read_image(record["file_name"], "RGB")
     height, width = image.shape[:2]
-    truth = dict(zip(record["texts"], record.get("polygons") or [], strict=False))
+    polygons = record.get("polygons") or [None] * len(record["texts"])
     rows, columns = instances.pred_maps.shape[1:] if len(instances) else (1, 1)
     words = [
         WordView(
@@ -60,7 +62,7 @@ def draw_record(model: nn.Module, mapper: AnchorMapper, record: dict) -> "torch.
             activation=instances.pred_maps[i].numpy(),
             point=instances.pred_points[i].tolist(),
             score=float(instances.scores[i]),
-            polygon=truth.get(instances.pred_texts[i]),
+            polygon=_own_polygon(record, instances.pred_texts[i], instances.pred_points[i].numpy()),
         )
         for i in range(len(instances))
     ]
@@ -68,10 +70,18 @@ def draw_record(model: nn.Module, mapper: AnchorMapper, record: dict) -> "torch.
         image,
         words,
         record["texts"],
-        record.get("polygons") or [None] * len(record["texts"]),
+        polygons,
         title=Path(record["file_name"]).name,
         cell_size=(height / rows, width / columns),
     )
+
+
+def _own_polygon(record: dict, text: str, point: np.ndarray) -> list[float] | None:
+    """Outline of the word; of equal words the one that the point lies on."""
+    polygons = record.get("polygons") or []
+    own = [p for t, p in zip(record["texts"], polygons, strict=False) if t == text and p]
+    on_word = [p for p in own if inside_polygon(p, point[None])[0]]
+    return (on_word or own or [None])[0]
 
 
 def main() -> None:

@@ -47,9 +47,7 @@ def test_shared_false_texts_are_in_no_image_of_the_batch():
     for iteration in range(50):
         batch = sampler.sample(iteration)
         assert len({tuple(choice.false_texts) for choice in batch}) == 1
-        assert all(
-            words_of(TEXTS, choice.index).isdisjoint(choice.false_texts) for choice in batch
-        )
+        assert all(words_of(TEXTS, choice.index).isdisjoint(choice.false_texts) for choice in batch)
 
 
 def test_a_batch_is_a_function_of_seed_and_iteration():

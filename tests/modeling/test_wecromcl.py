@@ -51,9 +51,13 @@ def assert_same_answer(a, b):
 def test_batch_composition_never_changes_an_answer(model):
     mine = entry(64, 96, ["alpha", "beta"], seed=1)
     alone = anchors(model, mine)[0]
-    others = [entry(64, 96, ["gamma"], 2), entry(96, 160, ["a", "b", "c"], 3), entry(40, 200, [], 4)]
+    others = [
+        entry(64, 96, ["gamma"], 2),
+        entry(96, 160, ["a", "b", "c"], 3),
+        entry(40, 200, [], 4),
+    ]
     for position in range(4):
-        batch = others[:position] + [mine] + others[position:]
+        batch = [*others[:position], mine, *others[position:]]
         assert_same_answer(anchors(model, *batch)[position], alone)
 
 
@@ -146,7 +150,7 @@ def test_every_parameter_learns(model):
 
 
 def test_a_text_encoder_of_another_width_is_refused():
-    with pytest.raises(ValueError, match="EMBED_DIM is 64.*gives 128"):
+    with pytest.raises(ValueError, match=r"EMBED_DIM is 64.*gives 128"):
         build_model(quick_config("MODEL.WECROMCL.EMBED_DIM", 64))
 
 

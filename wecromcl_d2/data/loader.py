@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
@@ -51,7 +52,8 @@ class TrainBatches(Dataset):
         phase = next(phase for phase in self.phases if iteration < phase.end)
         batch = phase.sampler.sample(iteration)
         share = len(batch) // self.world_size
-        inputs, problems = [], []
+        inputs: list[dict] = []
+        problems: list[str] = []
         for place in range(self.rank * share, (self.rank + 1) * share):
             with _numpy_seed(phase.sampler.seed, iteration, place):
                 inputs.append(self._read(phase, batch, place, iteration, problems))
@@ -99,6 +101,8 @@ class TrainLoader:
             batch_size=None,
             sampler=_CountFrom(self.first_iteration),
             num_workers=self.num_workers,
+            # Its own: a new iterator draws a number, which would shift the first step's dropout.
+            generator=torch.Generator(),
         )
         for inputs, problems in loader:
             for problem in problems:

@@ -163,9 +163,7 @@ class BatchSampler:
         ]
 
 
-def _draw_outside(
-    rng: np.random.Generator, size: int, excluded: set[int], count: int
-) -> list[int]:
+def _draw_outside(rng: np.random.Generator, size: int, excluded: set[int], count: int) -> list[int]:
     """`count` distinct indices below `size` that are not excluded."""
     if size - len(excluded) < count:
         raise SamplingError(

@@ -77,15 +77,17 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         """Detectron2's hooks, seeding first; the best model is kept before the state is saved."""
         cfg = self.cfg
-        ret = [SeedEachIteration(cfg.SEED), hooks.IterationTimer(), hooks.LRScheduler()]
-        ret.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        ret: list[HookBase | None] = [
+            SeedEachIteration(cfg.SEED),
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate),
+        ]
         if comm.is_main_process():
             if cfg.TEST.BEST_METRIC and cfg.TEST.EVAL_PERIOD > 0:
                 best = AtomicCheckpointer(self._trainer.model, cfg.OUTPUT_DIR, tag_last=False)
                 ret.append(BestCheckpointer(cfg.TEST.EVAL_PERIOD, best, cfg.TEST.BEST_METRIC))
-            ret.append(
-                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
-            )
+            ret.append(hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD))
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return ret
 
@@ -114,7 +116,9 @@ class Trainer(DefaultTrainer):
             end += iterations
             phases.append(_build_phase(cfg, names, batch_size, end))
         phases.append(_build_phase(cfg, cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, None))
-        return TrainLoader(TrainBatches(phases, AnchorMapper(cfg, True)), cfg.DATALOADER.NUM_WORKERS)
+        return TrainLoader(
+            TrainBatches(phases, AnchorMapper(cfg, True)), cfg.DATALOADER.NUM_WORKERS
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:

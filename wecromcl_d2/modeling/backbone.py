@@ -1,6 +1,7 @@
 """ResNet with a repeated bidirectional feature pyramid (BiFPN), as a Detectron2 backbone."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -91,8 +92,8 @@ class BiFPN(Backbone):
     ):
         super().__init__()
         shapes = bottom_up.output_shape()
-        strides = [shapes[name].stride for name in in_features]
-        if len(strides) < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:], strict=False)):
+        strides = [shapes[name].stride or 0 for name in in_features]
+        if len(strides) < 2 or any(b != 2 * a for a, b in pairwise(strides)):
             raise ValueError(
                 f"MODEL.BIFPN.IN_FEATURES {list(in_features)} have strides {strides}; "
                 "give at least two levels, finest first, each of twice the stride before"
@@ -105,6 +106,7 @@ class BiFPN(Backbone):
         self.layers = nn.ModuleList(
             BiFPNLayer(len(in_features), out_channels) for _ in range(repeats)
         )
+        self._strides = strides
         self._shapes = {
             name.replace("res", "p"): ShapeSpec(channels=out_channels, stride=stride)
             for name, stride in zip(in_features, strides, strict=True)
@@ -113,7 +115,7 @@ class BiFPN(Backbone):
     @property
     def size_divisibility(self) -> int:
         """Input sides must be multiples of the coarsest stride."""
-        return max(shape.stride for shape in self._shapes.values())
+        return max(self._strides)
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each output."""
@@ -131,7 +133,7 @@ class BiFPN(Backbone):
         return dict(zip(self._shapes, maps, strict=True))
 
 
-def _conv_norm_relu(in_channels: int, out_channels: int, norm: str) -> Conv2d:
+def _conv_norm_relu(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
     """3x3 convolution without bias, initialised for the ReLU after it."""
     layer = Conv2d(
         in_channels,
@@ -158,6 +160,7 @@ def build_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     blocks = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
     if keys.BLOCK not in blocks:
         raise ValueError(f"MODEL.RESNETS.BLOCK is {keys.BLOCK!r}; use one of {sorted(blocks)}")
+    assert input_shape.channels is not None
     stem = BasicStem(
         in_channels=input_shape.channels, out_channels=keys.STEM_OUT_CHANNELS, norm=keys.NORM
     )

@@ -29,8 +29,9 @@ class FusionHead(nn.Module):
         self, levels: Sequence[str], input_shape: Mapping[str, ShapeSpec], channels: int, norm: str
     ):
         super().__init__()
-        self.stride = min(input_shape[level].stride for level in levels)
-        self.scales = {level: input_shape[level].stride // self.stride for level in levels}
+        strides = {level: input_shape[level].stride or 1 for level in levels}
+        self.stride = min(strides.values())
+        self.scales = {level: stride // self.stride for level, stride in strides.items()}
         self.convs = nn.ModuleDict(
             {level: _head_conv(input_shape[level].channels, channels, norm) for level in levels}
         )
@@ -46,7 +47,7 @@ class FusionHead(nn.Module):
         return torch.cat(maps, dim=1)
 
 
-def _head_conv(in_channels: int, out_channels: int, norm: str) -> Conv2d:
+def _head_conv(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
     conv = Conv2d(
         in_channels,
         out_channels,
@@ -148,13 +149,7 @@ class DeformableEncoder(nn.Module):
                 f"the deformable encoder needs maps whose channels are a multiple of 32, not "
                 f"{channels}; change MODEL.IMAGE_ENCODER.HEAD_CHANNELS"
             )
-        self.input_projs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, channels, 1), nn.GroupNorm(32, channels))
-            for _ in range(maps)
-        )
-        for proj in self.input_projs:
-            nn.init.xavier_uniform_(proj[0].weight)
-            nn.init.zeros_(proj[0].bias)
+        self.input_projs = nn.ModuleList(_input_projection(channels) for _ in range(maps))
         self.level_embed = nn.Parameter(torch.randn(maps, channels))
         self.layers = nn.ModuleList(
             DeformableEncoderLayer(
@@ -193,14 +188,19 @@ class DeformableEncoder(nn.Module):
             ],
             dim=1,
         )
-        reference = _cell_centres(sizes, x.device)[None, :, None].expand(
-            len(x), -1, len(sizes), -1
-        )
+        reference = _cell_centres(sizes, x.device)[None, :, None].expand(len(x), -1, len(sizes), -1)
         valid = torch.cat([v.flatten(1) for v in valids], dim=1)
         for layer in self.layers:
             x = layer(x, position, reference, sizes, valid)
         height, width = sizes[-1]
         return x[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+
+
+def _input_projection(channels: int) -> nn.Sequential:
+    conv = nn.Conv2d(channels, channels, 1)
+    nn.init.xavier_uniform_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return nn.Sequential(conv, nn.GroupNorm(32, channels))
 
 
 def _cell_centres(sizes: tuple, device: torch.device) -> Tensor:

@@ -8,17 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def cosine_similarity(pooled: Tensor, text: Tensor) -> Tensor:
+def cosine_similarity(pooled: Tensor, text: Tensor, compared: Tensor) -> Tensor:
     """Region-text correlation: cosine between what a text found in an image and the text itself.
 
     Args:
         pooled: (N, B + K, D) region features, one for each image and text.
-        text: (N, B + K, D) features of the same texts.
+        text: (U, D) features of all texts.
+        compared: (N, B + K) which text each region feature belongs to.
 
     Returns:
         (N, B + K) similarities in [-1, 1].
     """
-    return (F.normalize(pooled, dim=-1) * F.normalize(text, dim=-1)).sum(-1)
+    unit = F.normalize(text, dim=-1)
+    return (pooled * unit[compared]).sum(-1) / pooled.norm(dim=-1).clamp_min(1e-12)
 
 
 def image_to_text_loss(similarity: Tensor, logit_scale: Tensor, first: int = 0) -> Tensor:

@@ -53,6 +53,10 @@ class WeCromCL(nn.Module):
         ValueError: if `embed_dim` differs from the text encoder's width.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    stride: int
+
     @configurable
     def __init__(
         self,
@@ -87,6 +91,7 @@ class WeCromCL(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.charset, self.max_length = charset, max_length
         self.mask_padding, self.peak_window = mask_padding, peak_window
+        self.stride = image_encoder.stride
         self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.input_format, self.vis_period = input_format, vis_period
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -143,8 +148,11 @@ class WeCromCL(nn.Module):
         table = torch.cat([queries, distinct])
         own = torch.arange(len(queries), device=self.device).expand(num_images, -1)
         compared = torch.cat([own, len(queries) + index[num_images:].view(num_images, -1)], dim=1)
-        maps = self.activation(self.activation.fold_queries(table)[compared], features, valid)
-        similarity = cosine_similarity(self.activation.pool(maps, features), table[compared])
+        # Sharp maps need the precision, and cost little beside the encoders.
+        with torch.autocast(self.device.type, enabled=False):
+            table, features = table.float(), features.float()
+            maps = self.activation(self.activation.fold_queries(table)[compared], features, valid)
+            similarity = cosine_similarity(self.activation.pool(maps, features), table, compared)
         self._log(batched_inputs, maps)
         first = comm.get_rank() * num_images
         square = _gather(similarity[:, : len(queries)])
@@ -240,7 +248,7 @@ class WeCromCL(nn.Module):
         """Peaks of one image's maps (Q, H, W) in pixels of the original image."""
         if not texts:
             return self._empty(x)
-        stride = self.image_encoder.stride
+        stride = self.stride
         maps = maps[:, : math.ceil(size[0] / stride), : math.ceil(size[1] / stride)]
         keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
         repeats = [keys[:i].count(key) for i, key in enumerate(keys)]
@@ -279,9 +287,11 @@ class WeCromCL(nn.Module):
         if self.vis_period > 0 and storage.iter % self.vis_period == 0:
             x = batched_inputs[0]
             image = convert_image_to_rgb(x["image"].permute(1, 2, 0).cpu(), self.input_format)
-            height, width = (math.ceil(s / self.image_encoder.stride) for s in image.shape[:2])
+            height, width = (math.ceil(s / self.stride) for s in image.shape[:2])
             glow = picked[0, :height, :width].float().cpu().numpy()
-            storage.put_image("activation", draw_activation(image, glow, x["query"]).transpose(2, 0, 1))
+            storage.put_image(
+                "activation", draw_activation(image, glow, x["query"]).transpose(2, 0, 1)
+            )
 
 
 def _gather(x: Tensor) -> Tensor:
