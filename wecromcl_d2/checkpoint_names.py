@@ -159,13 +159,10 @@ def _bifpn_names(theirs: str, ours: str) -> dict[str, str]:
 def _encoder_names() -> dict[str, str]:
     ours = "image_encoder.encoder"
     names = {"encoder.level_embed": f"{ours}.level_embed"}
-    for level in range(2):
-        for part in range(2):
-            names |= _same(
-                f"encoder.input_proj.{level}.{part}",
-                f"{ours}.input_projs.{level}.{part}",
-                WEIGHT_AND_BIAS,
-            )
+    for place in ("0.0", "0.1", "1.0", "1.1"):
+        names |= _same(
+            f"encoder.input_proj.{place}", f"{ours}.input_projs.{place}", WEIGHT_AND_BIAS
+        )
     for layer in range(6):
         theirs = f"encoder.encoder.layers.{layer}"
         for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):

@@ -29,7 +29,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     if not is_train:
         return [_build_resize(cfg, is_train)]
     keys = cfg.INPUT.AUG
-    result = []
+    result: list[T.Augmentation] = []
     if keys.ROTATION > 0:
         borders = {"mean": tuple(cfg.MODEL.PIXEL_MEAN), "black": (0.0, 0.0, 0.0)}
         _check_choice("INPUT.AUG.ROTATION_BORDER", keys.ROTATION_BORDER, borders)
@@ -200,7 +200,8 @@ class RandomRotation(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """The rotation."""
         angle = np.random.uniform(-self.degrees, self.degrees)
-        return FilledRotationTransform(*image.shape[:2], angle, self.border)
+        height, width = image.shape[:2]
+        return FilledRotationTransform(height, width, angle, self.border)
 
 
 class RandomBlur(T.Augmentation):
