@@ -96,7 +96,8 @@ class AnchorRun:
         threshold: Of the nearest-point protocol.
         images: The evaluated images.
         matches: Their words with an outline, matched.
-        metrics: Numbers by name.
+        accuracy: Numbers of anchor accuracy by name; none if the set has no outlines.
+        metrics: These and those of the nearest-point protocol.
         results: Nearest-point protocol at the chosen threshold and at the best of the sweep; none
             if the set has no positions.
     """
@@ -106,6 +107,7 @@ class AnchorRun:
     threshold: Threshold
     images: Sequence[AnchorImage]
     matches: Sequence[AnchorMatch]
+    accuracy: dict[str, float]
     metrics: dict[str, float]
     results: Sequence[Result]
 
@@ -140,7 +142,8 @@ def run_anchors(
         MatchingError: In official mode, where the published script would fail.
     """
     matches = [image.match() for image in images]
-    metrics = _accuracy(dataset, images, matches)
+    accuracy = _accuracy(dataset, images, matches)
+    metrics = dict(accuracy)
     results = _nearest_points(dataset, images, mode, threshold)
     for result, prefix in zip(results, ("", "sweep_"), strict=False):
         logger.info("%s", result.describe())
@@ -149,7 +152,7 @@ def run_anchors(
         metrics["sweep_threshold"] = results[1].threshold
     metrics["images"] = len(images)
     metrics["words"] = sum(len(image.truth.texts) for image in images)
-    return AnchorRun(dataset, mode, threshold, images, matches, metrics, results)
+    return AnchorRun(dataset, mode, threshold, images, matches, accuracy, metrics, results)
 
 
 def _accuracy(

@@ -1,0 +1,280 @@
+#!/usr/bin/env python
+r"""Evaluate predictions from files alone: no model, no config.
+
+    python tools/evaluate.py spotting --truth test_gts.zip --results results.json --dataset ctw1500
+    python tools/evaluate.py spotting --truth test.jsonl --results results.json \
+        --lexicon generic_new.txt --pairs generic_new_pair_list.txt --lexicon-kind generic
+    python tools/evaluate.py anchors --truth gt_points.json --results anchors.json --mode official
+
+Truths: a label file of this project (.jsonl, .json); the authors' JSON {image: {"text", "points"}};
+a folder or zip of text files with lines x1,y1,...,xn,yn,####word, one file an image.
+
+Results: a .json list or .jsonl lines of {"image_id" or "file_name", "texts", "points", "scores"};
+what this project's evaluators write with every image's words; the result JSON of SPTS,
+[{"image_id", "polys": [[x, y]], "rec", "score"}, ...]; the authors' JSON with "scores".
+
+docs/EVALUATION.md explains protocols, modes, lexicons and thresholds.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import detection_utils as utils
+
+from wecromcl_d2.evaluation.anchor_run import AnchorImage, run_anchors
+from wecromcl_d2.evaluation.counting import PointWords, Threshold, choose_threshold
+from wecromcl_d2.evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
+from wecromcl_d2.evaluation.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
+from wecromcl_d2.evaluation.readers import (
+    by_number,
+    read_image_lexicons,
+    read_lexicon,
+    read_predictions,
+    read_truths,
+)
+from wecromcl_d2.evaluation.report import Result, format_table, write_results
+from wecromcl_d2.evaluation.spotting import (
+    METRICS,
+    SPTS_THRESHOLD,
+    SPTS_THRESHOLDS,
+    SpottingProtocol,
+    TruthWords,
+    claim_words,
+)
+from wecromcl_d2.evaluation.spotting_run import SpottingRun, run_spotting
+from wecromcl_d2.visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
+
+Truths = Mapping[int | str, TruthWords]
+Predictions = Mapping[int | str, PointWords]
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    tasks = parser.add_subparsers(dest="task", required=True)
+    spotting = tasks.add_parser("spotting", help="words found and read, by the SPTS point metric")
+    anchors = tasks.add_parser("anchors", help="anchors of given words, the first stage")
+    for task, thresholds, start in (
+        (spotting, SPTS_THRESHOLDS, SPTS_THRESHOLD),
+        (anchors, NEAREST_POINT_THRESHOLDS, NEAREST_POINT_THRESHOLDS[0]),
+    ):
+        _add_common(task, thresholds, start)
+    _add_spotting(spotting)
+    args = parser.parse_args(arguments)
+    if (args.validation_truth is None) != (args.validation_results is None):
+        parser.error("--validation-truth and --validation-results go together")
+    if args.task == "spotting":
+        if (args.lexicon is None) != (args.lexicon_kind is None):
+            parser.error("--lexicon and --lexicon-kind go together")
+        if args.lexicon is None and (args.pairs or args.keep_unmatched):
+            parser.error("--pairs and --keep-unmatched need --lexicon")
+        if args.image_root is not None and args.output is None:
+            parser.error("--image-root draws into --output; name it")
+        if args.lexicon_kind == "generic" and args.keep_unmatched:
+            parser.error("a generic lexicon replaces every word; --keep-unmatched has no effect")
+    return args
+
+
+def _add_common(parser: argparse.ArgumentParser, sweep: Sequence[float], start: float) -> None:
+    add = parser.add_argument
+    add("--truth", required=True, type=Path, help="true words: file, folder or zip")
+    add("--results", required=True, type=Path, help="predicted words: .json or .jsonl")
+    add("--dataset", help="name of the set in the results; the truth's file name by default")
+    add(
+        "--mode",
+        choices=("robust", "official"),
+        default="robust",
+        help="official: as the published script to the last bit, and an error where that fails",
+    )
+    add(
+        "--image-key",
+        choices=("id", "number"),
+        default="id",
+        help="match images by identity, or by the number it ends in (img_12 is 12)",
+    )
+    add("--threshold", type=float, default=start, help=f"score threshold, by default {start:g}")
+    add("--validation-truth", type=Path, help="choose the threshold on this split instead")
+    add("--validation-results", type=Path, help="predictions on that split")
+    add(
+        "--sweep",
+        action="store_true",
+        help=f"also the best of {len(sweep)} thresholds, {sweep[0]:g} to {sweep[-1]:g}, on this "
+        "very set, as published: an optimistic figure",
+    )
+    add("--output", type=Path, help="folder for JSON and CSV")
+
+
+def _add_spotting(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--metric", choices=METRICS, default="point", help="what decides, by default the point")
+    add(
+        "--word-spotting",
+        action="store_true",
+        help="shorten true words and ignore those that are none, as published for Total-Text",
+    )
+    add("--filter-predictions", action="store_true", help="shorten predictions in the same way")
+    add("--unicode-fold", action="store_true", help="compare by NFC and case folding")
+    add("--lexicon", type=Path, help="word list; for strong the folder or zip of the lists")
+    add(
+        "--lexicon-kind",
+        choices=("full", "weak", "strong", "generic"),
+        help=f"generic replaces every word, the others drop words at {DISTANCE_LIMIT:g} or farther",
+    )
+    add("--pairs", help="pair list; for strong the name of its files, such as pair_voc_img_{n}")
+    add("--lists", default="voc_img_{n}", help="for strong: name of the lists, without .txt")
+    add("--keep-unmatched", action="store_true", help="keep words far from the lexicon as read")
+    add("--details", action="store_true", help="write every image's words into the JSON")
+    add("--worst", type=int, default=20, help="how many of the worst images to list, default 20")
+    add("--image-root", type=Path, help="folder of the images: draw the worst into --output")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate and print the table; return the exit code."""
+    args = parse_args(arguments)
+    try:
+        start = time.perf_counter()
+        truths, predictions = _read(args.truth, args.results, args)
+        run: SpottingRun | None
+        if args.task == "spotting":
+            results, extra, run = _evaluate_spotting(truths, predictions, args)
+        else:
+            results, extra, run = _evaluate_anchors(truths, predictions, args)
+        print(format_table(results))
+        print(f"read and counted in {time.perf_counter() - start:.2f} s")
+        if args.output is not None:
+            for path in write_results(args.output, args.task, results, extra):
+                print(f"wrote {path}")
+            if run is not None and args.image_root is not None:
+                draw_worst(run, args)
+    except (ValueError, OSError) as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read(truth: Path, results: Path, args: argparse.Namespace) -> tuple[Truths, Predictions]:
+    truths, predictions = read_truths(truth, args.mode), read_predictions(results)
+    if args.image_key == "number":
+        truths, predictions = by_number(truths), by_number(predictions)
+    if predictions and not predictions.keys() & truths.keys():
+        raise ValueError(
+            f"no image of {results} is in {truth}: the first are {next(iter(predictions))!r} and "
+            f"{next(iter(truths), None)!r}; --image-key number matches both by their number"
+        )
+    unseen = len(truths.keys() - predictions.keys())
+    if unseen:
+        print(f"{unseen} of {len(truths)} images have no prediction", file=sys.stderr)
+    return truths, predictions
+
+
+def _evaluate_spotting(
+    truths: Truths, predictions: Predictions, args: argparse.Namespace
+) -> tuple[Sequence[Result], dict[str, Any], SpottingRun]:
+    protocol = SpottingProtocol(
+        metric=args.metric,
+        mode=args.mode,
+        dictionary_filter=args.word_spotting,
+        filter_predictions=args.filter_predictions,
+        unicode_fold=args.unicode_fold,
+        lexicon=_lexicon(args),
+    )
+    threshold = Threshold(args.threshold)
+    if args.validation_truth is not None:
+        split = _read(args.validation_truth, args.validation_results, args)
+        claims, _ = claim_words(*split, protocol, min(SPTS_THRESHOLDS))
+        threshold = choose_threshold(claims.values(), SPTS_THRESHOLDS, args.validation_truth.name)
+    name = args.dataset or args.truth.name
+    run = run_spotting(name, truths, predictions, protocol, threshold)
+    chosen, best = run.results()
+    return [chosen, *([best] if args.sweep else [])], run.content(args.worst, args.details), run
+
+
+def _evaluate_anchors(
+    truths: Truths, predictions: Predictions, args: argparse.Namespace
+) -> tuple[Sequence[Result], dict[str, Any], None]:
+    threshold = Threshold(args.threshold)
+    if args.validation_truth is not None:
+        split = _anchor_images(*_read(args.validation_truth, args.validation_results, args))
+        claims = claim_nearest_points(
+            {image.image_id: image.pointed() for image in split},
+            {image.image_id: image.predictions for image in split},
+            min(NEAREST_POINT_THRESHOLDS),
+            args.mode,
+        )
+        name = args.validation_truth.name
+        threshold = choose_threshold(claims.values(), NEAREST_POINT_THRESHOLDS, name)
+    images = _anchor_images(truths, predictions)
+    run = run_anchors(args.dataset or args.truth.name, images, args.mode, threshold)
+    for name, value in run.accuracy.items():
+        print(f"{name}: {value:.4f}")
+    return run.results[: 2 if args.sweep else 1], run.content(), None
+
+
+def _anchor_images(truths: Truths, predictions: Predictions) -> list[AnchorImage]:
+    no_words = TruthWords([], np.zeros((0, 2)), np.zeros(0, dtype=bool))
+    nothing = PointWords.of([], [])
+    return [
+        AnchorImage.of(image, truths.get(image, no_words), predictions.get(image, nothing))
+        for image in dict.fromkeys([*truths, *predictions])
+    ]
+
+
+def _lexicon(args: argparse.Namespace) -> Lexicon | ImageLexicons | None:
+    if args.lexicon is None:
+        return None
+    limit = None if args.lexicon_kind == "generic" else DISTANCE_LIMIT
+    options: dict[str, Any] = {
+        "mode": args.mode,
+        "limit": limit,
+        "keep_unmatched": args.keep_unmatched,
+    }
+    if args.lexicon_kind == "strong":
+        return read_image_lexicons(args.lexicon, args.lists, args.pairs, **options)
+    return read_lexicon(args.lexicon, args.pairs and Path(args.pairs), **options)
+
+
+def draw_worst(run: SpottingRun, args: argparse.Namespace) -> None:
+    """Draw the worst images: outlines and points green where right, red where wrong or missed."""
+    for rank, entry in enumerate(run.worst(args.worst), start=1):
+        source = _image_file(args.image_root, entry)
+        details = run.image_details(entry["image_id"])
+        truth = run.truths.get(entry["image_id"])
+        polygons = [None] * len(details["words"]) if truth is None else truth.polygons
+        words = list(zip(details["words"], polygons, strict=True)) if polygons else []
+        found = [p for w, p in words if w["found"]]
+        missed = [(w["text"], p) for w, p in words if not (w["found"] or w["ignore"])]
+        picture = draw_polygons(utils.read_image(str(source), "RGB"), found, HIT)
+        picture = draw_polygons(picture, [p for _, p in missed], MISS)
+        for state, color in (("right", HIT), ("wrong", MISS)):
+            rows = [row for row, name in enumerate(details["states"]) if name == state]
+            points = [details["points"][row] for row in rows]
+            picture = draw_anchors(picture, points, color)
+            texts = [details["read_as"][row] for row in rows]
+            picture = draw_words(picture, texts, [3 * point for point in points], color)
+        picture = draw_words(picture, [t for t, _ in missed], [p for _, p in missed], MISS)
+        path = args.output / f"worst_{rank:03d}_{source.stem}.png"
+        save_image(path, picture)
+        print(f"drew {path}: {entry['wrong']} wrong, {entry['missed']} missed")
+
+
+def _image_file(root: Path, entry: Mapping[str, Any]) -> Path:
+    """Find an image by its file name, else by its identity with any suffix, under the root."""
+    if entry["file_name"]:
+        return root / Path(entry["file_name"]).name
+    identity = str(entry["image_id"])
+    stems = {identity, identity.zfill(7)}
+    found = sorted(path for path in root.iterdir() if path.stem in stems)
+    if not found:
+        raise FileNotFoundError(f"{root}: no image is called {' or '.join(sorted(stems))}")
+    return found[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
