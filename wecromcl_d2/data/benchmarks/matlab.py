@@ -16,9 +16,10 @@ from typing import BinaryIO, NamedTuple
 
 from wecromcl_d2.data.datasets import LabelError
 
-# Bounds on one cell and on nesting, far above what a truth holds.
+# Bounds on one array in memory, on nesting and on cells gone through, far above any truth's.
 MAX_ARRAY_BYTES = 16 << 20
 MAX_DEPTH = 8
+MAX_CELLS = 10_000_000
 
 _HEADER_BYTES = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -73,8 +74,8 @@ def iterate_cells(path: Path, name: str) -> Iterator[MatArray]:
         with open(path, "rb") as stream:
             reader, _ = _find(stream, name)
             kind, shape = reader.matrix_head()
-            if kind != _CELL:
-                raise LabelError(f"variable {name} is no cell array")
+            if kind != _CELL or math.prod(shape) > MAX_CELLS:
+                raise LabelError(f"{name} of shape {shape} is no array of at most {MAX_CELLS} cells")
             for _ in range(math.prod(shape)):
                 yield reader.matrix(depth=1)
     except OSError as error:
@@ -118,6 +119,8 @@ class _Reader:
             return MatArray()
         if depth > MAX_DEPTH:
             raise LabelError(f"arrays nested more than {MAX_DEPTH} deep")
+        if size > MAX_ARRAY_BYTES:
+            raise LabelError(f"an array of {size} bytes; no truth is so large")
         end = self._position + size
         kind, shape = self.matrix_head()
         if math.prod(shape) > size:
@@ -155,7 +158,7 @@ class _Reader:
         kind, size, data = self.tag()
         if data is None:
             if size > MAX_ARRAY_BYTES:
-                raise LabelError(f"an element of {size} bytes; no truth is so large")
+                raise LabelError(f"an element of {size} bytes; no truth has one so large")
             data = self._take(size)
             self._take(-size % 8)
         return kind, data

@@ -73,17 +73,19 @@ def parse_polygon_line(line: str) -> Word:
 def parse_native(text: str) -> list[Word]:
     """Parse ``x: [[..]], y: [[..]], ornt: [u'c'], transcriptions: [u'CAFE']``, also wrapped."""
     words = []
+    line, counted = 1, 0
     position = len(text) - len(text.lstrip())
     while position < len(text):
-        line = text.count("\n", 0, position) + 1
+        line += text.count("\n", counted, position)
+        counted = position
         match = _RECORD.match(text, position)
         if match is None:
-            raise LabelError(
-                f"{line}: {text[position : position + 60]!a} is no record of Total-Text"
-            )
+            raise LabelError(f"{line}: {text[position : position + 60]!a} is no record of Total-Text")
         xs, ys, orientation, literal = match.groups()
         try:
-            words.append(_native_word(xs.split(), ys.split(), orientation or "", _literal(literal)))
+            words.append(
+                _native_word(xs.split(), ys.split(), orientation or "", _literal(literal))
+            )
         except LabelError as error:
             raise LabelError(f"{line}: {error}") from None
         position = match.end()
