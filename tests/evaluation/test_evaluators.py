@@ -9,8 +9,10 @@ from torch import nn
 
 from wecromcl_d2 import __version__
 from wecromcl_d2.data.text import TextList
-from wecromcl_d2.evaluation.counting import MatchingError
-from wecromcl_d2.evaluation.evaluators import AnchorEvaluator
+from wecromcl_d2.evaluation.counting import MatchingError, Threshold
+from wecromcl_d2.evaluation.evaluators import AnchorEvaluator, SpottingEvaluator
+from wecromcl_d2.evaluation.lexicon import Lexicon
+from wecromcl_d2.evaluation.spotting import SpottingProtocol
 
 LEFT = [0, 0, 10, 0, 10, 10, 0, 10]
 RIGHT = [30, 0, 40, 0, 40, 10, 30, 10]
@@ -169,3 +171,81 @@ def test_in_the_evaluation_loop(caplog):
     print_csv_format(results)
     line = next(message for message in caplog.messages if "inside_rate,distance_mean" in message)
     assert "hmean" in line
+
+
+def spot(*pairs, **options):
+    evaluator = SpottingEvaluator("words", **options)
+    evaluator.reset()
+    for one_record, one_output in pairs:
+        evaluator.process([one_record], [one_output])
+    return evaluator.evaluate()
+
+
+def spotted(texts=("LEFT", "righ"), scores=(0.9, 0.85)):
+    return output(texts, ((5.0, 5.0), (35.0, 5.0)), scores)
+
+
+def test_spotting_metrics():
+    assert spot((record(), spotted())) == {
+        "spotting": {
+            "precision": 0.5,
+            "recall": 0.5,
+            "hmean": 0.5,
+            "threshold": 0.8,
+            "sweep_precision": 1,
+            "sweep_recall": 0.5,
+            "sweep_hmean": pytest.approx(2 / 3),
+            "sweep_threshold": pytest.approx(0.89),
+            "images": 1,
+            "words": 2,
+        }
+    }
+
+
+def test_several_spotting_protocols_and_a_chosen_threshold(tmp_path):
+    protocols = {
+        "none": SpottingProtocol(),
+        "full": SpottingProtocol(lexicon=Lexicon.from_lines("full.txt", ["LEFT", "RIGHT"])),
+        "bag": SpottingProtocol(metric="bag_of_words"),
+    }
+    chosen = Threshold(0.85, "best on validation split val")
+    options = {"protocols": protocols, "threshold": chosen, "details": True}
+    metrics = spot((record(), spotted()), output_dir=str(tmp_path), **options)
+    assert {name: row["hmean"] for name, row in metrics.items()} == {
+        "none": 0.5,
+        "full": pytest.approx(1, abs=1e-6),
+        "bag": 0.5,
+    }
+    content = json.loads((tmp_path / "spotting.json").read_text(encoding="utf-8"))
+    full = content["results"][2]
+    assert full["lexicon"] == "full.txt (2 words, distance < 0.4, else dropped)"
+    assert (full["threshold"], full["threshold_choice"]) == (0.85, chosen.choice)
+    assert content["protocols"]["none"]["worst_images"] == [
+        {"image_id": "a", "file_name": "a.jpg", "wrong": 1, "missed": 1}
+    ]
+    assert content["protocols"]["full"]["images"][0]["read_as"] == ["LEFT", "RIGHT"]
+    lines = (tmp_path / "spotting.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("dataset,protocol,mode,lexicon,threshold,threshold_choice")
+
+
+def test_spotting_without_positions_leaves_the_point_metric_out(caplog):
+    protocols = {"point": SpottingProtocol(), "bag": SpottingProtocol(metric="bag_of_words")}
+    words_only = record()
+    del words_only["polygons"]
+    assert spot((words_only, spotted()), protocols=protocols).keys() == {"bag"}
+    assert "words has words without a position: point is left out" in caplog.text
+
+
+def test_spotting_refuses_twice_the_same_image_and_no_protocol():
+    with pytest.raises(MatchingError, match="2 images have 1 values of image_id"):
+        spot((record(), spotted()), (record(), spotted()))
+    with pytest.raises(ValueError, match="no protocol"):
+        SpottingEvaluator("words", protocols={})
+
+
+def test_spotting_without_images_or_with_bad_numbers(caplog):
+    assert spot() == {}
+    assert "no image of words" in caplog.text
+    with pytest.raises(MatchingError, match=r"image 'a\.jpg': .*not finite"):
+        spot((record(), spotted(scores=(float("nan"), 0.5))))

@@ -1,8 +1,5 @@
 import itertools
-import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Score, best_score
+from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Score
 from wecromcl_d2.evaluation.matching import (
     area_share,
     assign_one_to_one,
@@ -21,10 +18,6 @@ from wecromcl_d2.evaluation.matching import (
     summarize_anchors,
 )
 
-DEFAULT_CASES = Path(__file__).parents[1] / "data" / "eval_cases"
-FILE = Path(os.environ.get("WECROMCL_EVAL_CASES", DEFAULT_CASES)) / "wecromcl_stage1.json"
-GOLDEN = json.loads(FILE.read_text(encoding="utf-8"))
-
 SQUARE = [0, 0, 10, 0, 10, 10, 0, 10]
 BESIDE = [20, 0, 30, 0, 30, 10, 20, 10]
 
@@ -34,34 +27,6 @@ def words(layout):
         image: PointWords.of(entry["text"], entry["points"], entry.get("scores", ()))
         for image, entry in layout.items()
     }
-
-
-@pytest.mark.parametrize("mode", ["official", "robust"])
-@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
-def test_golden_nearest_points(case, mode):
-    def run():
-        return score_nearest_points(
-            words(case["gts"]), words(case["results"]), GOLDEN["thresholds"], mode
-        )
-
-    if "official_error" in case:
-        if mode == "official":
-            with pytest.raises(MatchingError):
-                run()
-        else:
-            assert all(score.predictions >= 1 for score in run())
-        return
-    scores = run()
-    assert len(scores) == len(case["expected"]["per_threshold"])
-    for score, wanted in zip(scores, case["expected"]["per_threshold"], strict=True):
-        counts = (score.threshold, score.true_positives, score.truths, score.predictions)
-        assert counts == tuple(wanted[key] for key in ("threshold", "ntp", "ngt", "ndet"))
-        for key in ("precision", "recall", "hmean"):
-            assert getattr(score, key) == pytest.approx(wanted[key], rel=0, abs=1e-12)
-    index = best_score(scores)
-    assert index == case["expected"]["best_index"]
-    for key, printed in case["expected"]["printed"].items():
-        assert f"{getattr(scores[index], key):.4f}" == printed
 
 
 def test_robust_mode_counts_what_breaks_the_published_script():

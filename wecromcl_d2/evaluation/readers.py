@@ -52,6 +52,8 @@ ImageId = int | str
 Value = TypeVar("Value")
 
 _SEPARATOR = ",####"
+# Six or more whole numbers or plain decimals, far below the bound on coordinates.
+_PLAIN_OUTLINE = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]+)?(?:,-?[0-9]{1,5}(?:\.[0-9]+)?){5,}")
 
 
 def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, TruthWords]:
@@ -117,13 +119,13 @@ def parse_point_file(data: bytes, mode: Mode = "robust") -> list[Word]:
     """
     text = decode_text(data)
     if mode == "robust":
-        return parse_lines(text, parse_polygon_line)
+        return parse_lines(text, _parse_line)
     if data.startswith(codecs.BOM_UTF8):
         raise LabelError("1: a byte-order mark; the published script fails on it")
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         if not line.strip():
             raise LabelError(f"{number}: a blank line; the published script fails on it")
-    words = parse_lines(text, parse_polygon_line)
+    words = parse_lines(text, _parse_line)
     cut = [word.text.partition(_SEPARATOR)[0] for word in words]
     return [w._replace(text=t, ignore=t == UNREADABLE) for w, t in zip(words, cut, strict=True)]
 
@@ -175,7 +177,7 @@ def read_lexicon(
         LabelError: If a file cannot be read or holds no word.
     """
     lines, pair_lines = (
-        None if source is None else _lines(read_text(source), mode) for source in (path, pairs)
+        None if source is None else _read_list(source, mode) for source in (path, pairs)
     )
     try:
         return Lexicon.from_lines(
@@ -217,7 +219,7 @@ def read_image_lexicons(
             raise LabelError(f"{name!r} names one file only; write {{n}} for the image's number")
 
     def parse(data: bytes) -> list[Word]:
-        return [Word(line) for line in _lines(decode_text(data), mode)]
+        return [Word(line) for line in _list_lines(data, mode)]
 
     files = {
         truth.names[0]: (truth.where, [word.text for word in truth.words])
@@ -247,6 +249,16 @@ def read_image_lexicons(
         other = next(iter(files))
         raise LabelError(f"{path}: no file is called {lists}.txt; there is {other}.txt")
     return ImageLexicons(path.name, found)
+
+
+def _parse_line(line: str) -> Word:
+    """Parse a line, the usual kind of numbers all at once: reading is most of an evaluation."""
+    head, separator, text = line.rstrip(" \t\r").partition(_SEPARATOR)
+    if separator and _PLAIN_OUTLINE.fullmatch(head):
+        outline = [float(number) for number in head.split(",")]
+        if len(outline) % 2 == 0:
+            return Word(text, outline, ignore=text == UNREADABLE)
+    return parse_polygon_line(line)
 
 
 def _spts_words(entries: Iterable[tuple[str, Any]]) -> dict[ImageId, PointWords]:
@@ -308,8 +320,19 @@ def _json_lines(path: Path) -> Iterable[tuple[str, Any]]:
                 raise LabelError(f"{path}:{number}: not usable JSON: {error}") from None
 
 
-def _lines(text: str, mode: Mode) -> list[str]:
-    """Split a list into lines; official mode keeps empty ones, apart from the end of the file."""
+def _read_list(path: Path, mode: Mode) -> list[str]:
+    try:
+        return _list_lines(path.read_bytes(), mode)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from None
+    except LabelError as error:
+        raise LabelError(f"{path}:{error}") from None
+
+
+def _list_lines(data: bytes, mode: Mode) -> list[str]:
+    """Split a list into lines, which in official mode keep a byte-order mark."""
+    mark = "\ufeff" if mode == "official" and data.startswith(codecs.BOM_UTF8) else ""
+    text = mark + decode_text(data)
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
