@@ -157,7 +157,9 @@ def test_map_dataset_skips_in_iterable_data() -> None:
 
 
 def test_lambdas_and_serialised_items_survive_spawn() -> None:
-    dataset = MapDataset(DatasetFromList([{"n": i} for i in range(4)]), lambda d: d["n"] + 1)
+    dataset = MapDataset(
+        DatasetFromList([{"n": i} for i in range(4)]), map_func=lambda d: d["n"] + 1
+    )
     loader = DataLoader(dataset, num_workers=1, multiprocessing_context="spawn")
     assert [int(x) for x in loader] == [1, 2, 3, 4]
 

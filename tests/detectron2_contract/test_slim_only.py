@@ -7,9 +7,10 @@ import sys
 import tokenize
 from pathlib import Path
 
-import detectron2
+import detectron2.engine.hooks
 import pytest
 from detectron2.config import get_cfg
+from detectron2.data import build_detection_train_loader
 from detectron2.modeling import build_backbone
 from detectron2.utils.env import setup_environment
 
@@ -81,12 +82,27 @@ def test_the_import_pulls_in_no_heavy_package():
         "from detectron2.utils import visualizer",
         "from detectron2.utils.visualizer import Visualizer",
         "from detectron2.modeling.backbone import swin",
+        "from detectron2.modeling import FPN",
+        "from detectron2.structures import Boxes",
+        "from detectron2.structures.masks import PolygonMasks",
+        "from detectron2.layers import ROIAlign",
+        "from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts",
+        "from detectron2.data import DatasetMapper",
+        "from detectron2.data.samplers import RepeatFactorTrainingSampler",
+        "from detectron2.data.transforms import RandomCrop",
         "import detectron2._C",
     ],
 )
 def test_absent_names_are_explained(statement):
     with pytest.raises(ImportError, match="not part of detectron2 slim; install Detectron2"):
         exec(statement, {})
+
+
+def test_a_name_absent_from_a_module_is_an_ordinary_error():
+    with pytest.raises(ImportError, match="cannot import name 'PreciseBN'"):
+        exec("from detectron2.engine.hooks import PreciseBN", {})
+    with pytest.raises(AttributeError, match="PreciseBN"):
+        _ = detectron2.engine.hooks.PreciseBN
 
 
 def test_other_missing_modules_are_not_touched():
@@ -119,6 +135,13 @@ def test_version_1_configs_are_refused(tmp_path):
     path.write_text("VERSION: 1\n", encoding="utf-8")
     with pytest.raises(AssertionError, match="VERSION 2"):
         get_cfg().merge_from_file(str(path))
+
+
+def test_other_samplers_are_refused():
+    cfg = get_cfg()
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    with pytest.raises(AssertionError, match="SAMPLER_TRAIN 'RepeatFactorTrainingSampler'"):
+        build_detection_train_loader(cfg, dataset=[{}], mapper=None)
 
 
 def test_deformable_stages_are_refused():

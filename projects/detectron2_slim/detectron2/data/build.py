@@ -74,7 +74,8 @@ def _train_loader_from_config(
         dataset = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty)
     if sampler is None:
         name = cfg.DATALOADER.SAMPLER_TRAIN
-        assert name == "TrainingSampler", f"no sampler {name} here: pass an object as sampler="
+        remedy = "pass an object as sampler="
+        assert name == "TrainingSampler", f"no DATALOADER.SAMPLER_TRAIN '{name}' here: {remedy}"
         sampler = TrainingSampler(len(dataset), seed=cfg.SEED)
     ret = {"dataset": dataset, "mapper": mapper, "sampler": sampler}
     ret["total_batch_size"] = cfg.SOLVER.IMS_PER_BATCH

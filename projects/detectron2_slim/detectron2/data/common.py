@@ -20,7 +20,7 @@ class MapDataset(data.Dataset):
     order that is the same for every instance.
     """
 
-    def __new__(cls, dataset: Any = None, *_: Any) -> "MapDataset":
+    def __new__(cls, dataset: Any = None, map_func: Any = None) -> "MapDataset":
         """An object of the form that fits `dataset`; without one (unpickling) of this class."""
         return super().__new__(_IterableMap if isinstance(dataset, data.IterableDataset) else cls)
 

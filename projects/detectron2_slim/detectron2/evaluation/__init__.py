@@ -2,4 +2,4 @@
 
 # ruff: noqa: F401
 from .evaluator import DatasetEvaluator, DatasetEvaluators, inference_context, inference_on_dataset
-from .testing import flatten_results_dict, print_csv_format, verify_results
+from .testing import print_csv_format, verify_results

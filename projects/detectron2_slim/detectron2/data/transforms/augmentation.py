@@ -9,7 +9,7 @@ import numpy as np
 from fvcore.transforms import transform as fv
 from PIL import Image
 
-from .transform import ResizeTransform, RotationTransform
+from .transform import ResizeTransform
 
 
 class Augmentation:
@@ -164,81 +164,3 @@ class ResizeShortestEdge(Augmentation):
         if (longest := max(new_h, new_w)) > max_size:
             new_h, new_w = new_h * (max_size / longest), new_w * (max_size / longest)
         return int(new_h + 0.5), int(new_w + 0.5)
-
-
-@dataclass
-class RandomRotation(Augmentation):
-    """Rotate by a random angle.
-
-    Attributes:
-        angle: degrees counter-clockwise; one number, (lowest, highest) for "range", or the
-            numbers to choose from for "choice".
-        expand: see `RotationTransform`.
-        center: relative (x, y) in [0, 1], or ((min_x, min_y), (max_x, max_y)) to draw from;
-            None is the middle.
-        sample_style: "range" or "choice", of the angle.
-        interp: OpenCV's constant.
-    """
-
-    angle: Any
-    expand: bool = True
-    center: Any = None
-    sample_style: str = "range"
-    interp: int | None = None
-
-    def __post_init__(self) -> None:
-        assert self.sample_style in ("range", "choice"), self.sample_style
-        if np.ndim(self.angle) == 0:
-            self.angle = (self.angle, self.angle)
-        if np.ndim(self.center) == 1:
-            self.center = (self.center, self.center)
-
-    def get_transform(self, image: np.ndarray) -> fv.Transform:
-        """The rotation; nothing for full turns."""
-        (h, w), a, center = image.shape[:2], self.angle, None
-        angle = np.random.choice(a) if self.sample_style == "choice" else np.random.uniform(*a)
-        if self.center is not None:
-            center = np.random.uniform(*self.center) * (w, h)
-        if angle % 360 == 0:
-            return fv.NoOpTransform()
-        return RotationTransform(h, w, angle, self.expand, center, self.interp)
-
-
-@dataclass
-class RandomCrop(Augmentation):
-    """Cut a random rectangle out, never beyond the image.
-
-    Attributes:
-        crop_type: meaning of the two numbers (a, b) of `crop_size` for an image (H, W):
-            "relative": a H x b W; "relative_range": at least that; "absolute": a x b pixels;
-            "absolute_range": each side between a and b pixels.
-        crop_size: the two numbers.
-    """
-
-    crop_type: str
-    crop_size: Any
-
-    def __post_init__(self) -> None:
-        known = ("relative_range", "relative", "absolute", "absolute_range")
-        assert self.crop_type in known, f"unknown crop type {self.crop_type}"
-
-    def get_transform(self, image: np.ndarray) -> fv.Transform:
-        """The crop."""
-        h, w = image.shape[:2]
-        crop_h, crop_w = self.get_crop_size((h, w))
-        assert h >= crop_h and w >= crop_w, f"{self} does not fit into {image.shape}"
-        y0 = np.random.randint(h - crop_h + 1)
-        return fv.CropTransform(np.random.randint(w - crop_w + 1), y0, crop_w, crop_h)
-
-    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """A random (height, width) of the rectangle for an image of (height, width)."""
-        (h, w), (first, second) = image_size, self.crop_size
-        if self.crop_type == "absolute":
-            return min(first, h), min(second, w)
-        if self.crop_type == "absolute_range":
-            crop_h = np.random.randint(min(h, first), min(h, second) + 1)
-            return crop_h, np.random.randint(min(w, first), min(w, second) + 1)
-        if self.crop_type == "relative_range":
-            lowest = np.asarray(self.crop_size, dtype=np.float32)
-            first, second = lowest + np.random.rand(2) * (1 - lowest)
-        return int(h * first + 0.5), int(w * second + 0.5)

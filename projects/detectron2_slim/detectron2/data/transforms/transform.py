@@ -119,11 +119,3 @@ class ColorTransform(BlendTransform):
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """The changed pixels."""
         return self.op(img)
-
-
-class PILColorTransform(ColorTransform):
-    """A `ColorTransform` whose operation takes and returns a Pillow image."""
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """The changed pixels."""
-        return np.asarray(self.op(Image.fromarray(img)))

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import torch
-from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer  # noqa: F401
+from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor
 
 from detectron2.utils import comm
