@@ -1,4 +1,4 @@
-"""Processor time of whole evaluations from files, on a set of the size of ICDAR 2015's test split."""
+"""Processor time of whole evaluations from files, of the size of ICDAR 2015's test split."""
 
 import gc
 import json

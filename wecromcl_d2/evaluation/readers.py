@@ -312,7 +312,7 @@ def _point_words(entry: Any, key: str, where: str) -> PointWords:
 
 
 def _json_lines(path: Path) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, encoding="utf-8").split("\n"), start=1):
         if line.strip():
             try:
                 yield f"{path}:{number}", json.loads(line)
