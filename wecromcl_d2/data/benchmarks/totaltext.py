@@ -26,10 +26,11 @@ from wecromcl_d2.data.datasets import LabelError
 _OWN_UNREADABLE = "#"
 _SEPARATOR = ",####"
 _FEWEST_NUMBERS = 6
+# No two runs of blanks meet, so a record that does not match fails in linear time.
 _RECORD = re.compile(
     r"x:\s*\[\[([^\]]*)\]\]\s*,\s*y:\s*\[\[([^\]]*)\]\]\s*,"
-    r"\s*ornt:\s*\[\s*(?:u?['\"]([^'\"\\]?)['\"])?\s*\]\s*,"
-    r"\s*transcriptions:\s*\[\s*(u?'(?:[^'\\\n]|\\.)*'|u?\"(?:[^\"\\\n]|\\.)*\")?\s*\]\s*"
+    r"\s*ornt:\s*\[\s*(?:u?['\"]([^'\"\\]?)['\"]\s*)?\]\s*,"
+    r"\s*transcriptions:\s*\[\s*(?:(u?'(?:[^'\\\n]|\\.)*'|u?\"(?:[^\"\\\n]|\\.)*\")\s*)?\]\s*"
 )
 _MAT_COLUMNS = 6
 
