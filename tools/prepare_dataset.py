@@ -98,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--preview: a number of images is not negative")
     args.root = args.root or dataset_root() / args.name
     args.output = args.output or args.root
+    if args.encoding is not None:
+        print(f"{parser.prog}: texts are read as {args.encoding}, not UTF-8", file=sys.stderr)
     try:
         return _prepare(benchmark, args)
     except (LabelError, CharsetError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Whatever a source holds, a reader yields sound truths or raises the one error, naming the file."""
+"""Whatever a source holds, a reader yields sound truths or raises the one error with the file."""
 
 import csv
 import io
@@ -53,7 +53,11 @@ COCO_TEXT = {
 # Reader, name of the truth file, and a good one.
 SOURCES = {
     "icdar2013": (read_icdar2013, "gt_1.txt", '12 30 88 61 "Hill"\r\n1, 2, 3, 4, "###"'),
-    "icdar2015": (read_icdar2015, "gt_1.txt", "\ufeff1,2,3,4,5,6,7,8,Hill, St\r\n1,2,3,4,5,6,7,8,#"),
+    "icdar2015": (
+        read_icdar2015,
+        "gt_1.txt",
+        "\ufeff1,2,3,4,5,6,7,8,Hill, St\r\n1,2,3,4,5,6,7,8,#",
+    ),
     "mlt": (read_mlt, "gt_1.txt", "1,2,3,4,5,6,7,8,Latin,Hill\n1,2,3,4,5,6,7,8,None,###"),
     "native": (read_totaltext, "gt_1.txt", NATIVE.format("1 2 3", "4 5 6", "u'Hill'") * 2),
     "comma": (read_totaltext, "gt_1.txt", "1,2,3,4,5,6,Hill\n1,2,3,4,5,6,###"),
@@ -212,7 +216,9 @@ def test_json_with_other_values_in_its_places(tmp_path, name, data):
     node, key = tree, None
     while isinstance(node, (dict, list)) and node and (key is None or data.draw(st.booleans())):
         parent = node
-        key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        key = data.draw(
+            st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node)))
+        )
         node = parent[key]
     parent[key] = data.draw(JSON)
     check(SOURCES[name][0], place(tmp_path, name, json.dumps(tree).encode()))

@@ -112,7 +112,9 @@ def test_scripts_of_mlt():
 
 
 def test_marks_lines_and_line_ends(tmp_path):
-    content = "\ufeff1,2,3,4,5,6,7,8,Hill\r\n\r\n1,2,3,4,5,6,7,8,###\r\n1,2,3,4,5,6,7,8,a\u2028b\x85c"
+    content = (
+        "\ufeff1,2,3,4,5,6,7,8,Hill\r\n\r\n1,2,3,4,5,6,7,8,###\r\n1,2,3,4,5,6,7,8,a\u2028b\x85c"
+    )
     (tmp_path / "gt_img_3.txt").write_bytes(content.encode())
     (truth,) = read_icdar2015(tmp_path, Tally())
     assert truth.names == ("img_3",)
@@ -132,7 +134,7 @@ def test_other_encodings_on_request_only(tmp_path):
 
 
 def test_nul_names_its_line():
-    with pytest.raises(LabelError, match="^2: a NUL"):
+    with pytest.raises(LabelError, match=r"^2: a NUL"):
         decode_text(b"a\nb\0c")
 
 
@@ -184,7 +186,7 @@ def test_native_text_of_totaltext():
 )
 def test_bad_records_of_totaltext_name_their_first_line(record):
     # Seven records stand before it, the first of them on two lines.
-    with pytest.raises(LabelError, match="^9: "):
+    with pytest.raises(LabelError, match=r"^9: "):
         parse_native(NATIVE + record)
 
 
@@ -283,5 +285,5 @@ def test_bad_xml_names_its_line(text, line):
 
 
 def test_a_file_is_read_up_to_its_first_bad_line():
-    with pytest.raises(LabelError, match="^3: "):
+    with pytest.raises(LabelError, match=r"^3: "):
         parse_lines("1,2,3,4,5,6,7,8,a\n\n1,2\n1", parse_quadrilateral_line)

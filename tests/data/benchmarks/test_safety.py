@@ -209,7 +209,9 @@ def test_compressed_matlab_is_inflated_in_steps(tmp_path):
     numbers = head(6, (1, 250_000_000), b"x") + element(9, b"")
     packed = zlib.compressobj(9)
     data = packed.compress((14).to_bytes(4, "little") + (2_000_000_000).to_bytes(4, "little"))
-    data += packed.compress(numbers[:-8] + (9).to_bytes(4, "little") + (2**31).to_bytes(4, "little"))
+    data += packed.compress(
+        numbers[:-8] + (9).to_bytes(4, "little") + (2**31).to_bytes(4, "little")
+    )
     data += packed.compress(bytes(50_000_000)) + packed.flush()
     assert len(data) < 100_000
     with pytest.raises(LabelError, match="no truth is so large"):

@@ -126,8 +126,11 @@ def decode_text(data: bytes, encoding: str = "utf-8") -> str:
     """
     try:
         text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+    except LookupError:
+        raise LabelError(f"1: {encoding!r} is no encoding of text") from None
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = data[:start].count(b"\n") + 1
         raise LabelError(
             f"{line}: not {encoding}; save the file as UTF-8 or name its encoding"
         ) from None

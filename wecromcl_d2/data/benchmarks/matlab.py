@@ -75,7 +75,7 @@ def iterate_cells(path: Path, name: str) -> Iterator[MatArray]:
             reader, _ = _find(stream, name)
             kind, shape = reader.matrix_head()
             if kind != _CELL or math.prod(shape) > MAX_CELLS:
-                raise LabelError(f"{name} of shape {shape} is no array of at most {MAX_CELLS} cells")
+                raise LabelError(f"{name} is no array of at most {MAX_CELLS} cells")
             for _ in range(math.prod(shape)):
                 yield reader.matrix(depth=1)
     except OSError as error:

@@ -81,12 +81,11 @@ def parse_native(text: str) -> list[Word]:
         counted = position
         match = _RECORD.match(text, position)
         if match is None:
-            raise LabelError(f"{line}: {text[position : position + 60]!a} is no record of Total-Text")
+            start = text[position : position + 60]
+            raise LabelError(f"{line}: {start!a} is no record of Total-Text")
         xs, ys, orientation, literal = match.groups()
         try:
-            words.append(
-                _native_word(xs.split(), ys.split(), orientation or "", _literal(literal))
-            )
+            words.append(_native_word(xs.split(), ys.split(), orientation or "", _literal(literal)))
         except LabelError as error:
             raise LabelError(f"{line}: {error}") from None
         position = match.end()
