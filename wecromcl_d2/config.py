@@ -116,6 +116,9 @@ def _add_input_keys(cfg: CfgNode) -> None:
 
 def _add_training_keys(cfg: CfgNode) -> None:
     cfg.DATALOADER.SAMPLING = CfgNode()
+    # Texts asked for per image, fewer where an image has fewer that no other image of the batch
+    # contains. The paper asks for one; more teach more per image.
+    cfg.DATALOADER.SAMPLING.NUM_QUERIES = 1
     # Number K of false texts per image.
     cfg.DATALOADER.SAMPLING.NUM_FALSE_TEXTS = 16
     # Name in FALSE_TEXT_SAMPLERS: "random" draws K for each image, "shared" K for the batch.

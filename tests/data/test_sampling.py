@@ -12,6 +12,7 @@ def make_sampler(texts, **changes):
         "charset": CHARSET,
         "max_length": 8,
         "batch_size": 3,
+        "num_queries": 1,
         "num_false_texts": 2,
         "false_texts": "random",
         "seed": 5,
@@ -35,11 +36,11 @@ def test_no_text_is_true_and_false_at_once(rule, count):
         assert len({choice.index for choice in batch}) == 3
         for choice in batch:
             own = words_of(TEXTS, choice.index)
-            assert choice.query in own
+            assert len(choice.queries) == 1 and choice.queries[0] in own
             assert len(set(choice.false_texts)) == count
             assert own.isdisjoint(choice.false_texts)
             others = [words_of(TEXTS, c.index) for c in batch if c is not choice]
-            assert not any(choice.query in words for words in others)
+            assert not any(choice.queries[0] in words for words in others)
 
 
 def test_shared_false_texts_are_in_no_image_of_the_batch():
@@ -73,7 +74,7 @@ def test_every_image_and_every_text_gets_its_turn():
     sampler = make_sampler(TEXTS)
     batches = [sampler.sample(i) for i in range(300)]
     assert {c.index for batch in batches for c in batch} == set(range(len(TEXTS)))
-    assert {c.query for batch in batches for c in batch} == set(sampler.vocabulary)
+    assert {q for batch in batches for c in batch for q in c.queries} == set(sampler.vocabulary)
 
 
 def test_too_few_texts_are_refused_with_the_numbers():
@@ -98,5 +99,17 @@ def test_a_replacement_fits_into_its_batch():
         assert other == sampler.replace(batch, 1, 1, iteration)
         assert other.index not in {choice.index for choice in batch}
         for choice in batch:
-            assert other.query not in words_of(TEXTS, choice.index)
-            assert choice.query not in words_of(TEXTS, other.index)
+            assert words_of(TEXTS, choice.index).isdisjoint(other.queries)
+            assert words_of(TEXTS, other.index).isdisjoint(choice.queries)
+
+
+def test_several_queries_per_image_are_still_nobody_elses():
+    texts = [["a", "b", "c", "x"], ["d", "x"], ["e", "f"], ["a", "g", "h"], ["i", "j", "k", "l"]]
+    sampler = make_sampler(texts, num_queries=3)
+    for iteration in range(100):
+        for choice in (batch := sampler.sample(iteration)):
+            assert 1 <= len(choice.queries) == len(set(choice.queries)) <= 3
+            assert words_of(texts, choice.index).issuperset(choice.queries)
+            for other in batch:
+                if other is not choice:
+                    assert words_of(texts, other.index).isdisjoint(choice.queries)

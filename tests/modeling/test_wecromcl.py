@@ -109,7 +109,7 @@ def training_batch(false_texts=("one", "two")):
     return [
         {
             "image": picture(32, 96, i),
-            "query": f"word{i}",
+            "queries": [f"word{i}"],
             "false_texts": list(false_texts),
         }
         for i in range(3)
@@ -122,7 +122,7 @@ def test_the_loss_is_the_one_written_down(model):
     losses = model.train()(batch)
     with torch.no_grad():
         features, _ = model.encode_images(model.preprocess_images(batch))
-        texts = [x["query"] for x in batch] + batch[0]["false_texts"]
+        texts = [x["queries"][0] for x in batch] + batch[0]["false_texts"]
         cosine = torch.zeros(3, 5)
         for j, text in enumerate(texts):
             t = model.encode_texts([text])[0]

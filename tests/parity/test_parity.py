@@ -307,7 +307,7 @@ def contrast(model, reference, case, monkeypatch):
         labels = torch.from_numpy(reference[f"{case}_{key}_labels"])
         assert torch.equal(model.charset.encode(texts, model.max_length), labels)
     batch = [
-        {"image": image, "query": query, "false_texts": own}
+        {"image": image, "queries": [query], "false_texts": own}
         for image, query, own in zip(images, queries, false, strict=True)
     ]
     padded = model.preprocess_images(batch).tensor

@@ -14,7 +14,7 @@ from .augmentation import build_augmentations
 
 # What a training input may carry over from its record. Positions are not among it: stage 1 learns
 # from transcriptions alone.
-TRAINING_KEYS = ("file_name", "image_id", "height", "width", "query", "false_texts")
+TRAINING_KEYS = ("file_name", "image_id", "height", "width", "queries", "false_texts")
 
 
 class ImageError(ValueError):
@@ -56,7 +56,7 @@ class AnchorMapper:
         """Read one image.
 
         Args:
-            record: a dataset dict, for training with `query` and `false_texts` added.
+            record: a dataset dict, for training with `queries` and `false_texts` added.
 
         Returns:
             The record's allowed keys, copied, and `image`, a uint8 tensor (C, H, W).

@@ -40,7 +40,7 @@ class TrainBatches(Dataset):
 
     Args:
         phases: in order of their ends; the last has no end.
-        mapper: record with `query` and `false_texts` -> model input.
+        mapper: record with `queries` and `false_texts` -> model input.
     """
 
     def __init__(self, phases: Sequence[Phase], mapper: Callable[[dict], dict]):
@@ -65,7 +65,7 @@ class TrainBatches(Dataset):
         choice = batch[place]
         for attempt in range(1, MAX_REPLACEMENTS + 1):
             record = dict(
-                phase.records[choice.index], query=choice.query, false_texts=choice.false_texts
+                phase.records[choice.index], queries=choice.queries, false_texts=choice.false_texts
             )
             try:
                 return self.mapper(record)

@@ -8,6 +8,7 @@ Letters: N images of a batch, K false texts per image, L characters that the tex
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from detectron2.utils.registry import Registry
@@ -31,17 +32,17 @@ class Choice:
 
     Attributes:
         index: of the image in the dataset.
-        query: the image's text that is asked for; no other image of the batch contains it.
+        queries: the image's texts that are asked for; no other image of the batch contains them.
         false_texts: K texts that the image does not contain.
     """
 
     index: int
-    query: str
+    queries: list[str]
     false_texts: list[str]
 
 
 class BatchSampler:
-    """Draws batches in which no query text is shared by two images.
+    """Draws batches in which no query is a text of two images.
 
     Texts are compared as the text encoder sees them: normalised by the charset and cut to L
     characters, because two spellings of one label sequence would be true and false at once.
@@ -52,6 +53,7 @@ class BatchSampler:
         max_length: characters L that the text encoder reads.
         batch_size: images N.
         num_false_texts: false texts K per image.
+        num_queries: texts asked for per image, fewer where an image has fewer of its own.
         false_texts: name in `FALSE_TEXT_SAMPLERS`.
         seed: of all choices.
         max_tries: candidates looked at per place of the batch before giving up.
@@ -67,13 +69,14 @@ class BatchSampler:
         charset: Charset,
         max_length: int,
         batch_size: int,
+        num_queries: int,
         num_false_texts: int,
         false_texts: str,
         seed: int,
         max_tries: int,
     ):
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
-        self.num_false_texts = num_false_texts
+        self.num_queries, self.num_false_texts = num_queries, num_false_texts
         self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
         keys = [[charset.normalize(text)[:max_length] for text in image] for image in texts]
         self.vocabulary = sorted({key for image in keys for key in image if key})
@@ -99,7 +102,7 @@ class BatchSampler:
         """
         rng = np.random.default_rng((self.seed, iteration))
         images: list[int] = []
-        queries: list[int] = []
+        queries: list[list[int]] = []
         for _ in range(self.batch_size * self.max_tries):
             if len(images) == self.batch_size:
                 break
@@ -126,7 +129,7 @@ class BatchSampler:
         rng = np.random.default_rng((self.seed, iteration, place, attempt))
         where = {int(image): i for i, image in enumerate(self.images)}
         images = [where[choice.index] for choice in batch]
-        queries = [self.vocabulary.index(choice.query) for choice in batch]
+        queries = [[self.vocabulary.index(q) for q in choice.queries] for choice in batch]
         for _ in range(self.batch_size * self.max_tries):
             if self._try_to_add(rng, images, queries):
                 return self._choices(rng, images[-1:], queries[-1:])[0]
@@ -135,31 +138,33 @@ class BatchSampler:
     def _texts_of(self, image: int) -> set[int]:
         return set(self.ids[self.bounds[image] : self.bounds[image + 1]].tolist())
 
-    def _try_to_add(self, rng: np.random.Generator, images: list[int], queries: list[int]) -> bool:
-        """Draw a candidate; keep it if it has a text of its own and shares nobody's query."""
+    def _try_to_add(
+        self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
+    ) -> bool:
+        """Draw a candidate; keep it if it has a text of its own and contains nobody's query."""
         image = int(rng.integers(len(self.images)))
         texts = self._texts_of(image)
-        if not texts.isdisjoint(queries):
+        if not texts.isdisjoint(chain.from_iterable(queries)):
             return False
-        own = texts.difference(*(self._texts_of(other) for other in images))
+        own = sorted(texts.difference(*(self._texts_of(other) for other in images)))
         if not own:
             return False
         images.append(image)
-        queries.append(sorted(own)[rng.integers(len(own))])
+        queries.append(rng.permutation(own)[: self.num_queries].tolist())
         return True
 
     def _choices(
-        self, rng: np.random.Generator, images: list[int], queries: list[int]
+        self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> list[Choice]:
         texts = [self._texts_of(image) for image in images]
         false = self.draw_false(rng, len(self.vocabulary), texts, self.num_false_texts)
         return [
             Choice(
                 index=int(self.images[image]),
-                query=self.vocabulary[query],
+                queries=[self.vocabulary[i] for i in own],
                 false_texts=[self.vocabulary[i] for i in false_per_image],
             )
-            for image, query, false_per_image in zip(images, queries, false, strict=True)
+            for image, own, false_per_image in zip(images, queries, false, strict=True)
         ]
 
 

@@ -151,6 +151,7 @@ def _build_phase(cfg: CfgNode, names: tuple[str, ...], batch_size: int, end: int
         charset=build_charset(cfg),
         max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
         batch_size=batch_size,
+        num_queries=keys.NUM_QUERIES,
         num_false_texts=keys.NUM_FALSE_TEXTS,
         false_texts=keys.FALSE_TEXTS,
         seed=cfg.SEED,

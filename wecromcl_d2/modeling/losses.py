@@ -1,6 +1,7 @@
 """The contrastive loss of stage 1 as pure functions.
 
-Letters: N images of this process, B images of all processes, K false texts per image.
+Letters: N images of this process, B images and M query texts of all processes, K false texts per
+image. The paper asks one text per image: M = B.
 """
 
 import torch
@@ -12,40 +13,52 @@ def cosine_similarity(pooled: Tensor, text: Tensor, compared: Tensor) -> Tensor:
     """Region-text correlation: cosine between what a text found in an image and the text itself.
 
     Args:
-        pooled: (N, B + K, D) region features, one for each image and text.
+        pooled: (N, M + K, D) region features, one for each image and text.
         text: (U, D) features of all texts.
-        compared: (N, B + K) which text each region feature belongs to.
+        compared: (N, M + K) which text each region feature belongs to.
 
     Returns:
-        (N, B + K) similarities in [-1, 1].
+        (N, M + K) similarities in [-1, 1].
     """
     unit = F.normalize(text, dim=-1)
     return (pooled * unit[compared]).sum(-1) / pooled.norm(dim=-1).clamp_min(1e-12)
 
 
-def image_to_text_loss(similarity: Tensor, logit_scale: Tensor, first: int = 0) -> Tensor:
-    """An image chooses its own query among all query texts and its false texts.
+def image_to_text_loss(
+    similarity: Tensor, logit_scale: Tensor, owner: Tensor, own: slice
+) -> Tensor:
+    """Each query of these images is to be preferred, in its image, to all other texts.
+
+    The compared texts are the M queries of the whole batch and the image's K false texts; other
+    queries of the same image are no rivals.
 
     Args:
-        similarity: (N, B + K), column i < B for the query text of image i of the whole batch.
+        similarity: (N, M + K), column m < M for query m.
         logit_scale: scalar, log of the inverse temperature, `log(1 / tau)`.
-        first: index in the whole batch of the first of these N images.
+        owner: (M,) index among the N images of the image that each query comes from, any other
+            number if that image is not among them.
+        own: the queries that come from these images.
 
     Returns:
-        Scalar cross-entropy, mean over the N images.
+        Scalar, sum over these images' queries of the cross-entropies.
     """
-    target = torch.arange(first, first + len(similarity), device=similarity.device)
-    return F.cross_entropy(similarity * logit_scale.exp(), target)
+    rows = (similarity * logit_scale.exp())[owner[own]]
+    target = torch.arange(len(owner), device=owner.device)[own]
+    twins = owner[own, None] == owner
+    twins[torch.arange(len(target)), target] = False
+    twins = F.pad(twins, (0, rows.shape[1] - len(owner)))
+    return F.cross_entropy(rows.masked_fill(twins, -torch.inf), target, reduction="sum")
 
 
-def text_to_image_loss(similarity: Tensor, logit_scale: Tensor) -> Tensor:
-    """A query text chooses its own image among all images; false texts belong to no image.
+def text_to_image_loss(similarity: Tensor, logit_scale: Tensor, owner: Tensor) -> Tensor:
+    """Each query chooses its image among all images; false texts belong to no image.
 
     Args:
-        similarity: (B, B), row b for image b, column i for the query text of image i.
+        similarity: (B, M), row b for image b, column m for query m.
         logit_scale: scalar, log of the inverse temperature, `log(1 / tau)`.
+        owner: (M,) index of the image that each query comes from.
 
     Returns:
-        Scalar cross-entropy, mean over the B texts.
+        Scalar cross-entropy, mean over the M queries.
     """
-    return image_to_text_loss(similarity.t(), logit_scale)
+    return F.cross_entropy(similarity.t() * logit_scale.exp(), owner)

@@ -128,9 +128,9 @@ class WeCromCL(nn.Module):
 
         Args:
             batched_inputs: one dict per image with `image`, a (3, H, W) tensor in the configured
-                colour order. In training also `query`, one of the image's texts that no other
-                image of the batch contains, and `false_texts`, K texts that the image does not
-                contain. Otherwise `texts`, the image's transcriptions, and `height` and `width` of
+                colour order. In training also `queries`, texts of the image that no other image of
+                the batch contains, and `false_texts`, K texts that the image does not contain.
+                Otherwise `texts`, the image's transcriptions, and `height` and `width` of
                 the original image.
 
         Returns:
@@ -139,27 +139,29 @@ class WeCromCL(nn.Module):
         if not self.training:
             return self.inference(batched_inputs)
         features, valid = self.encode_images(self.preprocess_images(batched_inputs))
-        num_images = len(batched_inputs)
-        texts = [x["query"] for x in batched_inputs]
+        num_images, counts = len(batched_inputs), [len(x["queries"]) for x in batched_inputs]
+        texts = [text for x in batched_inputs for text in x["queries"]]
         for x in batched_inputs:
             texts.extend(x["false_texts"])
         distinct, index = self.encode_texts(texts)
-        queries = _gather(distinct[index[:num_images]])
+        own, owner = _share_of(counts, self.device)
+        queries = _gather(distinct[index[: sum(counts)]])
         table = torch.cat([queries, distinct])
-        own = torch.arange(len(queries), device=self.device).expand(num_images, -1)
-        compared = torch.cat([own, len(queries) + index[num_images:].view(num_images, -1)], dim=1)
+        false = len(queries) + index[sum(counts) :].view(num_images, -1)
+        asked = torch.arange(len(queries), device=self.device).expand(num_images, -1)
+        compared = torch.cat([asked, false], dim=1)
         # Sharp maps need the precision, and cost little beside the encoders.
         with torch.autocast(self.device.type, enabled=False):
             table, features = table.float(), features.float()
             maps = self.activation(self.activation.fold_queries(table)[compared], features, valid)
             similarity = cosine_similarity(self.activation.pool(maps, features), table, compared)
-        self._log(batched_inputs, maps)
-        first = comm.get_rank() * num_images
+        self._log(batched_inputs, maps[:, own], counts)
         square = _gather(similarity[:, : len(queries)])
-        return {
-            "loss_i2t": image_to_text_loss(similarity, self.logit_scale, first) / 2,
-            "loss_t2i": text_to_image_loss(square, self.logit_scale) / 2,
-        }
+        first = comm.get_rank() * num_images
+        share = comm.get_world_size() / len(queries)
+        i2t = image_to_text_loss(similarity, self.logit_scale, owner - first, own) * share
+        t2i = text_to_image_loss(square, self.logit_scale, owner)
+        return {"loss_i2t": i2t / 2, "loss_t2i": t2i / 2}
 
     def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise and pad right and bottom with zeros, the mean colour."""
@@ -275,13 +277,19 @@ class WeCromCL(nn.Module):
         instances.pred_texts = TextList([])
         return instances
 
-    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor) -> None:
-        """Temperature, peak height and, every `vis_period`, a picture of one map."""
+    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor, counts: list[int]) -> None:
+        """Temperature, peak height and, every `vis_period`, a picture of one map.
+
+        Args:
+            batched_inputs: see `forward`.
+            maps: (N, sum of `counts`, H, W) maps of these images' queries.
+            counts: queries per image.
+        """
         if not has_event_storage():
             return
         storage = get_event_storage()
-        own = comm.get_rank() * len(maps) + torch.arange(len(maps), device=maps.device)
-        picked = maps.detach()[torch.arange(len(maps), device=maps.device), own]
+        owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(maps.device)
+        picked = maps.detach()[owner, torch.arange(len(owner), device=maps.device)]
         storage.put_scalar("temperature", (-self.logit_scale.detach()).exp())
         storage.put_scalar("peak_height", picked.flatten(1).amax(1).mean())
         if self.vis_period > 0 and storage.iter % self.vis_period == 0:
@@ -289,13 +297,28 @@ class WeCromCL(nn.Module):
             image = convert_image_to_rgb(x["image"].permute(1, 2, 0).cpu(), self.input_format)
             height, width = (math.ceil(s / self.stride) for s in image.shape[:2])
             glow = picked[0, :height, :width].float().cpu().numpy()
-            storage.put_image(
-                "activation", draw_activation(image, glow, x["query"]).transpose(2, 0, 1)
-            )
+            picture = draw_activation(image, glow, x["queries"][0])
+            storage.put_image("activation", picture.transpose(2, 0, 1))
+
+
+def _share_of(counts: list[int], device: torch.device) -> tuple[slice, Tensor]:
+    """Which queries of the whole batch are this process's, and each query's image there.
+
+    Args:
+        counts: queries of each image of this process.
+        device: where the images' indices are wanted.
+    """
+    every = comm.all_gather(counts)
+    start = sum(map(sum, every[: comm.get_rank()]))
+    flat = torch.tensor([count for per_rank in every for count in per_rank])
+    owner = torch.arange(len(flat)).repeat_interleave(flat)
+    return slice(start, start + sum(counts)), owner.to(device)
 
 
 def _gather(x: Tensor) -> Tensor:
-    """Concatenate over ranks, rank 0 first, with gradients."""
+    """Concatenate rows over ranks, rank 0 first, with gradients; ranks may differ in length."""
     if comm.get_world_size() == 1:
         return x
-    return torch.cat(all_gather(x.contiguous()))
+    lengths = comm.all_gather(len(x))
+    padded = torch.cat([x, x.new_zeros(max(lengths) - len(x), *x.shape[1:])])
+    return torch.cat([y[:n] for y, n in zip(all_gather(padded), lengths, strict=True)])
