@@ -232,13 +232,21 @@ def record_stages(model, image):
         wanted[encoder.input_projs[i]] = [f"encoder.input_proj.s{stride}"]
     for i, layer in enumerate(encoder.layers):
         wanted[layer] = [f"encoder.layer{i}"]
+    calls = {}
     handles = [module.register_forward_hook(keep(names)) for module, names in wanted.items()]
+    for layer in encoder.layers:
+        handles.append(layer.register_forward_pre_hook(lambda *call: calls.update([call])))
     with torch.no_grad():
         feature, _ = model.encode_images(model.preprocess_images([{"image": image}]))
         image512 = torch.einsum("dc,nchw->ndhw", model.activation.channel_proj.weight, feature)
     for handle in handles:
         handle.remove()
-    tokens = stages[f"encoder.layer{len(encoder.layers) - 1}"]
+    last = f"encoder.layer{len(encoder.layers) - 1}"
+    # The model takes the last layer's tokens of the last map alone; the file has all of them.
+    with torch.no_grad():
+        tokens = encoder.layers[-1](calls[encoder.layers[-1]][0], *calls[encoder.layers[0]][1:])
+    torch.testing.assert_close(tokens[:, -feature[0, 0].numel() :], stages[last])
+    stages[last] = tokens
     height, width = stages[f"heads.s{strides[0]}"].shape[-2:]
     first = tokens[:, : height * width].transpose(1, 2).unflatten(2, (height, width))
     stages |= {"encoder.out.s4": first, "encoder.out.s8": feature, "image512": image512}

@@ -1,33 +1,57 @@
 """Multi-scale deformable attention in plain PyTorch.
 
-Letters: N images, Q queries, M heads, L maps, P points, C channels, H_l x W_l cells of map l.
+Letters: N images, Q queries, M heads, L maps, P points, C channels of a head, H_l x W_l cells of
+map l, T cells of all maps together.
+
+Sampling is done in two ways, which agree to rounding. `sample_by_grid` serves every device.
+`sample_by_bags` serves the CPU, where it takes a seventh of the time: each query's samples are one
+bag of rows of a table, which PyTorch sums with vector instructions, and no sample is ever stored.
 """
 
 import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Sizes = tuple[tuple[int, int], ...]
 
+# Queries that `sample_by_bags` treats at once: their coordinates then stay in the CPU's cache.
+QUERIES_AT_ONCE = 2048
 
-def sample_maps(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of bilinear samples from several maps.
+
+def sample_maps(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of bilinear samples from several maps, the fastest way on this device.
 
     Args:
-        value: (N, sum H_l W_l, M, C) values of all maps, row-major, one map after the other.
+        value: (N, T, M, C) values of all maps, row-major, one map after the other.
         sizes: (height, width) in cells of each map.
-        locations: (N, Q, M, L, P, 2) sampling points (x, y); the unit square covers the map.
-            Outside of it everything is zero.
-        weights: (N, Q, M, L, P), summing to one over the last two axes.
+        positions: (N, Q, M, L, P, 2) sampling points (x, y) in cells of each map, the centre of
+            the first cell being (0.5, 0.5). Outside of the maps everything is zero.
+        weights: (N, Q, M, L, P).
 
     Returns:
         (N, Q, M * C).
     """
+    sample = sample_by_bags if value.device.type == "cpu" else sample_by_grid
+    # Fractions of a cell need the precision, also where autocast works with less.
+    with torch.autocast(value.device.type, enabled=False):
+        if value.dtype in (torch.bfloat16, torch.float16):
+            value = value.float()
+        return sample(value, sizes, positions.to(value.dtype), weights.to(value.dtype))
+
+
+def sample_by_grid(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor) -> Tensor:
+    """`sample_maps` with one call of PyTorch's grid sampling for each map."""
     n, _, heads, channels = value.shape
-    queries, points = locations.shape[1], locations.shape[4]
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
+    queries, points = positions.shape[1], positions.shape[4]
+    scale = positions.new_tensor([(2 / width, 2 / height) for height, width in sizes])
+    grids = positions * scale[:, None] - 1
+    grids = grids.permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
     shares = weights.permute(3, 0, 2, 1, 4).reshape(len(sizes), n * heads, 1, queries, points)
     output = value.new_zeros(n * heads, channels, queries)
     for level, map_value in enumerate(value.split([h * w for h, w in sizes], dim=1)):
@@ -35,6 +59,205 @@ def sample_maps(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor)
         sampled = F.grid_sample(image, grids[level], align_corners=False)
         output = output + (sampled * shares[level]).sum(-1)
     return output.view(n, heads * channels, queries).transpose(1, 2)
+
+
+def sample_by_bags(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor) -> Tensor:
+    """`sample_maps` as sums over rows of a table, for the CPU."""
+    return _BagSampling.apply(value, sizes, positions, weights)
+
+
+class _Table:
+    """One image's maps as rows of C numbers, each map inside a border of zeros.
+
+    All maps are laid out in one width, so that the four cells around a point are the row of the
+    top left one and those at three fixed distances behind it.
+
+    Args:
+        sizes: (height, width) of each map.
+        heads: M.
+        points: P.
+        dtype: of the values.
+    """
+
+    def __init__(self, sizes: Sizes, heads: int, points: int, dtype: torch.dtype):
+        self.sizes, self.heads = sizes, heads
+        self.width = max(width for _, width in sizes) + 2
+        self.tops = [0]
+        for height, _ in sizes:
+            self.tops.append(self.tops[-1] + height + 2)
+        self.corners = (0, heads, self.width * heads, (self.width + 1) * heads)
+        # For each of the M * L * P points of a query: its map's end, and the row of cell (0, 0).
+        ends = torch.tensor([(w, h) for h, w in sizes], dtype=dtype)
+        self.ends = ends.repeat_interleave(points, 0).repeat(heads, 1).unbind(1)
+        first = [(top + 1) * self.width + 1 for top in self.tops[:-1]]
+        rows = torch.tensor(first, dtype=torch.int32).repeat_interleave(points) * heads
+        self.origins = (rows + torch.arange(heads, dtype=torch.int32)[:, None]).flatten()
+
+    def fill(self, value: Tensor) -> Tensor:
+        """Values (T, M, C) -> table (rows, C)."""
+        channels = value.shape[-1]
+        table = value.new_zeros(self.tops[-1], self.width, self.heads * channels)
+        for window, cells in zip(self._windows(table), self._split(value), strict=True):
+            window.copy_(cells)
+        return table.view(-1, channels)
+
+    def read(self, table: Tensor, value: Tensor) -> None:
+        """Copy a table (rows, C) into values (T, M, C)."""
+        table = table.view(self.tops[-1], self.width, -1)
+        for window, cells in zip(self._windows(table), self._split(value), strict=True):
+            cells.copy_(window)
+
+    def _windows(self, table: Tensor) -> Iterator[Tensor]:
+        for top, (height, width) in zip(self.tops, self.sizes, strict=False):
+            yield table[top + 1 : top + 1 + height, 1 : 1 + width]
+
+    def _split(self, value: Tensor) -> Iterator[Tensor]:
+        cells = value.split([height * width for height, width in self.sizes])
+        for own, (height, width) in zip(cells, self.sizes, strict=True):
+            yield own.view(height, width, -1)
+
+    def locate(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where samples lie in the table.
+
+        Args:
+            positions: (Q, M * L * P, 2).
+
+        Returns:
+            Three times (Q, M * L * P): the row of the cell whose centre is next to the top left,
+            int32, and how far in x and in y the point is from there to the next centre, 0 to 1.
+            Points outside are moved to the nearest place where only the border is read.
+        """
+        fractions, cells = [], []
+        for coordinate, end in zip(positions.unbind(-1), self.ends, strict=True):
+            place = (coordinate - 0.5).clamp_(min=-1)
+            torch.minimum(place, end, out=place)
+            low = torch.minimum(place.floor(), end - 1)
+            fractions.append(place.sub_(low))
+            cells.append(low.int())
+        rows = cells[1].mul_(self.width).add_(cells[0]).mul_(self.heads).add_(self.origins)
+        # Places that are not numbers must still be rows of the table.
+        rows.clamp_(0, self.tops[-1] * self.width * self.heads - self.corners[-1] - 1)
+        return rows, fractions[0], fractions[1]
+
+
+def _shares(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each sample's weight split among its four cells, in the order of `_Table.corners`."""
+    bottom = weights * y
+    top = weights - bottom
+    top_right, bottom_right = top * x, bottom * x
+    return top.sub_(top_right), top_right, bottom.sub_(bottom_right), bottom_right
+
+
+class _BagSampling(torch.autograd.Function):
+    """Keeps only its inputs for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor
+    ) -> Tensor:
+        n, _, heads, channels = value.shape
+        queries, per_head = weights.shape[1], weights.shape[3] * weights.shape[4]
+        layout = _Table(sizes, heads, weights.shape[4], value.dtype)
+        output = value.new_empty(n, queries, heads, channels)
+        for image in range(n):
+            table = layout.fill(value[image])
+            for start in range(0, queries, QUERIES_AT_ONCE):
+                some = slice(start, start + QUERIES_AT_ONCE)
+                rows, x, y = layout.locate(positions[image, some].flatten(1, 3))
+                bags = rows.view(-1, per_head)
+                target = output[image, some].flatten(0, 1).zero_()
+                shares = _shares(x, y, weights[image, some].flatten(1))
+                for corner, share in zip(layout.corners, shares, strict=True):
+                    target += F.embedding_bag(
+                        bags,
+                        table[corner:],
+                        per_sample_weights=share.view(-1, per_head),
+                        mode="sum",
+                    )
+        ctx.save_for_backward(value, positions, weights)
+        ctx.layout = layout
+        return output.flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+        value, positions, weights = ctx.saved_tensors
+        grads = torch.empty_like(value), torch.empty_like(positions), torch.empty_like(weights)
+        for image in range(len(value)):
+            _sampling_gradients(
+                ctx.layout,
+                grad[image].reshape(-1, value.shape[3]),
+                (value[image], positions[image].flatten(1, 3), weights[image].flatten(1)),
+                (grads[0][image], grads[1][image].flatten(1, 3), grads[2][image].flatten(1)),
+            )
+        return grads[0], None, grads[1], grads[2]
+
+
+def _sampling_gradients(
+    layout: _Table, grad: Tensor, inputs: tuple[Tensor, ...], grads: tuple[Tensor, ...]
+) -> None:
+    """Fill the gradients of one image.
+
+    Args:
+        layout: of its table.
+        grad: (Q * M, C) gradient of the output.
+        inputs: values (T, M, C), positions (Q, M * L * P, 2), weights (Q, M * L * P).
+        grads: of the same shapes, to be filled.
+    """
+    value, positions, weights = inputs
+    rows, x, y = layout.locate(positions)
+    table = layout.fill(value)
+    dots = [_dots(rows, table[corner:], grad) for corner in layout.corners]
+    top, bottom = torch.lerp(dots[0], dots[1], x), torch.lerp(dots[2], dots[3], x)
+    grads[2].copy_(torch.lerp(top, bottom, y))
+    slopes = torch.lerp(dots[1] - dots[0], dots[3] - dots[2], y), bottom - top
+    for axis, (slope, end) in enumerate(zip(slopes, layout.ends, strict=True)):
+        place = positions[..., axis] - 0.5
+        inside = (place > -1) & (place < end)
+        grads[1][..., axis] = slope * weights * inside
+    layout.read(_scatter(layout, rows, _shares(x, y, weights), grad, len(table)), grads[0])
+
+
+def _dots(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
+    """Products of the table's rows that were read with the gradient of what read them.
+
+    Args:
+        rows: (Q, M * L * P).
+        table: (rows, C).
+        grad: (Q * M, C).
+
+    Returns:
+        (Q, M * L * P).
+    """
+    starts = torch.arange(0, rows.numel() + 1, rows.numel() // len(grad), dtype=rows.dtype)
+    with warnings.catch_warnings():
+        # PyTorch calls its sparse matrices unfinished, once.
+        warnings.simplefilter("ignore", UserWarning)
+        pattern = torch.sparse_csr_tensor(
+            starts,
+            rows.flatten(),
+            table.new_zeros(rows.numel()),
+            size=(len(grad), len(table)),
+            check_invariants=False,
+        )
+        return torch.sparse.sampled_addmm(pattern, grad, table.t()).values().view(rows.shape)
+
+
+def _scatter(
+    layout: _Table, rows: Tensor, shares: tuple[Tensor, ...], grad: Tensor, length: int
+) -> Tensor:
+    """Gradient (length, C) of the table: again bags, now one for each row that was read."""
+    read, order = rows.flatten().sort()
+    counts = torch.bincount(read, minlength=length)
+    starts = counts.cumsum(0) - counts
+    readers = order.div(rows.numel() // len(grad), rounding_mode="floor")
+    result = grad.new_zeros(length, grad.shape[1])
+    for corner, share in zip(layout.corners, shares, strict=True):
+        found = F.embedding_bag(
+            readers, grad, starts, per_sample_weights=share.flatten()[order], mode="sum"
+        )
+        result[corner:] += found[: length - corner]
+    return result
 
 
 class DeformableAttention(nn.Module):
@@ -92,11 +315,10 @@ class DeformableAttention(nn.Module):
 
         Args:
             query: (N, Q, C).
-            reference: (N, Q, L, 2) points (x, y) from which offsets count; the unit square covers
-                the (padded) map.
-            value: (N, sum H_l W_l, C).
+            reference: (Q, L, 2) points (x, y) from which offsets count, in cells of each map.
+            value: (N, T, C).
             sizes: (height, width) in cells of each map.
-            valid: (N, sum H_l W_l), False where a cell is padding and reads as zero.
+            valid: (N, T), False where a cell is padding and reads as zero.
 
         Returns:
             (N, Q, C).
@@ -106,11 +328,9 @@ class DeformableAttention(nn.Module):
         if valid is not None:
             value = value.masked_fill(~valid[..., None], 0.0)
         shape = (n, queries, self.heads, self.maps, self.points)
-        offsets = self.sampling_offsets(query).view(*shape, 2)
-        scale = query.new_tensor([(w, h) for h, w in sizes])
-        locations = reference[:, :, None, :, None] + offsets / scale[None, None, None, :, None]
+        # Repeated for each point, which lets the sum run over long rows.
+        reference = reference[:, None, :, None].expand(-1, -1, -1, self.points, -1).contiguous()
+        positions = reference + self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(n, queries, self.heads, -1).softmax(-1)
-        sampled = sample_maps(
-            value.view(n, value.shape[1], self.heads, -1), sizes, locations, weights.view(shape)
-        )
-        return self.output_proj(sampled)
+        values = value.view(n, value.shape[1], self.heads, -1)
+        return self.output_proj(sample_maps(values, sizes, positions, weights.view(shape)))

@@ -5,6 +5,7 @@ Letters: N images, C channels, L maps, H_l x W_l cells of map l, T cells of all 
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,9 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from torch import Tensor, nn
 
 from .deformable_attention import DeformableAttention
+
+# Cells of a batch above which grids are made anew each time instead of being kept.
+MOST_TOKENS_KEPT = 2**16
 
 
 class FusionHead(nn.Module):
@@ -61,19 +65,24 @@ def _head_conv(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
     return conv
 
 
-def sine_position(valid: Tensor, channels: int) -> Tensor:
+def sine_position(
+    size: tuple[int, int],
+    extents: Sequence[tuple[int, int]],
+    channels: int,
+    device: torch.device | None = None,
+) -> Tensor:
     """Sine position encoding of a map, the first half of the channels for y, the second for x.
 
     Args:
-        valid: (N, H, W), True for the cells of the true image, which fills the top left corner.
+        size: (height, width) of the map in cells.
+        extents: N times (height, width) of the true image in cells, in the top left corner.
         channels: channels of the encoding, a multiple of four.
+        device: of the result.
 
     Returns:
         (N, H * W, channels). A full turn of the slowest wave spans the true image.
     """
     half = channels // 2
-    rows, columns = valid[:, :, 0].sum(1), valid[:, 0].sum(1)
-    device = valid.device
     exponent = torch.arange(half, device=device).div(2, rounding_mode="floor") * 2 / half
     frequency = 10000.0**-exponent
 
@@ -82,10 +91,11 @@ def sine_position(valid: Tensor, channels: int) -> Tensor:
         phase = position[..., None] * (2 * math.pi) * frequency
         return torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
 
-    n, height, width = valid.shape
+    height, width = size
+    rows, columns = torch.tensor(extents, device=device).unbind(1)
     y = wave(height, rows)[:, :, None].expand(-1, -1, width, -1)
     x = wave(width, columns)[:, None].expand(-1, height, -1, -1)
-    return torch.cat([y, x], -1).reshape(n, height * width, channels)
+    return torch.cat([y, x], -1).reshape(len(extents), height * width, channels)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -109,9 +119,13 @@ class DeformableEncoderLayer(nn.Module):
     def forward(
         self, x: Tensor, position: Tensor, reference: Tensor, sizes: tuple, valid: Tensor | None
     ) -> Tensor:
-        """Transform tokens (N, T, C); positions go into the queries only, never into the values."""
-        attended = self.attention(x + position, reference, x, sizes, valid)
-        x = self.norm1(x + self.dropout(attended))
+        """Transform the last Q of the tokens (N, T, C), Q being those that `reference` has.
+
+        Positions, (N or 1, Q, C), go into the queries only, never into the values.
+        """
+        own = x[:, -len(reference) :]
+        attended = self.attention(own + position, reference, x, sizes, valid)
+        x = self.norm1(own + self.dropout(attended))
         hidden = self.dropout(F.relu(self.linear1(x)))
         return self.norm2(x + self.dropout(self.linear2(hidden)))
 
@@ -163,12 +177,15 @@ class DeformableEncoder(nn.Module):
             for _ in range(layers)
         )
 
-    def forward(self, maps: list[Tensor], valids: list[Tensor]) -> Tensor:
+    def forward(
+        self, maps: list[Tensor], extents: list[list[tuple[int, int]]], valid: Tensor | None
+    ) -> Tensor:
         """Mix the maps.
 
         Args:
             maps: L tensors (N, C, H_l, W_l).
-            valids: L masks (N, H_l, W_l), False in padding.
+            extents: for each map N times (height, width) of the true image in cells.
+            valid: (N, T), False in padding; None if there is none.
 
         Returns:
             (N, C, H_L, W_L), the last map.
@@ -181,37 +198,63 @@ class DeformableEncoder(nn.Module):
             ],
             dim=1,
         )
+        cells = [height * width for height, width in sizes]
+        waves, reference = _grids(sizes, extents, x.shape[-1], x.device)
         position = torch.cat(
-            [
-                sine_position(valid, x.shape[-1]) + embed
-                for valid, embed in zip(valids, self.level_embed, strict=True)
-            ],
-            dim=1,
+            [w + e for w, e in zip(waves.split(cells, dim=1), self.level_embed, strict=True)], dim=1
         )
-        reference = _cell_centres(sizes, x.device)[None, :, None].expand(len(x), -1, len(sizes), -1)
-        valid = torch.cat([v.flatten(1) for v in valids], dim=1)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, position, reference, sizes, valid)
-        height, width = sizes[-1]
-        return x[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+        # Nobody reads the other maps' tokens after the last layer.
+        last = cells[-1]
+        x = self.layers[-1](x, position[:, -last:], reference[-last:], sizes, valid)
+        return x.transpose(1, 2).unflatten(2, sizes[-1])
 
 
 def _input_projection(channels: int) -> nn.Sequential:
     conv = nn.Conv2d(channels, channels, 1)
+    assert conv.bias is not None
     nn.init.xavier_uniform_(conv.weight)
     nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.GroupNorm(32, channels))
 
 
-def _cell_centres(sizes: tuple, device: torch.device) -> Tensor:
-    """(T, 2) centres (x, y) of all cells, row-major, each map being the unit square."""
-    centres = []
-    for height, width in sizes:
-        y = (torch.arange(height, device=device) + 0.5) / height
-        x = (torch.arange(width, device=device) + 0.5) / width
-        yy, xx = torch.meshgrid(y, x, indexing="ij")
-        centres.append(torch.stack([xx, yy], -1).flatten(0, 1))
-    return torch.cat(centres)
+def _grids(
+    sizes: tuple, extents: list[list[tuple[int, int]]], channels: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Position encoding (N or 1, T, C) and reference points (T, L, 2) of all cells.
+
+    Args:
+        sizes: (height, width) of each map.
+        extents: for each map the extents of the N images; if all are alike, one result serves all.
+        channels: C.
+        device: of the results.
+    """
+    alike = all(len(set(own)) == 1 for own in extents)
+    key = tuple(tuple(own[:1] if alike else own) for own in extents)
+    tokens = len(key[0]) * sum(height * width for height, width in sizes)
+    compute = _kept_grids if tokens <= MOST_TOKENS_KEPT else _kept_grids.__wrapped__
+    return compute(sizes, key, channels, device)
+
+
+@lru_cache(maxsize=4)
+def _kept_grids(
+    sizes: tuple, extents: tuple, channels: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    # What is kept may meet a training later.
+    with torch.inference_mode(False), torch.no_grad():
+        waves = [
+            sine_position(size, own, channels, device)
+            for size, own in zip(sizes, extents, strict=True)
+        ]
+        centres = []
+        for height, width in sizes:
+            y = (torch.arange(height, device=device) + 0.5) / height
+            x = (torch.arange(width, device=device) + 0.5) / width
+            yy, xx = torch.meshgrid(y, x, indexing="ij")
+            centres.append(torch.stack([xx, yy], -1).flatten(0, 1))
+        scale = torch.tensor([(width, height) for height, width in sizes], device=device)
+        return torch.cat(waves, dim=1), torch.cat(centres)[:, None] * scale
 
 
 class ImageEncoder(nn.Module):
@@ -250,11 +293,11 @@ class ImageEncoder(nn.Module):
         super().__init__()
         _check_maps(maps, input_shape)
         used = maps if layers else maps[-1:]
-        self.heads = nn.ModuleList(
-            FusionHead(levels, input_shape, head_channels, norm) for levels in used
-        )
+        fusion = [FusionHead(levels, input_shape, head_channels, norm) for levels in used]
+        self.heads = nn.ModuleList(fusion)
         self.out_channels = head_channels * len(maps[-1])
-        self.stride = self.heads[-1].stride
+        self.strides = [head.stride for head in fusion]
+        self.stride = self.strides[-1]
         self.encoder = None
         if layers:
             self.encoder = DeformableEncoder(
@@ -283,22 +326,47 @@ class ImageEncoder(nn.Module):
             "dropout": keys.DROPOUT,
         }
 
-    def forward(self, features: Mapping[str, Tensor], valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], image_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Fuse backbone features.
 
         Args:
             features: backbone outputs.
-            valid: (N, H, W) at input resolution, False in padding.
+            image_sizes: N times (height, width) in pixels of the true image; what lies right of
+                and below it is padding. None: nothing is padding.
 
         Returns:
-            (N, C, H / stride, W / stride) map and its (N, H / stride, W / stride) mask; a cell is
-            valid if its first pixel is.
+            (N, C, H / stride, W / stride) map and its (N, H / stride, W / stride) mask, False in
+            padding, or None if there is none; a cell is padding if its first pixel is.
         """
         maps = [head(features) for head in self.heads]
-        valids = [valid[:, :: head.stride, :: head.stride] for head in self.heads]
+        if image_sizes is None:
+            extents = [[(m.shape[2], m.shape[3])] * len(m) for m in maps]
+        else:
+            extents = [
+                [(-(-h // stride), -(-w // stride)) for h, w in image_sizes]
+                for stride in self.strides
+            ]
+        valids = _valid_cells(maps, extents)
+        mask = None if valids is None else valids[-1]
         if self.encoder is None:
-            return maps[-1], valids[-1]
-        return self.encoder(maps, valids), valids[-1]
+            return maps[-1], mask
+        flat = None if valids is None else torch.cat([v.flatten(1) for v in valids], dim=1)
+        return self.encoder(maps, extents, flat), mask
+
+
+def _valid_cells(maps: list[Tensor], extents: list[list[tuple[int, int]]]) -> list[Tensor] | None:
+    """For each map (N, H, W), False in padding; None if there is no padding in any map."""
+    if all(set(own) == {tuple(m.shape[-2:])} for m, own in zip(maps, extents, strict=True)):
+        return None
+    valids = []
+    for m, own in zip(maps, extents, strict=True):
+        valid = torch.zeros(len(m), *m.shape[-2:], dtype=torch.bool, device=m.device)
+        for mask, (height, width) in zip(valid, own, strict=True):
+            mask[:height, :width] = True
+        valids.append(valid)
+    return valids
 
 
 def _check_maps(maps: Sequence[Sequence[str]], input_shape: Mapping[str, ShapeSpec]) -> None:

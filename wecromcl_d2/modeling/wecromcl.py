@@ -175,15 +175,12 @@ class WeCromCL(nn.Module):
         return batch
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
-        """Fused maps (N, C, H, W) and, if padding is masked, their valid cells (N, H, W)."""
-        tensor = images.tensor
-        valid = torch.ones(len(tensor), *tensor.shape[-2:], dtype=torch.bool, device=tensor.device)
-        if self.mask_padding:
-            for mask, (height, width) in zip(valid, images.image_sizes, strict=True):
-                mask[height:] = False
-                mask[:, width:] = False
-        feature, valid = self.image_encoder(self.backbone(tensor), valid)
-        return feature, valid if self.mask_padding else None
+        """Fused maps (N, C, H, W) and their valid cells (N, H, W).
+
+        The latter are None if there is no padding or if it is not masked.
+        """
+        sizes = images.image_sizes if self.mask_padding else None
+        return self.image_encoder(self.backbone(images.tensor), sizes)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Encode texts, those that read the same only once.
