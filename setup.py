@@ -48,6 +48,7 @@ setup(
         "opencv-python>=4.6",
         "Pillow>=9.4",
         "pycocotools>=2.0.6",
+        "rapidfuzz>=3.0",  # edit distances
         "shapely>=2.0",
         "tabulate>=0.9",
         "tensorboard>=2.12",

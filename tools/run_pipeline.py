@@ -30,6 +30,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--test-dataset", default="synth_scenes_test", help="registered dataset, unseen in training"
     )
+    parser.add_argument(
+        "--processes", type=int, default=2, help="that share the training (default: %(default)s)"
+    )
     parser.add_argument("--pictures", type=int, default=12, help="test images drawn")
     parser.add_argument("opts", nargs="*", help="KEY VALUE pairs that override the config")
     return parser.parse_args()
@@ -96,14 +99,15 @@ def summarize(metrics: dict, seconds: float, pictures: Path) -> dict:
 def main() -> None:
     """Run all steps."""
     args = parse_args()
-    # Threads of torch spin while they wait; one, beside the data loader's process, is fastest.
+    # Threads of torch spin while they wait for each other: processes share the work better.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     folder = args.output.resolve()
     anchors = folder / "anchors"
     common = ["--config-file", args.config_file]
+    share = ["--num-gpus", str(args.processes)]
     best = ["MODEL.WEIGHTS", str(anchors / "model_best.pth")]
     opts = [*args.opts, "OUTPUT_DIR", str(anchors)]
-    seconds = run_step(folder, "anchors-train", "train_net.py", *common, "--resume", *opts)
+    seconds = run_step(folder, "anchors-train", "train_net.py", *common, "--resume", *share, *opts)
     test = ["DATASETS.TEST", repr((args.test_dataset,))]
     run_step(folder, "anchors-test", "train_net.py", *common, "--eval-only", *opts, *best, *test)
     pictures = folder / "pictures"

@@ -12,8 +12,10 @@ from wecromcl_d2.data.synthetic.recipe import SceneRecipe
 
 # Name -> recipe and number of images. Words of one split occur in no other.
 SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
-    "synth_words_train": (SceneRecipe(family="words", size=(64, 160), split="train"), 4000),
-    "synth_scenes_train": (SceneRecipe(split="train"), 4000),
+    "synth_words_clean_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.0), 4000),
+    "synth_words_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.25), 4000),
+    "synth_groups_train": (SceneRecipe(size=(64, 112), num_words=(1, 3)), 8000),
+    "synth_scenes_train": (SceneRecipe(), 6000),
     "synth_scenes_val": (SceneRecipe(split="val"), 100),
     "synth_scenes_test": (SceneRecipe(split="test"), 300),
 }

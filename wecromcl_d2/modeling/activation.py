@@ -21,7 +21,7 @@ class TextActivation(nn.Module):
     Everything between text and map is linear, so the products are taken the other way round:
     the query is carried back through W_k and W_c onto the C channels of F, and F itself is pooled
     before W_c, W_v and W_o see it. Exact, and D-channel maps are never made. The key bias shifts
-    all cells of a map alike, which the softmax ignores; it is kept only as a weight.
+    all cells of a map alike, which the softmax ignores; it is kept, frozen, as one of the published weights.
 
     Args:
         in_channels: channels C of the fused map.
@@ -33,6 +33,7 @@ class TextActivation(nn.Module):
         self.channel_proj = nn.Linear(in_channels, channels, bias=False)
         self.q_proj = nn.Linear(channels, channels)
         self.k_proj = nn.Linear(channels, channels)
+        self.k_proj.bias.requires_grad_(False)
         self.v_proj = nn.Linear(channels, channels)
         self.out_proj = nn.Linear(channels, channels)
 
