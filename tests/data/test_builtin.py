@@ -32,11 +32,6 @@ def test_first_use_renders_and_later_ones_reuse(dataset):
 
 
 def test_shipped_sets_keep_their_words_apart():
-    splits = {name: recipe.split for name, (recipe, _) in SYNTHETIC_DATASETS.items()}
-    assert splits == {
-        "synth_words_train": "train",
-        "synth_scenes_train": "train",
-        "synth_scenes_val": "val",
-        "synth_scenes_test": "test",
-    }
+    for name, (recipe, _) in SYNTHETIC_DATASETS.items():
+        assert name.endswith(f"_{recipe.split}")
     assert SYNTHETIC_DATASETS["synth_scenes_test"][1] == 300
