@@ -141,6 +141,8 @@ def test_bad_arguments(arguments, capsys):
     [
         (["--scripts", "Latin"], "--scripts means nothing to icdar2015"),
         (["--charset", "klingon"], "klingon"),
+        (["--split", "train", "--images", ".."], "lies outside"),
+        (["--split", "train", "--images", "/"], "lies outside"),
         (["--encoding", "klingon"], "klingon"),
     ],
 )

@@ -140,7 +140,7 @@ def decode_text(data: bytes, encoding: str = "utf-8") -> str:
     return text
 
 
-def read_text(path: Path, encoding: str = "utf-8") -> str:
+def load_text(path: Path, encoding: str = "utf-8") -> str:
     """Read and decode a whole file.
 
     Raises:
@@ -306,7 +306,7 @@ def load_json(
     def refuse(constant: str) -> Any:
         raise LabelError(f"{constant} is not a number")
 
-    text = read_text(path, encoding)
+    text = load_text(path, encoding)
     try:
         return json.loads(text, object_pairs_hook=collect, parse_constant=refuse)
     except json.JSONDecodeError as error:

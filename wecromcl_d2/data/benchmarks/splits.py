@@ -77,10 +77,9 @@ def read_split(
     for place in located:
         assert place.images is not None and place.truth is not None
         folder = ImageFolder(place.images)
-        try:
-            prefix = place.images.relative_to(root).as_posix()
-        except ValueError:
-            raise LabelError(f"image folder {place.images} lies outside {root}") from None
+        if not place.images.is_relative_to(root) or ".." in place.images.relative_to(root).parts:
+            raise LabelError(f"image folder {place.images} lies outside {root}")
+        prefix = place.images.relative_to(root).as_posix()
         truths = place.part.read(place.truth, tally, **place.part.options, **options)
         for record in convert(
             truths,

@@ -13,7 +13,7 @@ from wecromcl_d2.data.benchmarks.base import (
     Word,
     checked_name,
     checked_text,
-    read_text,
+    load_text,
 )
 from wecromcl_d2.data.datasets import LabelError
 
@@ -28,7 +28,7 @@ def read_table(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Tr
     Raises:
         LabelError: With file and line.
     """
-    content = read_text(path, encoding)
+    content = load_text(path, encoding)
     if path.suffix.lower() == ".tsv":
         # Quotes are ordinary characters: a tab cannot be part of a word.
         rows = csv.reader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE)
