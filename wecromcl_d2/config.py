@@ -65,6 +65,8 @@ def _add_text_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TEXT_ENCODER.CHARSET = "wecromcl"
     # Compare texts without case.
     cfg.MODEL.TEXT_ENCODER.CASE_FOLD = True
+    # Characters outside the charset: "drop" removes them from a text, "error" stops and names them.
+    cfg.MODEL.TEXT_ENCODER.UNKNOWN = "drop"
     # Characters of a transcription that are read; the rest is cut off.
     cfg.MODEL.TEXT_ENCODER.MAX_LENGTH = 25
     # Width of the transformer and of the text feature.

@@ -6,6 +6,7 @@ a restart changes it.
 Letters: N images of a batch, K false texts per image, L characters that the text encoder reads.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,8 @@ import numpy as np
 from detectron2.utils.registry import Registry
 
 from .text import Charset
+
+logger = logging.getLogger(__name__)
 
 FALSE_TEXT_SAMPLERS = Registry("FALSE_TEXT_SAMPLERS")
 FALSE_TEXT_SAMPLERS.__doc__ = """
@@ -78,13 +81,24 @@ class BatchSampler:
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
         self.num_queries, self.num_false_texts = num_queries, num_false_texts
         self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
-        keys = [[charset.normalize(text)[:max_length] for text in image] for image in texts]
+        normal = [[charset.normalize(text) for text in image] for image in texts]
+        keys = [[text[:max_length] for text in image] for image in normal]
         self.vocabulary = sorted({key for image in keys for key in image if key})
         number = {key: i for i, key in enumerate(self.vocabulary)}
         ids = [sorted({number[key] for key in image if key}) for image in keys]
         self.images = np.array([i for i, image in enumerate(ids) if image], dtype=np.int64)
         self.bounds = np.cumsum([0] + [len(ids[i]) for i in self.images])
         self.ids = np.array([j for i in self.images for j in ids[i]], dtype=np.int32)
+        logger.info(
+            "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
+            "are never asked for, %d longer than %d characters are cut",
+            len(texts),
+            len(self.images),
+            len(self.vocabulary),
+            sum(not text for image in normal for text in image),
+            sum(len(text) > max_length for image in normal for text in image),
+            max_length,
+        )
         needed = max(batch_size, num_false_texts + 1)
         if len(self.vocabulary) < needed or len(self.images) < batch_size:
             raise SamplingError(

@@ -176,6 +176,8 @@ def _checked(cfg: CfgNode) -> CfgNode:
         raise ValueError(
             f"SEED is {cfg.SEED}; training draws everything from it, so give a number from 0 on"
         )
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        raise ValueError("TEST.PRECISE_BN is not supported; set TEST.PRECISE_BN.ENABLED to False")
     if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
         logger.warning("mixed precision needs a GPU; SOLVER.AMP.ENABLED is ignored on the CPU")
         cfg = cfg.clone()

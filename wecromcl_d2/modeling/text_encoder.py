@@ -21,7 +21,7 @@ with 0 for padding, to features (Q, D), D being its attribute `out_channels`.
 def build_charset(cfg: CfgNode) -> Charset:
     """The alphabet that MODEL.TEXT_ENCODER names."""
     keys = cfg.MODEL.TEXT_ENCODER
-    return Charset.from_name(keys.CHARSET, case_fold=keys.CASE_FOLD)
+    return Charset.from_name(keys.CHARSET, case_fold=keys.CASE_FOLD, unknown=keys.UNKNOWN)
 
 
 def build_text_encoder(cfg: CfgNode) -> nn.Module:
