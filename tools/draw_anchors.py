@@ -15,10 +15,13 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.data import AnchorMapper
+from wecromcl_d2.data import AnchorMapper, read_labels
+from wecromcl_d2.evaluation import AnchorEvaluator
 from wecromcl_d2.evaluation.matching import inside_polygon
 from wecromcl_d2.visualizer import WordView, anchor_sheet, contact_sheet, save_image
 
@@ -29,9 +32,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="config of the detector")
-    parser.add_argument("--dataset", required=True, help="registered dataset with texts")
+    parser.add_argument("--dataset", required=True, help="registered dataset, or a label file")
+    parser.add_argument("--image-root", help="folder of a label file's images (default: its own)")
     parser.add_argument("--output", required=True, type=Path, help="folder of the pictures")
-    parser.add_argument("--count", type=int, default=12, help="images drawn, from the first")
+    parser.add_argument("--count", type=int, default=12, help="images used, from the first")
     parser.add_argument("opts", nargs="*", help="KEY VALUE pairs that override the config")
     return parser.parse_args()
 
@@ -49,9 +53,8 @@ def build_detector(cfg: CfgNode) -> nn.Module:
     return model
 
 
-def draw_record(model: nn.Module, mapper: AnchorMapper, record: dict) -> np.ndarray:
+def draw_record(record: dict, instances: Instances) -> np.ndarray:
     """Sheet of one dataset record: truth, then a tile for each readable word."""
-    instances = model([mapper(record)])[0]["instances"].to("cpu")
     image = utils.read_image(record["file_name"], "RGB")
     height, width = image.shape[:2]
     polygons = record.get("polygons") or [None] * len(record["texts"])
@@ -85,18 +88,30 @@ def _own_polygon(record: dict, text: str, point: np.ndarray) -> list[float] | No
 
 
 def main() -> None:
-    """Draw the pictures and an overview."""
+    """Draw the pictures and an overview, and measure where truth is known."""
     args = parse_args()
     cfg = get_cfg()
     add_wecromcl_config(cfg)
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    setup_logger(name="wecromcl_d2")
     torch.set_flush_denormal(True)
+    if Path(args.dataset).is_file():
+        records = read_labels(args.dataset, args.image_root)
+    else:
+        records = DatasetCatalog.get(args.dataset)
     model, mapper = build_detector(cfg), AnchorMapper(cfg, False)
+    evaluator = AnchorEvaluator(args.dataset)
     sheets = []
-    for record in DatasetCatalog.get(args.dataset)[: args.count]:
-        sheets.append(draw_record(model, mapper, record))
+    for record in records[: args.count]:
+        output = model([mapper(record)])[0]
+        evaluator.process([record], [output])
+        sheets.append(draw_record(record, output["instances"].to("cpu")))
         save_image(args.output / f"{Path(record['file_name']).stem}.png", sheets[-1])
+        print(
+            f"{len(sheets)} of {min(args.count, len(records))}: {record['file_name']}", flush=True
+        )
+    evaluator.evaluate()
     save_image(args.output / "overview.png", contact_sheet(sheets[:6], columns=2))
     print(f"{len(sheets)} pictures in {args.output}")
 
