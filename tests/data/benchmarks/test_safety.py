@@ -151,17 +151,17 @@ def test_deep_xml():
 @pytest.mark.parametrize(
     "text",
     [
-        " " * 1_000_000 + "x",
-        "," * 1_000_000,
-        "1" * 1_000_000 + "x",
-        "1," * 500_000 + "x",
-        '"' * 1_000_000,
-        "12 30 88 61 " * 80_000,
-        "&" * 1_000_000,
-        "x: [[" + "1 " * 500_000,
-        "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'h'], transcriptions: [u'" + "\\'" * 500_000,
-        "x: [[1 2 3]], y: [[1 2 3]], ornt: [" + " " * 1_000_000,
-        "<a>" * 300_000,
+        " " * 200_000 + "x",
+        "," * 200_000,
+        "1" * 200_000 + "x",
+        "1," * 100_000 + "x",
+        '"' * 200_000,
+        "12 30 88 61 " * 20_000,
+        "&" * 200_000,
+        "x: [[" + "1 " * 100_000,
+        "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'h'], transcriptions: [u'" + "\\'" * 100_000,
+        "x: [[1 2 3]], y: [[1 2 3]], ornt: [" + " " * 200_000,
+        "<a>" * 100_000,
     ],
     ids=range(11),
 )
@@ -169,7 +169,7 @@ def test_a_long_line_takes_no_longer_than_its_length(parse, text):
     start = time.process_time()
     with contextlib.suppress(LabelError):
         parse(text)
-    # A rule that goes back over the line from each of its places would take hours.
+    # A rule that goes back over the line from each of its places would take minutes.
     assert time.process_time() - start < 10
 
 
