@@ -55,6 +55,9 @@ def _add_image_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.IMAGE_ENCODER.FEEDFORWARD = 256
     # Dropout rate inside the encoder layers.
     cfg.MODEL.IMAGE_ENCODER.DROPOUT = 0.1
+    # Gradient checkpointing: the deformable layers are computed again in the backward pass, which
+    # needs less memory and more time and changes no number.
+    cfg.MODEL.IMAGE_ENCODER.CHECKPOINT = False
 
 
 def _add_text_encoder_keys(cfg: CfgNode) -> None:
@@ -77,6 +80,8 @@ def _add_text_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TEXT_ENCODER.SPARE_ROWS = 1
     # False: padding characters attend and are averaged, as in the published weights.
     cfg.MODEL.TEXT_ENCODER.MASK_PADDING = False
+    # Gradient checkpointing of the layers, as in MODEL.IMAGE_ENCODER.
+    cfg.MODEL.TEXT_ENCODER.CHECKPOINT = False
 
 
 def _add_wecromcl_keys(cfg: CfgNode) -> None:
@@ -130,6 +135,9 @@ def _add_training_keys(cfg: CfgNode) -> None:
 
     # All random choices of a run follow from this number, 0 or more.
     cfg.SEED = 0
+
+    # Number format of mixed precision, which SOLVER.AMP.ENABLED turns on: "float16" or "bfloat16".
+    cfg.SOLVER.AMP.PRECISION = "float16"
 
     # "SGD" or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"

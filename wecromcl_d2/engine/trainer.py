@@ -33,6 +33,9 @@ from .solver import build_optimizer, build_schedule
 
 logger = logging.getLogger(__name__)
 
+# What SOLVER.AMP.PRECISION may be.
+PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
 
 class Trainer(DefaultTrainer):
     """Trains, evaluates and checkpoints what a config describes.
@@ -55,8 +58,16 @@ class Trainer(DefaultTrainer):
         ddp_model = create_ddp_model(
             model, broadcast_buffers=False, device_ids=[comm.get_local_rank()] if on_gpu else None
         )
-        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer_class(ddp_model, self.train_loader, optimizer)
+        self._trainer: SimpleTrainer
+        if cfg.SOLVER.AMP.ENABLED:
+            precision = PRECISIONS[cfg.SOLVER.AMP.PRECISION]
+            # The range of bfloat16 is that of float32: its gradients need no scaling.
+            scaler = torch.amp.GradScaler("cuda", enabled=precision == torch.float16)
+            self._trainer = AMPTrainer(
+                ddp_model, self.train_loader, optimizer, grad_scaler=scaler, precision=precision
+            )
+        else:
+            self._trainer = SimpleTrainer(ddp_model, self.train_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = AtomicCheckpointer(
             ddp_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
@@ -178,6 +189,10 @@ def _checked(cfg: CfgNode) -> CfgNode:
         )
     if cfg.TEST.PRECISE_BN.ENABLED:
         raise ValueError("TEST.PRECISE_BN is not supported; set TEST.PRECISE_BN.ENABLED to False")
+    if cfg.SOLVER.AMP.PRECISION not in PRECISIONS:
+        raise ValueError(
+            f"SOLVER.AMP.PRECISION is {cfg.SOLVER.AMP.PRECISION!r}; use one of {list(PRECISIONS)}"
+        )
     if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
         logger.warning("mixed precision needs a GPU; SOLVER.AMP.ENABLED is ignored on the CPU")
         cfg = cfg.clone()

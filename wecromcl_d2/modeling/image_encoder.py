@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .deformable_attention import DeformableAttention
 
@@ -141,6 +142,7 @@ class DeformableEncoder(nn.Module):
         points: sampling points per head and map.
         feedforward: hidden width of the feed-forward blocks.
         dropout: dropout rate.
+        checkpoint: keep only the layers' inputs for the backward pass and compute the rest again.
 
     Raises:
         ValueError: if `channels` is not a multiple of 32, the groups of the normalisation.
@@ -156,6 +158,7 @@ class DeformableEncoder(nn.Module):
         points: int,
         feedforward: int,
         dropout: float,
+        checkpoint: bool = False,
     ):
         super().__init__()
         if channels % 32:
@@ -163,6 +166,7 @@ class DeformableEncoder(nn.Module):
                 f"the deformable encoder needs maps whose channels are a multiple of 32, not "
                 f"{channels}; change MODEL.IMAGE_ENCODER.HEAD_CHANNELS"
             )
+        self.checkpoint = checkpoint
         self.input_projs = nn.ModuleList(_input_projection(channels) for _ in range(maps))
         self.level_embed = nn.Parameter(torch.randn(maps, channels))
         self.layers = nn.ModuleList(
@@ -203,11 +207,14 @@ class DeformableEncoder(nn.Module):
         position = torch.cat(
             [w + e for w, e in zip(waves.split(cells, dim=1), self.level_embed, strict=True)], dim=1
         )
-        for layer in self.layers[:-1]:
-            x = layer(x, position, reference, sizes, valid)
-        # Nobody reads the other maps' tokens after the last layer.
-        last = cells[-1]
-        x = self.layers[-1](x, position[:, -last:], reference[-last:], sizes, valid)
+        for layer in self.layers:
+            if layer is self.layers[-1]:
+                # Nobody reads the other maps' tokens after it.
+                position, reference = position[:, -cells[-1] :], reference[-cells[-1] :]
+            if self.checkpoint and torch.is_grad_enabled():
+                x = checkpoint(layer, x, position, reference, sizes, valid, use_reentrant=False)
+            else:
+                x = layer(x, position, reference, sizes, valid)
         return x.transpose(1, 2).unflatten(2, sizes[-1])
 
 
@@ -271,6 +278,7 @@ class ImageEncoder(nn.Module):
         points: sampling points per head and map.
         feedforward: hidden width of the feed-forward blocks.
         dropout: dropout rate of the deformable layers.
+        checkpoint: keep only the deformable layers' inputs for the backward pass.
 
     Raises:
         ValueError: if a level is unknown or maps differ in channels.
@@ -289,6 +297,7 @@ class ImageEncoder(nn.Module):
         points: int,
         feedforward: int,
         dropout: float,
+        checkpoint: bool = False,
     ):
         super().__init__()
         _check_maps(maps, input_shape)
@@ -308,6 +317,7 @@ class ImageEncoder(nn.Module):
                 points=points,
                 feedforward=feedforward,
                 dropout=dropout,
+                checkpoint=checkpoint,
             )
 
     @classmethod
@@ -324,6 +334,7 @@ class ImageEncoder(nn.Module):
             "points": keys.POINTS,
             "feedforward": keys.FEEDFORWARD,
             "dropout": keys.DROPOUT,
+            "checkpoint": keys.CHECKPOINT,
         }
 
     def forward(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..data.text import Charset
 
@@ -81,6 +82,7 @@ class CharacterTextEncoder(nn.Module):
         heads: attention heads; must divide `width`.
         mask_padding: leave padding out of attention and average. The published weights were
             trained with padding in both.
+        checkpoint: keep only the layers' inputs for the backward pass and compute the rest again.
 
     Raises:
         ValueError: if `width` is not a multiple of `heads`.
@@ -96,6 +98,7 @@ class CharacterTextEncoder(nn.Module):
         layers: int,
         heads: int,
         mask_padding: bool,
+        checkpoint: bool = False,
     ):
         super().__init__()
         if width % heads:
@@ -104,7 +107,7 @@ class CharacterTextEncoder(nn.Module):
                 f"MODEL.TEXT_ENCODER.HEADS {heads}"
             )
         self.out_channels = width
-        self.mask_padding = mask_padding
+        self.mask_padding, self.checkpoint = mask_padding, checkpoint
         self.token_embedding = nn.Embedding(vocabulary, width)
         self.positional_embedding = nn.Parameter(torch.empty(max_length, width))
         self.layers = nn.ModuleList(TransformerLayer(width, heads, layers) for _ in range(layers))
@@ -125,6 +128,7 @@ class CharacterTextEncoder(nn.Module):
             "layers": keys.LAYERS,
             "heads": keys.HEADS,
             "mask_padding": keys.MASK_PADDING,
+            "checkpoint": keys.CHECKPOINT,
         }
 
     def forward(self, labels: Tensor) -> Tensor:
@@ -140,7 +144,10 @@ class CharacterTextEncoder(nn.Module):
         seen = labels > 0
         attend = seen[:, None, None] if self.mask_padding else None
         for layer in self.layers:
-            x = layer(x, attend)
+            if self.checkpoint and torch.is_grad_enabled():
+                x = checkpoint(layer, x, attend, use_reentrant=False)
+            else:
+                x = layer(x, attend)
         x = self.projection(self.norm(x))
         if not self.mask_padding:
             return x.mean(1)

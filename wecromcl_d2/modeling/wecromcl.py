@@ -4,7 +4,6 @@ Letters: N images, Q texts per image, K false texts per image, U distinct texts,
 text feature, C channels of the fused map, H x W cells.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +25,9 @@ from .image_encoder import ImageEncoder
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
 from .text_encoder import build_charset, build_text_encoder
 
-logger = logging.getLogger(__name__)
+# Texts whose folded queries are kept at inference, and texts that are encoded at once.
+MOST_TEXTS_KEPT = 2**16
+TEXTS_AT_ONCE = 256
 
 
 @META_ARCH_REGISTRY.register()
@@ -94,6 +95,9 @@ class WeCromCL(nn.Module):
         self.stride = image_encoder.stride
         self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.input_format, self.vis_period = input_format, vis_period
+        # Folded queries by text, and the state of the weights that they belong to.
+        self._kept_queries: dict[str, Tensor] = {}
+        self._kept_of: list[tuple[int, int]] = []
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
@@ -193,6 +197,36 @@ class WeCromCL(nn.Module):
         labels = self.charset.encode(list(row), self.max_length).to(self.device)
         return self.text_encoder(labels), torch.tensor([row[key] for key in keys]).to(self.device)
 
+    def _folded_queries(self, texts: Sequence[str]) -> Tensor:
+        """(Q, C) folded queries of texts; those of the last texts are kept for the next images."""
+        parts = (self.text_encoder, self.activation)
+        weights = [w for part in parts for w in (*part.parameters(), *part.buffers())]
+        state = [(id(weight), weight._version) for weight in weights]
+        if state != self._kept_of:
+            self._kept_queries.clear()
+            self._kept_of = state
+        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
+        new = [key for key in dict.fromkeys(keys) if key not in self._kept_queries]
+        for start in range(0, len(new), TEXTS_AT_ONCE):
+            some = new[start : start + TEXTS_AT_ONCE]
+            features, _ = self.encode_texts(some)
+            self._kept_queries.update(
+                zip(some, self.activation.fold_queries(features), strict=True)
+            )
+        queries = torch.stack([self._kept_queries[key] for key in keys])
+        for key in list(self._kept_queries)[: max(0, len(self._kept_queries) - MOST_TEXTS_KEPT)]:
+            del self._kept_queries[key]
+        return queries
+
+    def train(self, mode: bool = True) -> "WeCromCL":
+        """Switch between training and evaluation; text features kept for inference are dropped."""
+        self._kept_queries.clear()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "WeCromCL":
+        self._kept_queries.clear()
+        return super()._apply(*args, **kwargs)
+
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Find the anchors of the given transcriptions.
@@ -229,8 +263,7 @@ class WeCromCL(nn.Module):
             return [self._empty(x) for x in inputs]
         features, valid = self.encode_images(images)
         flat = [text for per_image in texts for text in per_image]
-        distinct, index = self.encode_texts(flat)
-        folded = self.activation.fold_queries(distinct)[index]
+        folded = self._folded_queries(flat)
         counts = [len(per_image) for per_image in texts]
         queries = nn.utils.rnn.pad_sequence(list(folded.split(counts)), batch_first=True)
         maps = self.activation(queries, features, valid).float()
