@@ -21,7 +21,7 @@ class TextActivation(nn.Module):
     Everything between text and map is linear, so the products are taken the other way round:
     the query is carried back through W_k and W_c onto the C channels of F, and F itself is pooled
     before W_c, W_v and W_o see it. Exact, and D-channel maps are never made. The key bias shifts
-    all cells of a map alike, which the softmax ignores; it is kept, frozen, as one of the published weights.
+    all cells of a map alike, which the softmax ignores; it is kept, frozen, as a published weight.
 
     Args:
         in_channels: channels C of the fused map.
