@@ -32,8 +32,8 @@ from wecromcl_d2.data.benchmarks.base import (
     checked_text,
     decode_text,
     load_json,
+    load_text,
     parse_lines,
-    read_text,
 )
 from wecromcl_d2.data.benchmarks.sources import read_truths as read_folder
 from wecromcl_d2.data.benchmarks.totaltext import parse_polygon_line
@@ -312,7 +312,7 @@ def _point_words(entry: Any, key: str, where: str) -> PointWords:
 
 
 def _json_lines(path: Path) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(read_text(path, encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(load_text(path).split("\n"), start=1):
         if line.strip():
             try:
                 yield f"{path}:{number}", json.loads(line)
