@@ -128,7 +128,8 @@ def _add_training_keys(cfg: CfgNode) -> None:
     cfg.DATALOADER.SAMPLING.NUM_QUERIES = 1
     # Number K of false texts per image.
     cfg.DATALOADER.SAMPLING.NUM_FALSE_TEXTS = 16
-    # Name in FALSE_TEXT_SAMPLERS: "random" draws K for each image, "shared" K for the batch.
+    # Name in FALSE_TEXT_SAMPLERS: "random" draws K for each image as published, "shared" K for the
+    # batch, "hard" K for each image that are spelled much like its queries, "none" draws none.
     cfg.DATALOADER.SAMPLING.FALSE_TEXTS = "random"
     # Candidates looked at, per place of the batch, before the batch is given up.
     cfg.DATALOADER.SAMPLING.MAX_TRIES = 100

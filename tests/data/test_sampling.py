@@ -28,7 +28,9 @@ def words_of(texts, index):
 TEXTS = [["Hotel", "Bar"], ["HOTEL", "Cafe"], ["bar", "taxi"], ["exit"], ["stop", "Exit"], ["menu"]]
 
 
-@pytest.mark.parametrize(("rule", "count"), [("random", 2), ("shared", 1)])
+@pytest.mark.parametrize(
+    ("rule", "count"), [("random", 2), ("shared", 1), ("hard", 2), ("none", 0)]
+)
 def test_no_text_is_true_and_false_at_once(rule, count):
     sampler = make_sampler(TEXTS, false_texts=rule, num_false_texts=count)
     for iteration in range(200):
@@ -113,3 +115,48 @@ def test_several_queries_per_image_are_still_nobody_elses():
             for other in batch:
                 if other is not choice:
                     assert words_of(texts, other.index).isdisjoint(choice.queries)
+
+
+def test_hard_false_texts_are_spelled_like_the_queries():
+    near = ["hotel", "hotels", "hostel", "motel", "hote", "hotal"]
+    far = ["exit", "bar", "stop", "menu", "taxi", "closed", "open", "sale"]
+    sampler = make_sampler(
+        [near[:2], *([word] for word in (*near[2:], *far))],
+        batch_size=1,
+        num_false_texts=1,
+        false_texts="hard",
+    )
+    drawn = {"hotel": set(), "hotels": set()}
+    for iteration in range(400):
+        (choice,) = sampler.sample(iteration)
+        if choice.index == 0:
+            drawn[choice.queries[0]].update(choice.false_texts)
+    # Distance 1 or 2, and never the image's other text, the nearest of all.
+    assert drawn["hotel"] == {"hostel", "motel", "hote", "hotal"}
+    assert drawn["hotels"] == {"hostel", "motel", "hote", "hotal"}
+
+
+def test_hard_false_texts_are_near_any_of_the_queries():
+    words = ["aaaa", "zzzz", "aaab", "aaac", "zzzy", "zzzx", "mmmm", "mmmn"]
+    sampler = make_sampler(
+        [words[:2], *([word] for word in words[2:])],
+        batch_size=1,
+        num_queries=2,
+        num_false_texts=1,
+        false_texts="hard",
+    )
+    batches = [sampler.sample(iteration) for iteration in range(300)]
+    drawn = {text for (choice,) in batches if choice.index == 0 for text in choice.false_texts}
+    assert drawn == {"aaab", "aaac", "zzzy", "zzzx"}
+
+
+def test_without_false_texts_two_words_are_enough():
+    sampler = make_sampler([["a"], ["b"]], batch_size=2, num_false_texts=9, false_texts="none")
+    assert {choice.queries[0] for choice in sampler.sample(0)} == {"a", "b"}
+    with pytest.raises(SamplingError, match="9 false texts needs 10 texts"):
+        make_sampler([["a"], ["b"]], batch_size=2, num_false_texts=9, false_texts="hard")
+
+
+def test_an_unknown_choice_of_false_texts_is_refused():
+    with pytest.raises(KeyError, match="no_such_rule"):
+        make_sampler(TEXTS, false_texts="no_such_rule")

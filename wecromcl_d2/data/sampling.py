@@ -13,15 +13,21 @@ from itertools import chain
 
 import numpy as np
 from detectron2.utils.registry import Registry
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 
 from .text import Charset
 
 logger = logging.getLogger(__name__)
 
+# Similar texts among which "hard" false texts are drawn, as a multiple of their number.
+NEIGHBOURS = 4
+
 FALSE_TEXT_SAMPLERS = Registry("FALSE_TEXT_SAMPLERS")
 FALSE_TEXT_SAMPLERS.__doc__ = """
-Functions (generator, vocabulary size V, for each image the set of its texts, K) -> for each image K
-false texts, all as indices into the vocabulary.
+Functions (generator, vocabulary, for each image the set of its texts, for each image the list of
+the texts it is asked for, K) -> for each image K false texts. The vocabulary is a list of strings,
+all other texts are indices into it.
 """
 
 
@@ -79,7 +85,8 @@ class BatchSampler:
         max_tries: int,
     ):
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
-        self.num_queries, self.num_false_texts = num_queries, num_false_texts
+        self.num_queries = num_queries
+        self.num_false_texts = num_false_texts if false_texts != "none" else 0
         self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
         normal = [[charset.normalize(text) for text in image] for image in texts]
         keys = [[text[:max_length] for text in image] for image in normal]
@@ -99,13 +106,13 @@ class BatchSampler:
             sum(len(text) > max_length for image in normal for text in image),
             max_length,
         )
-        needed = max(batch_size, num_false_texts + 1)
+        needed = max(batch_size, self.num_false_texts + 1)
         if len(self.vocabulary) < needed or len(self.images) < batch_size:
             raise SamplingError(
                 f"the {len(texts)} images hold {len(self.vocabulary)} distinct readable texts on "
                 f"{len(self.images)} images, but a batch of {batch_size} images with "
-                f"{num_false_texts} false texts needs {needed} texts and {batch_size} images; add "
-                "data, or lower SOLVER.IMS_PER_BATCH or DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+                f"{self.num_false_texts} false texts needs {needed} texts and {batch_size} images; "
+                "add data, or lower SOLVER.IMS_PER_BATCH or DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
             )
 
     def sample(self, iteration: int) -> list[Choice]:
@@ -171,7 +178,7 @@ class BatchSampler:
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> list[Choice]:
         texts = [self._texts_of(image) for image in images]
-        false = self.draw_false(rng, len(self.vocabulary), texts, self.num_false_texts)
+        false = self.draw_false(rng, self.vocabulary, texts, queries, self.num_false_texts)
         return [
             Choice(
                 index=int(self.images[image]),
@@ -182,29 +189,65 @@ class BatchSampler:
         ]
 
 
-def _draw_outside(rng: np.random.Generator, size: int, excluded: set[int], count: int) -> list[int]:
-    """`count` distinct indices below `size` that are not excluded."""
+def _check_enough(size: int, excluded: set[int], count: int) -> None:
     if size - len(excluded) < count:
         raise SamplingError(
             f"{size} distinct texts, {len(excluded)} of them in the image or batch, leave too few "
             f"for {count} false texts; lower DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
         )
+
+
+def _draw_outside(rng: np.random.Generator, size: int, excluded: set[int], count: int) -> list[int]:
+    """`count` distinct indices below `size` that are not excluded."""
+    _check_enough(size, excluded, count)
     drawn = rng.choice(size, count + len(excluded), replace=False).tolist()
     return [i for i in drawn if i not in excluded][:count]
 
 
+Texts = Sequence[set[int]]
+Queries = Sequence[list[int]]
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def none(
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
+) -> list[list[int]]:
+    """No false texts: only the batch's other queries are rivals."""
+    return [[] for _ in texts]
+
+
 @FALSE_TEXT_SAMPLERS.register()
 def random(
-    rng: np.random.Generator, size: int, texts: Sequence[set[int]], count: int
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
     """K false texts for each image, as published."""
-    return [_draw_outside(rng, size, per_image, count) for per_image in texts]
+    return [_draw_outside(rng, len(vocabulary), own, count) for own in texts]
 
 
 @FALSE_TEXT_SAMPLERS.register()
 def shared(
-    rng: np.random.Generator, size: int, texts: Sequence[set[int]], count: int
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
     """K false texts for the whole batch, in none of its images: fewer texts to encode."""
-    drawn = _draw_outside(rng, size, set().union(*texts), count)
+    drawn = _draw_outside(rng, len(vocabulary), set().union(*texts), count)
     return [drawn] * len(texts)
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def hard(
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
+) -> list[list[int]]:
+    """K false texts for each image, spelled much like the texts it is asked for.
+
+    They are drawn from the `NEIGHBOURS * K` texts of the vocabulary with the smallest edit distance
+    to any of the image's queries.
+    """
+    result = []
+    for own, asked in zip(texts, queries, strict=True):
+        _check_enough(len(vocabulary), own, count)
+        spelled = [vocabulary[i] for i in asked]
+        distance = cdist(spelled, vocabulary, scorer=Levenshtein.distance).min(axis=0)
+        order = distance.argsort(kind="stable")
+        near = order[~np.isin(order, list(own))][: NEIGHBOURS * count]
+        result.append(rng.choice(near, count, replace=False).tolist())
+    return result

@@ -147,11 +147,12 @@ class WeCromCL(nn.Module):
         texts = [text for x in batched_inputs for text in x["queries"]]
         for x in batched_inputs:
             texts.extend(x["false_texts"])
+        num_false = len(batched_inputs[0]["false_texts"])
         distinct, index = self.encode_texts(texts)
         own, owner = _share_of(counts, self.device)
         queries = _gather(distinct[index[: sum(counts)]])
         table = torch.cat([queries, distinct])
-        false = len(queries) + index[sum(counts) :].view(num_images, -1)
+        false = len(queries) + index[sum(counts) :].view(num_images, num_false)
         asked = torch.arange(len(queries), device=self.device).expand(num_images, -1)
         compared = torch.cat([asked, false], dim=1)
         # Sharp maps need the precision, and cost little beside the encoders.
