@@ -70,3 +70,11 @@ def test_missing_peaks_repeat_the_strongest_with_score_zero():
     points, scores = find_peaks(grid, 6, window=5)
     assert scores.tolist() == [1.0, 0, 0, 0, 0, 0]
     assert points.tolist() == [[0.5, 1.5]] * 6
+
+
+def test_a_single_text_keeps_its_dimension(module):
+    text = torch.randn(1, 1, 10, dtype=torch.float64)
+    feature = torch.randn(1, 6, 3, 4, dtype=torch.float64)
+    maps = module(module.fold_queries(text), feature)
+    assert maps.shape == (1, 1, 3, 4)
+    assert module.pool(maps, feature).shape == (1, 1, 10)

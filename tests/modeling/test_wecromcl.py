@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -97,12 +99,40 @@ def test_images_without_readable_text_give_no_anchor(model, texts):
     assert len(instances) == 0 and instances.pred_points.shape == (0, 2)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 300), (17, 33)])
-def test_odd_sizes_give_finite_anchors_inside(model, size):
+@pytest.fixture(scope="module")
+def deformable_model():
+    torch.manual_seed(0)
+    maps = "[['p4', 'p3'], ['p4', 'p3']]"
+    return build_model(
+        quick_config("MODEL.IMAGE_ENCODER.LAYERS", 2, "MODEL.IMAGE_ENCODER.MAPS", maps)
+    ).eval()
+
+
+@pytest.mark.parametrize("name", ["model", "deformable_model"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 33)])
+def test_odd_sizes_give_finite_anchors_inside(request, name, size):
+    model = request.getfixturevalue(name)
     instances = anchors(model, entry(*size, ["word"]))[0]
     x, y = instances.pred_points[0].tolist()
     assert 0 <= x <= size[1] and 0 <= y <= size[0]
     assert torch.isfinite(instances.scores).all()
+
+
+def test_a_thousand_words_in_one_image(model):
+    texts = [f"w{i}" for i in range(999)] + ["w500"]
+    instances = anchors(model, entry(64, 96, texts))[0]
+    assert list(instances.pred_texts) == texts
+    assert instances.pred_maps.shape == (1000, 8, 12)
+    few = anchors(model, entry(64, 96, ["w500", "w7", "w500"]))[0]
+    assert_same_answer(instances[torch.tensor([500, 7, 999])], few)
+
+
+def test_weights_that_are_not_finite_are_noticed(model):
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.text_encoder.norm.bias[3] = float("nan")
+    with pytest.raises(FloatingPointError, match="weights"):
+        anchors(broken, entry(64, 96, ["word"]))
 
 
 def training_batch(false_texts=("one", "two")):

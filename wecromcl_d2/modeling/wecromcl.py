@@ -244,6 +244,9 @@ class WeCromCL(nn.Module):
             (Q,), the height of the peak, and `pred_maps` (Q, H, W) over the cells of the true
             image. A text given n times gets the n strongest peaks, strongest first; a peak that
             does not exist has score zero. Texts without any character of the charset are left out.
+
+        Raises:
+            FloatingPointError: if the weights give values that are not finite.
         """
         results: list[Any] = [None] * len(batched_inputs)
         sizes: dict[tuple, list[int]] = {}
@@ -268,6 +271,11 @@ class WeCromCL(nn.Module):
         counts = [len(per_image) for per_image in texts]
         queries = nn.utils.rnn.pad_sequence(list(folded.split(counts)), batch_first=True)
         maps = self.activation(queries, features, valid).float()
+        if not torch.isfinite(maps).all():
+            raise FloatingPointError(
+                "the activation maps hold values that are not finite: the weights are damaged, or "
+                "come from a training that broke down; check the file of MODEL.WEIGHTS"
+            )
         return [
             self._to_instances(x, size, per_image, maps_per_image[: len(per_image)])
             for x, size, per_image, maps_per_image in zip(
