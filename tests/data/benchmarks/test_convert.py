@@ -65,22 +65,18 @@ def test_the_source_may_give_the_centre(tmp_path):
     assert record["points"] == [[5.5, 7]]
 
 
-def test_a_bent_word_has_its_centre_outside(tmp_path):
+def test_centres_outside_are_counted_those_on_the_line_are_not(tmp_path):
     picture(tmp_path / "img_1.png")
-    # A thin arch: up, over and down again, then back inside it, with both side's middles on top.
-    arch = [0, 20, 0, 0, 20, 0, 20, 20, 18, 20, 18, 2, 2, 2, 2, 20]
-    flat = [0, 0, 10, 0, 20, 0, 20, 4, 10, 4, 0, 4]
-    crescent = [0, 0, 10, 20, 20, 0, 20, 1, 10, 40, 0, 1]
-    (record,), tally = records(tmp_path, truth("img_1", Word("a", arch), Word("b", flat)))
-    assert record["points"] == [[10, 1], [10, 2]]
-    assert (tally.outlines, tally.outside) == (2, 0)
-    # Half of the outline's vertices each: the second side is where most of the bend is.
-    hook = [0, 0, 30, 0, 30, 30, 28, 30, 28, 2, 0, 2]
-    _, tally = records(tmp_path, truth("img_1", Word("a", hook), Word("b", crescent)))
-    assert tally.outside == 0
-    ring = [0, 0, 10, 0, 0, 40, 20, 40, 40, 40, 30, 0]
-    _, tally = records(tmp_path, truth("img_1", Word("a", ring)))
-    assert tally.outlines == 1
+    # A chevron open upwards. Read from its tip, its sides are its arms, and the middle between
+    # those lies in the opening.
+    from_tip = [10, 10, 20, 0, 20, 1, 10, 11, 0, 1, 0, 0]
+    from_end = [0, 0, 10, 10, 20, 0, 20, 1, 10, 11, 0, 1]
+    without_area = [0, 0, 10, 0, 10, 0, 0, 0]
+    words = [Word("a", from_tip), Word("b", from_end), Word("c", without_area)]
+    (record,), tally = records(tmp_path, truth("img_1", *words))
+    assert record["points"][0] == pytest.approx([10, 5.146], abs=1e-3)
+    assert record["points"][1:] == [[10, 10.5], [5, 0]]
+    assert (tally.outlines, tally.outside) == (3, 1)
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8, 9])
