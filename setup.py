@@ -54,5 +54,7 @@ setup(
         "tensorboard>=2.12",
         "tqdm>=4.60",
     ],
-    extras_require={"dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=8.2", "ruff>=0.6"]},
+    extras_require={
+        "dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=8.2", "ruff>=0.6", "scipy>=1.10"]
+    },
 )

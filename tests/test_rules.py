@@ -82,12 +82,12 @@ LAYERS = {
         "evaluation/__init__.py",
     ],
     5: [
-        "__init__.py",
         "data/benchmarks/registry.py",
         "engine/trainer.py",
         "evaluation/readers.py",
     ],
     6: [
+        "__init__.py",
         "data/benchmarks/splits.py",
         "engine/__init__.py",
     ],

@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
 from . import modeling
 from .config import add_wecromcl_config
 from .data import register_builtin_datasets, register_labels
+from .data.benchmarks.registry import register_benchmarks
 from .evaluation import AnchorEvaluator
 
 __version__ = "0.1.0"
@@ -23,8 +24,10 @@ __all__ = [
     "__version__",
     "add_wecromcl_config",
     "modeling",
+    "register_benchmarks",
     "register_builtin_datasets",
     "register_labels",
 ]
 
 register_builtin_datasets()
+register_benchmarks()
