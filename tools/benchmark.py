@@ -1,0 +1,341 @@
+#!/usr/bin/env python
+"""Measure speed and memory of stage 1, part by part, with random weights and pictures of noise.
+
+    python tools/benchmark.py train --batch 4 --size 256 256 --false-texts 16 --threads 1
+    python tools/benchmark.py train --batch 4 8 16 32 64 --size 64 64
+    python tools/benchmark.py inference --size 640 640 --words 8 --output inference.json
+    python tools/benchmark.py inference --device cuda --precision bfloat16
+
+Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
+counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
+CPU, which other programs on the machine disturb less than the seconds of the clock. "least" is the
+time that the operations of matrix products and convolutions alone would take at the speed that
+this machine reaches on a product of square matrices, measured in the same process.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.engine import Trainer
+from wecromcl_d2.files import replace_file
+
+# Sub-modules whose time is taken.
+PARTS = ("backbone", "image_encoder", "text_encoder")
+# Side of the square matrices that show how fast this machine multiplies.
+PRODUCT_SIDE = 1024
+# Words whose maps are asked for in addition, to see what one more costs.
+FURTHER_WORDS = 64
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Stopwatch:
+    """Seconds of the clock and of the CPU by part and run.
+
+    Args:
+        device: "cpu" or "cuda"; a GPU is waited for.
+    """
+
+    def __init__(self, device: str):
+        self.on_gpu = device.startswith("cuda")
+        self.seconds: dict[str, list[tuple[float, float]]] = {}
+        self._run: dict[str, tuple[float, float]] = {}
+
+    def now(self) -> tuple[float, float]:
+        """Clock and CPU time, all work given to the device being done."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a part of the present run."""
+        start = self.now()
+        yield
+        before = self._run.get(name, (0.0, 0.0))
+        clock, cpu = (b + n - s for b, n, s in zip(before, self.now(), start, strict=True))
+        self._run[name] = clock, cpu
+
+    def watch(self, model: nn.Module) -> None:
+        """Take the time of each forward pass through the `PARTS` of a model."""
+        for name in PARTS:
+            blocks: list[Any] = []
+
+            def enter(*_: Any, name: str = name, blocks: list = blocks) -> None:
+                blocks.append(self.part(name))
+                blocks[-1].__enter__()
+
+            def leave(*_: Any, blocks: list = blocks) -> None:
+                blocks.pop().__exit__(None, None, None)
+
+            module = model.get_submodule(name)
+            module.register_forward_pre_hook(enter)
+            module.register_forward_hook(leave)
+
+    def repeat(self, run: Callable[[], object], warmup: int, repeat: int, name: str) -> None:
+        """Run something often and keep the parts of the runs after the warm-up."""
+        for index in range(warmup + repeat):
+            self._run = {}
+            with self.part(name):
+                run()
+            if index >= warmup:
+                for part, seconds in self._run.items():
+                    key = part if part == name else f"{name}: {part}"
+                    self.seconds.setdefault(key, []).append(seconds)
+
+
+def make_config(args: argparse.Namespace) -> CfgNode:
+    """The config file with the command line's changes."""
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    cfg.MODEL.DEVICE = args.device
+    return cfg
+
+
+def picture(size: list[int], index: int) -> torch.Tensor:
+    """Noise, (3, H, W) uint8."""
+    generator = torch.Generator().manual_seed(index)
+    return torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+
+
+def words(count: int, start: int) -> list[str]:
+    """Distinct words of eight letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    numbers = range(start, start + count)
+    return ["".join(letters[n * 7919 // 26**i % 26] for i in range(8)) for n in numbers]
+
+
+def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]:
+    """Images with one query and their own false texts each, all texts distinct."""
+    per_image = 1 + args.false_texts
+    batched = []
+    for index in range(batch):
+        own = words(per_image, index * per_image)
+        batched.append(
+            {"image": picture(args.size, index), "queries": own[:1], "false_texts": own[1:]}
+        )
+    return batched
+
+
+def measure_training(
+    args: argparse.Namespace, batch: int, watch: Stopwatch
+) -> tuple[int, dict[str, float]]:
+    """Time training steps; returns the peak of memory in MB and the operations in GFLOP."""
+    cfg = make_config(args)
+    model = build_model(cfg).train()
+    optimizer = Trainer.build_optimizer(cfg, model)
+    inputs = training_batch(args, batch)
+
+    def step() -> None:
+        with watch.part("forward"), precision_of(args):
+            loss = sum(model(inputs).values())
+        optimizer.zero_grad()
+        with watch.part("backward"):
+            loss.backward()
+        with watch.part("update"):
+            optimizer.step()
+
+    watch.watch(model)
+    watch.repeat(step, args.warmup, args.repeat, "step")
+    memory = peak_memory(args)
+    forward = count_operations(lambda: model(inputs), "step")
+    forward["step: forward"] = forward.pop("step")
+    return memory, forward | {"step": count_operations(step, "step")["step"]}
+
+
+def measure_inference(
+    args: argparse.Namespace, batch: int, watch: Stopwatch
+) -> tuple[int, dict[str, float]]:
+    """Time inference with new words, known ones and more of them; returns as for training."""
+    model = build_model(make_config(args)).eval()
+    inputs: list[dict[str, Any]] = [
+        {"image": picture(args.size, i), "texts": words(args.words, i * args.words)}
+        for i in range(batch)
+    ]
+    more = [{**x, "texts": x["texts"] + words(FURTHER_WORDS, batch * args.words)} for x in inputs]
+
+    def known(given: list[dict[str, Any]] = inputs) -> None:
+        with precision_of(args):
+            model(given)
+
+    def new() -> None:
+        model.train().eval()  # forgets what it knows of the words
+        known()
+
+    watch.watch(model)
+    watch.repeat(new, args.warmup, args.repeat, "new words")
+    memory = peak_memory(args)
+    operations = count_operations(new, "new words")
+    watch.repeat(known, args.warmup, args.repeat, "known words")
+    watch.repeat(lambda: known(more), args.warmup + 1, args.repeat, f"{FURTHER_WORDS} words more")
+    return memory, operations
+
+
+def peak_memory(args: argparse.Namespace) -> int:
+    """Most memory that this process has held so far, in MB: of the GPU, or resident."""
+    if args.device.startswith("cuda"):
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+
+
+def precision_of(args: argparse.Namespace) -> torch.autocast:
+    """Autocast to the wanted number format."""
+    kind = torch.device(args.device).type
+    precision = PRECISIONS[args.precision]
+    return torch.autocast(kind, dtype=precision, enabled=precision is not None)
+
+
+def count_operations(run: Callable[[], object], name: str) -> dict[str, float]:
+    """GFLOP of matrix products and convolutions, in all and in the parts of the model."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    result = {name: counter.get_total_flops() / 1e9}
+    for module, counts in counter.get_flop_counts().items():
+        part = module.rpartition(".")[2]
+        if part in PARTS and module.count(".") <= 1:
+            result[f"{name}: {part}"] = sum(counts.values()) / 1e9
+    return result
+
+
+def product_speed(args: argparse.Namespace) -> float:
+    """GFLOP a second of a product of square matrices, the best of several."""
+    dtype = PRECISIONS[args.precision] or torch.float32
+    left, right = (
+        torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=args.device, dtype=dtype) for _ in range(2)
+    )
+    watch = Stopwatch(args.device)
+    watch.repeat(lambda: left @ right, 3, 30, "product")
+    return 2 * PRODUCT_SIDE**3 / 1e9 / min(watch.seconds["product"])[0]
+
+
+def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
+    """One case, in the process it is called in."""
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    load = os.getloadavg()[0]
+    watch = Stopwatch(args.device)
+    run = measure_training if args.what == "train" else measure_inference
+    memory, operations = run(args, batch, watch)
+    return {
+        "batch": batch,
+        "load_before": load,
+        "peak_memory_mb": memory,
+        "product_gflop_per_s": round(product_speed(args), 1),
+        "parts": {
+            name: summary(seconds) | {"gflop": operations.get(name)}
+            for name, seconds in watch.seconds.items()
+        },
+    }
+
+
+def summary(seconds: list[tuple[float, float]]) -> dict[str, Any]:
+    """Of the runs' seconds of clock and CPU."""
+    clock, cpu = zip(*seconds, strict=True)
+    return {
+        "median_s": statistics.median(clock),
+        "fastest_s": min(clock),
+        "slowest_s": max(clock),
+        "cpu_s": min(cpu),
+    }
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
+    return {
+        "date": date.today().isoformat(),
+        "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else name,
+        "cpu_features": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": args.threads,
+        "torch": torch.__version__,
+    }
+
+
+def report(case: dict[str, Any]) -> None:
+    """Print one case as a table."""
+    speed = case["product_gflop_per_s"]
+    print(
+        f"batch {case['batch']}: peak of memory {case['peak_memory_mb']} MB, "
+        f"matrix product {speed} GFLOP/s, load before {case['load_before']:.1f}"
+    )
+    print(
+        f"  {'seconds':30}{'median':>9}{'fastest':>9}{'slowest':>9}{'CPU':>9}{'GFLOP':>9}"
+        f"{'least':>9}"
+    )
+    for name, part in case["parts"].items():
+        keys = ("median_s", "fastest_s", "slowest_s", "cpu_s")
+        numbers = "".join(f"{part[key]:9.3f}" for key in keys)
+        if part["gflop"] is not None:
+            numbers += f"{part['gflop']:9.1f}{part['gflop'] / speed:9.3f}"
+        print(f"  {name:30}{numbers}")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("train", "inference"))
+    parser.add_argument("--config-file", default="configs/Base-WeCromCL.yaml")
+    parser.add_argument("--batch", type=int, nargs="+", help="images, one case for each number")
+    parser.add_argument("--size", type=int, nargs=2, help="height and width in pixels")
+    parser.add_argument("--false-texts", type=int, default=16, help="per training image")
+    parser.add_argument("--words", type=int, default=8, help="per image at inference")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    parser.add_argument("--warmup", type=int, default=1, help="runs that are not counted")
+    parser.add_argument("--repeat", type=int, default=5, help="runs that are counted")
+    parser.add_argument("--output", type=Path, help="JSON file for everything that was measured")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
+    args = parser.parse_args(argv)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("PyTorch sees no GPU here; use --device cpu")
+    args.batch = args.batch or ([4] if args.what == "train" else [1])
+    args.size = args.size or ([256, 256] if args.what == "train" else [640, 640])
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure what the command line asks for."""
+    args = parse_args(argv)
+    cases = []
+    for batch in args.batch:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            cases.append(process.submit(measure, args, batch).result())
+        report(cases[-1])
+    if args.output:
+        options = {k: v for k, v in vars(args).items() if k not in ("output", "batch")}
+        content = {"machine": machine(args), "options": options, "cases": cases}
+        with replace_file(args.output) as file:
+            file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
