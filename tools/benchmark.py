@@ -9,8 +9,8 @@
 Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
 CPU, which other programs on the machine disturb less than the seconds of the clock. "least" is the
-time that the operations of matrix products and convolutions alone would take at the speed that
-this machine reaches on a product of square matrices, measured in the same process.
+time that the operations of matrix products and convolutions alone would take at the speed that this
+machine reaches on a product of square matrices, measured in the same process.
 """
 
 import argparse
