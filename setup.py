@@ -12,7 +12,11 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 # Folders outside `wecromcl_d2/` that are installed as packages, by the name they get.
-MAPPED_IN = {"wecromcl_d2.configs": "configs"}
+MAPPED_IN = {
+    "wecromcl_d2.configs": "configs",
+    "wecromcl_d2.projects.spts": "projects/SPTS/spts",
+    "wecromcl_d2.projects.srsts_a": "projects/SRSTS-A/srsts_a",
+}
 
 
 def read_version() -> str:

@@ -1,0 +1,5 @@
+"""SRSTS-A, a spotter that samples each word from one anchor point and reads the samples."""
+
+from .config import add_srsts_a_config
+
+__all__ = ["add_srsts_a_config"]
