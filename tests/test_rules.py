@@ -41,6 +41,7 @@ LAYERS = {
     1: [
         "data/dataset_mapper.py",
         "data/datasets.py",
+        "data/point_augmentation.py",
         "data/sampling.py",
         "data/synthetic/scenes.py",
         "engine/checkpoint.py",
@@ -55,6 +56,7 @@ LAYERS = {
         "data/benchmarks/base.py",
         "data/benchmarks/matlab.py",
         "data/loader.py",
+        "data/point_mapper.py",
         "data/synthetic/cache.py",
         "data/synthetic/sheet.py",
         "evaluation/anchor_run.py",

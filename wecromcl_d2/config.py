@@ -7,11 +7,13 @@ from detectron2.config import CfgNode
 
 
 def add_wecromcl_config(cfg: CfgNode) -> None:
-    """Extend `cfg` in place with the keys of stage 1.
+    """Extend `cfg` in place with the keys of stage 1, and those that both stages share.
 
     Args:
         cfg: a config made by `detectron2.config.get_cfg()`.
     """
+    # What is learned: "anchors", stage 1, or "spotting", stage 2.
+    cfg.TASK = "anchors"
     _add_backbone_keys(cfg)
     _add_image_encoder_keys(cfg)
     _add_text_encoder_keys(cfg)
@@ -25,6 +27,9 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.RESNETS.BLOCK = "bottleneck"
     # Blocks of res2, res3, ...; empty: the counts that belong to MODEL.RESNETS.DEPTH.
     cfg.MODEL.RESNETS.NUM_BLOCKS = []
+    # First layers, where NUM_BLOCKS is given: "basic", Detectron2's 7x7 convolution and max-pooling,
+    # or "conv", two 3x3 convolutions of stride 2.
+    cfg.MODEL.RESNETS.STEM = "basic"
 
     cfg.MODEL.BIFPN = CfgNode()
     # Levels that are fused, finest first; they must be successive stages of the ResNet.
@@ -106,10 +111,25 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # 0 makes the longer side MAX_SIZE_TEST.
     cfg.INPUT.RESIZE = "shortest_edge"
 
+    # Stage 2 alone: refuse training records without points. False: words without a known place are
+    # enough, for spotters that learn from texts alone.
+    cfg.INPUT.REQUIRE_POINTS = True
+    # Stage 2 alone: the crop of Detectron2's INPUT.CROP, off by default. CROP.TYPE is either
+    # "relative_range", sides drawn between CROP.SIZE (height, width) and 1 as shares of the image's
+    # before its resize, or "absolute", CROP.SIZE in pixels after the resize.
+    # Least distance (m) from a crop's border to the point of a word, which is kept or lost, as a
+    # share of the image's shorter side.
+    cfg.INPUT.CROP.MARGIN = 0.06
+    # Radius in pixels of the network input that is ignored around the place of the border that is
+    # nearest to a word lost by the crop.
+    cfg.INPUT.CROP.IGNORE_RADIUS = 32.0
+
     # Augmentations of training images, all off by default.
     cfg.INPUT.AUG = CfgNode()
     # Largest rotation either way, in degrees.
     cfg.INPUT.AUG.ROTATION = 0.0
+    # Probability of a rotation.
+    cfg.INPUT.AUG.ROTATION_PROB = 1.0
     # Colour of the corners that a rotation opens: "mean", which is PIXEL_MEAN and what batches are
     # padded with, or "black" as published.
     cfg.INPUT.AUG.ROTATION_BORDER = "mean"
@@ -157,3 +177,6 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Metric whose best value decides which weights `model_best.pth` keeps, as it is called in
     # metrics.json; empty keeps none.
     cfg.TEST.BEST_METRIC = ""
+    # Words with a lower score do not count in the metrics of stage 2 that name no other threshold;
+    # choose it on validation data.
+    cfg.TEST.SPOTTING_THRESHOLD = 0.5

@@ -27,14 +27,33 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         ValueError: for an unknown choice, or colour jitter of images that are not RGB.
     """
     if not is_train:
-        return [_build_resize(cfg, is_train)]
+        return [build_resize(cfg, is_train)]
+    return [*build_rotation(cfg), build_resize(cfg, is_train), *build_pixel_changes(cfg)]
+
+
+def build_rotation(cfg: CfgNode) -> list[T.Augmentation]:
+    """The rotation, if there is one.
+
+    Raises:
+        ValueError: for an unknown border.
+    """
+    keys = cfg.INPUT.AUG
+    if keys.ROTATION == 0 or keys.ROTATION_PROB == 0:
+        return []
+    borders = {"mean": tuple(cfg.MODEL.PIXEL_MEAN), "black": (0.0, 0.0, 0.0)}
+    check_choice("INPUT.AUG.ROTATION_BORDER", keys.ROTATION_BORDER, borders)
+    rotation = RandomRotation(keys.ROTATION, borders[keys.ROTATION_BORDER])
+    return [rotation if keys.ROTATION_PROB == 1 else T.RandomApply(rotation, keys.ROTATION_PROB)]
+
+
+def build_pixel_changes(cfg: CfgNode) -> list[T.Augmentation]:
+    """Blur and colour jitter, which move nothing.
+
+    Raises:
+        ValueError: for colour jitter of images that are not RGB.
+    """
     keys = cfg.INPUT.AUG
     result: list[T.Augmentation] = []
-    if keys.ROTATION > 0:
-        borders = {"mean": tuple(cfg.MODEL.PIXEL_MEAN), "black": (0.0, 0.0, 0.0)}
-        _check_choice("INPUT.AUG.ROTATION_BORDER", keys.ROTATION_BORDER, borders)
-        result.append(RandomRotation(keys.ROTATION, borders[keys.ROTATION_BORDER]))
-    result.append(_build_resize(cfg, is_train))
     if keys.BLUR_PROB > 0:
         result.append(RandomBlur(keys.BLUR_PROB))
     if keys.JITTER_PROB > 0:
@@ -47,21 +66,31 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     return result
 
 
-def _build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
+def build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
+    """The resize rule of training or of testing.
+
+    Raises:
+        ValueError: for an unknown choice.
+    """
     keys = cfg.INPUT
-    _check_choice("INPUT.RESIZE", keys.RESIZE, ("shortest_edge", "multiple"))
+    check_choice("INPUT.RESIZE", keys.RESIZE, ("shortest_edge", "multiple"))
     style = keys.MIN_SIZE_TRAIN_SAMPLING if is_train else "choice"
     side = keys.MIN_SIZE_TRAIN if is_train else keys.MIN_SIZE_TEST
     longest = keys.MAX_SIZE_TRAIN if is_train else keys.MAX_SIZE_TEST
     if keys.RESIZE == "shortest_edge":
         return T.ResizeShortestEdge(side, longest, style)
-    _check_choice("INPUT.MIN_SIZE_TRAIN_SAMPLING", style, ("choice",))
+    check_choice("INPUT.MIN_SIZE_TRAIN_SAMPLING", style, ("choice",))
     if is_train:
         return TrainResize(side, longest, keys.SIZE_DIVISIBILITY)
     return InferenceResize(side, longest, keys.SIZE_DIVISIBILITY)
 
 
-def _check_choice(key: str, value: str, known: Collection[str]) -> None:
+def check_choice(key: str, value: str, known: Collection[str]) -> None:
+    """Make sure that a config's value is a known one.
+
+    Raises:
+        ValueError: naming the key, its value and what is known.
+    """
     if value not in known:
         raise ValueError(f"{key} is {value!r}; use one of {sorted(known)}")
 

@@ -1,7 +1,7 @@
-"""Dataset dict -> model input of stage 1."""
+"""Dataset dict -> model input of stage 1, and the reading of images that both stages share."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,45 @@ from detectron2.data import transforms as T
 
 from .augmentation import build_augmentations
 
-# What a training input may carry over from its record. Positions are not among it: stage 1 learns
-# from transcriptions alone.
-TRAINING_KEYS = ("file_name", "image_id", "height", "width", "queries", "false_texts")
+# What a training input carries over from the record of its image.
+IMAGE_KEYS = ("file_name", "image_id", "height", "width")
+# Positions are not among what stage 1 gets: it learns from transcriptions alone.
+TRAINING_KEYS = (*IMAGE_KEYS, "queries", "false_texts")
 
 
 class ImageError(ValueError):
     """An image that cannot be read or does not fit its record; the message names the file."""
+
+
+def read_record(
+    record: dict[str, Any], keys: Iterable[str], image_format: str
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Begin a model input.
+
+    Args:
+        record: a dataset dict.
+        keys: of the record, to be kept.
+        image_format: colour order, as in INPUT.FORMAT.
+
+    Returns:
+        The kept keys, copied, with `height` and `width` in any case, and the image as uint8 array
+        (H, W, 3).
+
+    Raises:
+        ImageError: if the file is missing, damaged or of another size than its record says.
+    """
+    result = {key: copy.deepcopy(record[key]) for key in keys if key in record}
+    try:
+        image = utils.read_image(record["file_name"], image_format)
+        utils.check_image_size(result, image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"cannot use image {record['file_name']}: {error}") from error
+    return result, image
+
+
+def image_to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, C) pixels -> (C, H, W) tensor of its own."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 class AnchorMapper:
@@ -65,14 +97,8 @@ class AnchorMapper:
             ImageError: if the file is missing, damaged or of another size than its record says.
         """
         keys = TRAINING_KEYS if self.is_train else tuple(record)
-        result = {key: copy.deepcopy(record[key]) for key in keys if key in record}
-        try:
-            image = utils.read_image(record["file_name"], self.image_format)
-            utils.check_image_size(result, image)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ImageError(f"cannot use image {record['file_name']}: {error}") from error
+        result, image = read_record(record, keys, self.image_format)
         aug_input = T.AugInput(image)
         self.augmentations(aug_input)
-        pixels = np.ascontiguousarray(aug_input.image.transpose(2, 0, 1))
-        result["image"] = torch.from_numpy(pixels)
+        result["image"] = image_to_tensor(aug_input.image)
         return result
