@@ -10,23 +10,19 @@ Evaluate:  python train_net.py --config-file configs/quick/anchors.yaml --eval-o
 import argparse
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.engine import AtomicCheckpointer, Trainer
+from wecromcl_d2.engine import AtomicCheckpointer, trainer_class
+from wecromcl_d2.projects import load_config
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Config of the command line, with loggers, output folder and seeds in place."""
-    cfg = get_cfg()
-    add_wecromcl_config(cfg)
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    cfg.freeze()
+    cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
     # Sharp softmax maps are full of denormal numbers, which slow a CPU down several times.
@@ -37,15 +33,16 @@ def setup(args: argparse.Namespace) -> CfgNode:
 def main(args: argparse.Namespace) -> object:
     """Run in each process."""
     cfg = setup(args)
+    trainer_type = trainer_class(cfg)
     if args.eval_only:
-        model = Trainer.build_model(cfg)
+        model = trainer_type.build_model(cfg)
         checkpointer = AtomicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        results = Trainer.test(cfg, model)
+        results = trainer_type.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)
         return results
-    trainer = Trainer(cfg)
+    trainer = trainer_type(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 

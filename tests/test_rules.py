@@ -36,6 +36,7 @@ LAYERS = {
         "modeling/activation.py",
         "modeling/backbone.py",
         "modeling/deformable_attention.py",
+        "modeling/image_batch.py",
         "modeling/losses.py",
     ],
     1: [

@@ -35,7 +35,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.engine import Trainer
+from wecromcl_d2.engine import AnchorTrainer
 from wecromcl_d2.files import replace_file
 
 # Sub-modules whose time is taken.
@@ -143,7 +143,7 @@ def measure_training(
     """Time training steps; returns the peak of memory in MB and the operations in GFLOP."""
     cfg = make_config(args)
     model = build_model(cfg).train()
-    optimizer = Trainer.build_optimizer(cfg, model)
+    optimizer = AnchorTrainer.build_optimizer(cfg, model)
     inputs = training_batch(args, batch)
 
     def step() -> None:

@@ -27,8 +27,8 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.RESNETS.BLOCK = "bottleneck"
     # Blocks of res2, res3, ...; empty: the counts that belong to MODEL.RESNETS.DEPTH.
     cfg.MODEL.RESNETS.NUM_BLOCKS = []
-    # First layers, where NUM_BLOCKS is given: "basic", Detectron2's 7x7 convolution and max-pooling,
-    # or "conv", two 3x3 convolutions of stride 2.
+    # First layers, where NUM_BLOCKS is given: "basic", Detectron2's 7x7 convolution and
+    # max-pooling, or "conv", two 3x3 convolutions of stride 2.
     cfg.MODEL.RESNETS.STEM = "basic"
 
     cfg.MODEL.BIFPN = CfgNode()

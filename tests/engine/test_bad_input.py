@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wecromcl_d2.data import LabelError, SamplingError
-from wecromcl_d2.engine import CheckpointError, Trainer
+from wecromcl_d2.engine import AnchorTrainer, CheckpointError
 
 from . import toy
 
@@ -34,18 +34,18 @@ def test_only_damaged_images_end_in_an_error(root):
 
 def test_a_missing_dataset_is_named(root):
     with pytest.raises(KeyError, match="no_such_set"):
-        Trainer(toy.toy_config(root, "DATASETS.TRAIN", "('no_such_set',)"))
+        AnchorTrainer(toy.toy_config(root, "DATASETS.TRAIN", "('no_such_set',)"))
 
 
 def test_an_empty_dataset_is_named(root):
     (root / "scenes/labels.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(LabelError, match=r"labels\.jsonl"):
-        Trainer(toy.toy_config(root))
+        AnchorTrainer(toy.toy_config(root))
 
 
 def test_no_dataset_at_all_is_said(root):
     with pytest.raises(ValueError, match="nothing to train on"):
-        Trainer(toy.toy_config(root, "DATASETS.TRAIN", "()"))
+        AnchorTrainer(toy.toy_config(root, "DATASETS.TRAIN", "()"))
 
 
 def test_a_record_without_texts_is_named(root):
@@ -53,7 +53,7 @@ def test_a_record_without_texts_is_named(root):
     del records[2]["texts"], records[2]["polygons"]
     path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     with pytest.raises(LabelError, match=r"labels\.jsonl:3"):
-        Trainer(toy.toy_config(root))
+        AnchorTrainer(toy.toy_config(root))
 
 
 def test_words_without_known_characters_are_not_trained_on(root):
@@ -67,7 +67,7 @@ def test_words_without_known_characters_are_not_trained_on(root):
 
 def test_too_few_words_for_a_batch_are_counted(root):
     with pytest.raises(SamplingError, match="a batch of 4 images with 500 false texts needs 501"):
-        Trainer(
+        AnchorTrainer(
             toy.toy_config(
                 root,
                 "DATALOADER.SAMPLING.NUM_FALSE_TEXTS",
@@ -89,16 +89,16 @@ def test_an_unknown_key_is_refused(root):
 
 def test_an_uneven_curriculum_is_refused(root):
     with pytest.raises(ValueError, match="2, 1 and 1"):
-        Trainer(toy.toy_config(root, "SOLVER.CURRICULUM.ITERS", "[4, 5]"))
+        AnchorTrainer(toy.toy_config(root, "SOLVER.CURRICULUM.ITERS", "[4, 5]"))
 
 
 def test_a_negative_seed_is_refused(root):
     with pytest.raises(ValueError, match="SEED is -1"):
-        Trainer(toy.toy_config(root, "SEED", "-1"))
+        AnchorTrainer(toy.toy_config(root, "SEED", "-1"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(root):
-    trainer = Trainer(toy.toy_config(root))
+    trainer = AnchorTrainer(toy.toy_config(root))
     recorder = toy.Recorder()
     spoil = type("Spoil", (toy.Recorder,), {})()
 
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(root):
 
 
 def test_a_full_disk_keeps_earlier_checkpoints(root, monkeypatch):
-    trainer = Trainer(toy.toy_config(root))
+    trainer = AnchorTrainer(toy.toy_config(root))
     save = torch.save
 
     def fail(data, file):
@@ -137,6 +137,6 @@ def test_a_full_disk_keeps_earlier_checkpoints(root, monkeypatch):
 
 
 def test_mixed_precision_on_a_cpu_is_refused_with_a_warning(root, caplog):
-    trainer = Trainer(toy.toy_config(root, "SOLVER.AMP.ENABLED", "True"))
+    trainer = AnchorTrainer(toy.toy_config(root, "SOLVER.AMP.ENABLED", "True"))
     assert "ignored on the CPU" in caplog.text
     assert not trainer.cfg.SOLVER.AMP.ENABLED

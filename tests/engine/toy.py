@@ -20,7 +20,7 @@ from detectron2.engine import HookBase
 
 from wecromcl_d2 import add_wecromcl_config, register_labels
 from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
-from wecromcl_d2.engine import Trainer
+from wecromcl_d2.engine import AnchorTrainer
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/quick/anchors.yaml"
 
@@ -81,7 +81,7 @@ class Recorder(HookBase):
 def train(cfg, resume=False, kill_at=None):
     """Losses by iteration and the final weights."""
     torch.manual_seed(cfg.SEED)
-    trainer = Trainer(cfg)
+    trainer = AnchorTrainer(cfg)
     trainer.resume_or_load(resume)
     recorder = Recorder(kill_at)
     trainer.register_hooks([recorder])

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,12 +12,35 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from .dataset_mapper import ImageError
-from .sampling import BatchSampler, Choice, SamplingError
+from .sampling import SamplingError
 
 logger = logging.getLogger(__name__)
 
 # Damaged images in a row for which another one takes the place.
 MAX_REPLACEMENTS = 10
+
+
+class Choice(Protocol):
+    """One place of a batch."""
+
+    @property
+    def index(self) -> int:
+        """Of the record."""
+
+    def extend(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record with what else was chosen for it."""
+
+
+class Sampler(Protocol):
+    """Decides which records make up the batch of an iteration."""
+
+    seed: int
+
+    def sample(self, iteration: int) -> list[Any]:
+        """The `Choice` of each place of the batch."""
+
+    def replace(self, batch: list[Any], place: int, attempt: int, iteration: int) -> Any:
+        """Another `Choice` for one place, whose image cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +49,12 @@ class Phase:
 
     Attributes:
         records: dataset dicts.
-        sampler: draws its batches from the texts of `records`.
+        sampler: draws its batches from `records`.
         end: first iteration after the phase.
     """
 
     records: Sequence[dict[str, Any]]
-    sampler: BatchSampler
+    sampler: Sampler
     end: float
 
 
@@ -40,7 +63,7 @@ class TrainBatches(Dataset):
 
     Args:
         phases: in order of their ends; the last has no end.
-        mapper: record with `queries` and `false_texts` -> model input.
+        mapper: record, with what the sampler added to it, -> model input.
     """
 
     def __init__(self, phases: Sequence[Phase], mapper: Callable[[dict], dict]):
@@ -64,11 +87,8 @@ class TrainBatches(Dataset):
     ) -> dict:
         choice = batch[place]
         for attempt in range(1, MAX_REPLACEMENTS + 1):
-            record = dict(
-                phase.records[choice.index], queries=choice.queries, false_texts=choice.false_texts
-            )
             try:
-                return self.mapper(record)
+                return self.mapper(choice.extend(phase.records[choice.index]))
             except ImageError as error:
                 problems.append(str(error))
                 choice = phase.sampler.replace(batch, place, attempt, iteration)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from detectron2.utils.registry import Registry
@@ -48,6 +49,10 @@ class Choice:
     index: int
     queries: list[str]
     false_texts: list[str]
+
+    def extend(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The image's record with the chosen texts added."""
+        return dict(record, queries=self.queries, false_texts=self.false_texts)
 
 
 class BatchSampler:

@@ -1,6 +1,14 @@
 """Training: loop, checkpoints, optimisers."""
 
 from .checkpoint import AtomicCheckpointer, CheckpointError
+from .tasks import AnchorTrainer, SpottingTrainer, trainer_class
 from .trainer import Trainer
 
-__all__ = ["AtomicCheckpointer", "CheckpointError", "Trainer"]
+__all__ = [
+    "AnchorTrainer",
+    "AtomicCheckpointer",
+    "CheckpointError",
+    "SpottingTrainer",
+    "Trainer",
+    "trainer_class",
+]

@@ -1,8 +1,9 @@
-"""The training loop of stage 1, on Detectron2's engine."""
+"""The training loop of both stages, on Detectron2's engine."""
 
 import logging
-import os
 import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,16 +18,10 @@ from detectron2.engine import (
     create_ddp_model,
     hooks,
 )
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import nn
 
-from ..data.dataset_mapper import AnchorMapper
-from ..data.datasets import usable_words
-from ..data.loader import Phase, TrainBatches, TrainLoader
-from ..data.sampling import BatchSampler
-from ..evaluation import AnchorEvaluator
-from ..modeling.text_encoder import build_charset
+from ..data.loader import Phase, Sampler, TrainBatches, TrainLoader
 from .checkpoint import AtomicCheckpointer
 from .hooks import BestCheckpointer, SeedEachIteration
 from .solver import build_optimizer, build_schedule
@@ -38,7 +33,7 @@ PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Trainer(DefaultTrainer):
-    """Trains, evaluates and checkpoints what a config describes.
+    """Trains, evaluates and checkpoints what a config describes; see `tasks` for the two stages.
 
     Same config and seed, same weights: whatever the number of workers, and also when the run was
     killed and resumed (on one kind of device).
@@ -125,50 +120,47 @@ class Trainer(DefaultTrainer):
             keys.DATASETS, keys.ITERS, keys.IMS_PER_BATCH, strict=True
         ):
             end += iterations
-            phases.append(_build_phase(cfg, names, batch_size, end))
-        phases.append(_build_phase(cfg, cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, None))
-        return TrainLoader(
-            TrainBatches(phases, AnchorMapper(cfg, True)), cfg.DATALOADER.NUM_WORKERS
-        )
+            phases.append(cls.build_phase(cfg, names, batch_size, end))
+        last = cls.build_phase(cfg, cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, float("inf"))
+        batches = TrainBatches([*phases, last], cls.build_mapper(cfg, True))
+        return TrainLoader(batches, cfg.DATALOADER.NUM_WORKERS)
+
+    @classmethod
+    def build_phase(cls, cfg: CfgNode, names: Sequence[str], batch_size: int, end: float) -> Phase:
+        """A stretch of the training.
+
+        Args:
+            cfg: the run's config.
+            names: datasets that are read.
+            batch_size: images per batch, of all processes together.
+            end: first iteration after the phase.
+
+        Raises:
+            ValueError: if the datasets have no image.
+        """
+        records = [record for name in names for record in DatasetCatalog.get(name)]
+        if not records:
+            raise ValueError(f"there is nothing to train on: the datasets {names} name no image")
+        return Phase(records, cls.build_sampler(cfg, records, batch_size), end)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """All images of a dataset, in order, with their whole records."""
         return build_detection_test_loader(
             DatasetCatalog.get(dataset_name),
-            mapper=AnchorMapper(cfg, False),
+            mapper=cls.build_mapper(cfg, False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
-        return AnchorEvaluator(
-            dataset_name, output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
-        )
+    @abstractmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
+        """What turns a record into a model input."""
 
-
-def _build_phase(cfg: CfgNode, names: tuple[str, ...], batch_size: int, end: int | None) -> Phase:
-    records = [record for name in names for record in DatasetCatalog.get(name)]
-    if not records:
-        raise ValueError(f"there is nothing to train on: the datasets {names} name no image")
-    keys = cfg.DATALOADER.SAMPLING
-    texts = [
-        [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
-        for r in records
-    ]
-    sampler = BatchSampler(
-        texts,
-        charset=build_charset(cfg),
-        max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
-        batch_size=batch_size,
-        num_queries=keys.NUM_QUERIES,
-        num_false_texts=keys.NUM_FALSE_TEXTS,
-        false_texts=keys.FALSE_TEXTS,
-        seed=cfg.SEED,
-        max_tries=keys.MAX_TRIES,
-    )
-    return Phase(records, sampler, float("inf") if end is None else end)
+    @classmethod
+    @abstractmethod
+    def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> Sampler:
+        """What decides which records share a batch."""
 
 
 def _checked(cfg: CfgNode) -> CfgNode:

@@ -1,5 +1,6 @@
 """SRSTS-A, a spotter that samples each word from one anchor point and reads the samples."""
 
 from .config import add_srsts_a_config
+from .srsts_a import SRSTSA
 
-__all__ = ["add_srsts_a_config"]
+__all__ = ["SRSTSA", "add_srsts_a_config"]

@@ -1,0 +1,165 @@
+"""What the confidence map learns from points alone, and which cells are read in training.
+
+Letters: N images, M words per image (padded), A anchors, K sampling points, H x W cells. Points are
+(x, y) in cells.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# In cells: the disk round a point that is positive, and the larger one that is no negative; both
+# shrink where another point is near.
+POSITIVE_RADIUS, POSITIVE_SHARE = 1.5, 0.4
+IGNORE_RADIUS, IGNORE_SHARE = 4.0, 0.5
+# So large that the cell in which the point lies has its centre inside the disk.
+LEAST_RADIUS = 0.71
+# Least reach, in cells, of a word to both sides of its sampling points.
+LEAST_EXTENT = 2.0
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a batch, padded.
+
+    Attributes:
+        points: (N, M, 2), float32.
+        labels: (N, M, L) int64, padded with 0.
+        weights: (N, M) how much the word counts, from 0 to 1.
+        teaches: (N, M) the word has a point to learn from.
+        hides: (N, M) the word is there, but must neither be learned nor count as background.
+        radii: (N, M) reach of `hides` in cells.
+    """
+
+    points: Tensor
+    labels: Tensor
+    weights: Tensor
+    teaches: Tensor
+    hides: Tensor
+    radii: Tensor
+
+
+@dataclass(frozen=True)
+class ConfidenceTargets:
+    """What the cells should say.
+
+    Attributes:
+        positive: (N, H, W) cells that are anchors.
+        counts: (N, H, W) cells that are positive or negative; the others are ignored.
+        soft: (N, H, W) closeness to the next point from 0 to 1, which excuses mistakes.
+        owner: (N, H, W) index of the next word that teaches.
+    """
+
+    positive: Tensor
+    counts: Tensor
+    soft: Tensor
+    owner: Tensor
+
+
+def cell_centres(height: int, width: int, device: torch.device) -> Tensor:
+    """(H * W, 2) centres (x, y), row by row."""
+    y = torch.arange(height, device=device) + 0.5
+    x = torch.arange(width, device=device) + 0.5
+    yy, xx = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([xx, yy], -1).flatten(0, 1)
+
+
+def confidence_targets(
+    words: Words, size: tuple[int, int], valid: Tensor | None
+) -> ConfidenceTargets:
+    """Positive, ignored and negative cells from the points of the words.
+
+    Args:
+        words: of the batch.
+        size: (H, W).
+        valid: (N, H, W), False in padding; None if there is none.
+    """
+    n = len(words.points)
+    centres = cell_centres(*size, words.points.device)
+    distance = torch.cdist(centres.expand(n, -1, -1), words.points)
+    near = _distance_to_next(words)
+    positive_radius = (POSITIVE_SHARE * near).clamp(max=POSITIVE_RADIUS).clamp(min=LEAST_RADIUS)
+    ignore_radius = (IGNORE_SHARE * near).clamp(max=IGNORE_RADIUS)
+    ignore_radius = torch.maximum(ignore_radius, positive_radius)
+    own, owner = distance.masked_fill(~words.teaches[:, None], torch.inf).min(2)
+    positive = own <= positive_radius.gather(1, owner)
+    reach = ignore_radius.gather(1, owner)
+    hidden = ((distance <= words.radii[:, None]) & words.hides[:, None]).any(2)
+    counts = positive | ~(hidden | (own <= reach))
+    soft = torch.exp(-2 * (own / reach).square()).masked_fill(positive, 1.0)
+    shape = (n, *size)
+    if valid is not None:
+        counts = counts & valid.flatten(1)
+        positive = positive & valid.flatten(1)
+    return ConfidenceTargets(
+        positive.view(shape), counts.view(shape), soft.view(shape), owner.view(shape)
+    )
+
+
+def _distance_to_next(words: Words) -> Tensor:
+    """(N, M) distance in cells from each point to the next other one, infinite without one."""
+    there = words.teaches | words.hides
+    distance = torch.cdist(words.points, words.points)
+    itself = torch.eye(distance.shape[1], dtype=torch.bool, device=distance.device)
+    return distance.masked_fill(itself | ~there[:, None], torch.inf).amin(2)
+
+
+def choose_anchors(
+    targets: ConfidenceTargets, words: Words, per_word: int, per_image: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Random positive cells of each word.
+
+    Args:
+        targets: of the batch.
+        words: of the batch.
+        per_word: most cells of a word.
+        per_image: most cells of an image; heavy words are more likely to be among them.
+
+    Returns:
+        (A,) image, (A,) word in the image and (A, 2) cell (x, y), int64, images ascending.
+    """
+    width, most = targets.owner.shape[2], words.points.shape[1]
+    owner = targets.owner.masked_fill(~targets.positive, most).flatten(1)
+    luck = torch.rand(owner.shape, device=owner.device)
+    # A word's cells in the order of their luck: sort by luck, then, stably, by word.
+    order = luck.argsort(1)
+    order = order.gather(1, owner.gather(1, order).argsort(dim=1, stable=True))
+    owner = owner.gather(1, order)
+    first = torch.searchsorted(owner, owner, side="left")
+    rank = torch.arange(owner.shape[1], device=owner.device) - first
+    chosen = (owner < most) & (rank < per_word)
+    weight = words.weights.gather(1, owner.clamp(max=most - 1)).clamp(min=1e-6)
+    chance = luck.gather(1, order) ** (1 / weight)
+    chance = torch.where(chosen, chance, -1.0)
+    kept = chance.topk(min(per_image, chance.shape[1]), dim=1).indices
+    mask = torch.zeros_like(chosen).scatter_(1, kept, True) & chosen
+    image, place = mask.nonzero(as_tuple=True)
+    cell = order[image, place]
+    return image, owner[image, place], torch.stack([cell % width, cell // width], 1)
+
+
+def ignore_extents(
+    targets: ConfidenceTargets, image: Tensor, lines: Tensor, radii: Tensor
+) -> Tensor:
+    """`targets.counts` without the negative cells that lie on words, as far as these are known.
+
+    Other places of a word are no background: its point may lie anywhere on it.
+
+    Args:
+        targets: of the batch.
+        image: (E,) image of each word.
+        lines: (E, K, 2) points along the word.
+        radii: (E,) reach of the word to both sides of its line, in cells.
+
+    Returns:
+        (N, H, W).
+    """
+    n, height, width = targets.counts.shape
+    centres = cell_centres(height, width, lines.device)
+    covered = torch.zeros(n, height * width, dtype=torch.int32, device=lines.device)
+    on_word = torch.zeros(len(lines), height * width, dtype=torch.bool, device=lines.device)
+    for point in lines.unbind(1):
+        on_word |= torch.cdist(point, centres) <= radii[:, None]
+    covered.index_add_(0, image, on_word.int())
+    return targets.counts & ((covered == 0).view(n, height, width) | targets.positive)

@@ -1,0 +1,94 @@
+"""What is special to each stage: its samples, its batches and its metric."""
+
+import os
+from collections.abc import Callable, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
+
+from ..data.dataset_mapper import AnchorMapper
+from ..data.datasets import usable_words
+from ..data.point_mapper import PointMapper
+from ..data.sampling import BatchSampler
+from ..data.shuffling import ShuffleSampler
+from ..evaluation import AnchorEvaluator, SpottingEvaluator
+from ..modeling.text_encoder import build_charset
+from .trainer import Trainer
+
+
+class AnchorTrainer(Trainer):
+    """Stage 1: learns from transcriptions where their words are."""
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
+        """Images and texts, for training without any position."""
+        return AnchorMapper(cfg, is_train)
+
+    @classmethod
+    def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> BatchSampler:
+        """Batches without a query that two images contain."""
+        keys = cfg.DATALOADER.SAMPLING
+        texts = [
+            [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
+            for r in records
+        ]
+        return BatchSampler(
+            texts,
+            charset=build_charset(cfg),
+            max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
+            batch_size=batch_size,
+            num_queries=keys.NUM_QUERIES,
+            num_false_texts=keys.NUM_FALSE_TEXTS,
+            false_texts=keys.FALSE_TEXTS,
+            seed=cfg.SEED,
+            max_tries=keys.MAX_TRIES,
+        )
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
+        return AnchorEvaluator(dataset_name, _results_folder(cfg, dataset_name))
+
+
+class SpottingTrainer(Trainer):
+    """Stage 2: learns from points and transcriptions to find and read words."""
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
+        """Images, for training with points and texts that move with them."""
+        return PointMapper(cfg, is_train)
+
+    @classmethod
+    def build_sampler(
+        cls, cfg: CfgNode, records: Sequence[dict], batch_size: int
+    ) -> ShuffleSampler:
+        """Every image once per epoch, those without words too."""
+        return ShuffleSampler(len(records), batch_size, cfg.SEED)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """The point metric of SPTS; results go to OUTPUT_DIR/inference/<dataset>."""
+        return SpottingEvaluator(
+            dataset_name,
+            _results_folder(cfg, dataset_name),
+            threshold=cfg.TEST.SPOTTING_THRESHOLD,
+            details=True,
+        )
+
+
+def _results_folder(cfg: CfgNode, dataset_name: str) -> str:
+    return os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+
+
+TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": SpottingTrainer}
+
+
+def trainer_class(cfg: CfgNode) -> type[Trainer]:
+    """The trainer of the config's TASK.
+
+    Raises:
+        ValueError: for an unknown TASK.
+    """
+    if cfg.TASK not in TRAINERS:
+        raise ValueError(f"TASK is {cfg.TASK!r}; use one of {sorted(TRAINERS)}")
+    return TRAINERS[cfg.TASK]
