@@ -38,6 +38,7 @@ LAYERS = {
         "modeling/deformable_attention.py",
         "modeling/image_batch.py",
         "modeling/losses.py",
+        "weights_file.py",
     ],
     1: [
         "data/dataset_mapper.py",
@@ -49,6 +50,7 @@ LAYERS = {
         "evaluation/matching.py",
         "evaluation/report.py",
         "evaluation/spotting.py",
+        "modeling/charset_state.py",
         "modeling/image_encoder.py",
         "modeling/text_encoder.py",
         "visualizer.py",
@@ -60,6 +62,7 @@ LAYERS = {
         "data/point_mapper.py",
         "data/synthetic/cache.py",
         "data/synthetic/sheet.py",
+        "engine/loading.py",
         "evaluation/anchor_run.py",
         "evaluation/spotting_run.py",
         "modeling/wecromcl.py",

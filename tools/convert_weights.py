@@ -12,7 +12,6 @@ is given. Files are read without running any code in them.
 """
 
 import argparse
-import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.checkpoint_names import (
+    CHARSET,
     OFFICIAL_IDLE_SHAPES,
     Conversion,
     convert_weights,
@@ -32,71 +32,8 @@ from wecromcl_d2.checkpoint_names import (
     to_official,
 )
 from wecromcl_d2.files import replace_file
-
-# What a pickle of numpy arrays is made of.
-ARRAY_PARTS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-}
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be used; the message names the file and the remedy."""
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads pickles of numpy arrays and refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Look up a part of an array.
-
-        Raises:
-            UnpicklingError: if it is anything else, which could be code.
-        """
-        if (module, name) not in ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
-        return super().find_class(module, name)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .pth file or of a .pkl of Detectron2, by name.
-
-    Raises:
-        WeightsError: if the file is missing, damaged, holds code or no weights.
-    """
-    try:
-        if path.suffix == ".pkl":
-            with path.open("rb") as file:
-                content = ArrayUnpickler(file, encoding="latin1").load()
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist") from None
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} holds other things than weights, perhaps code, or is no such file at all; "
-            "nothing in it was run"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
-        raise WeightsError(f"{path} is damaged or cut off: {error}; fetch it again") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not weights by name")
-    try:
-        weights = {str(name): torch.as_tensor(value) for name, value in content.items()}
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path} holds other things than weights: {error}") from error
-    if not weights:
-        raise WeightsError(f"{path} holds no weights")
-    return weights
+from wecromcl_d2.modeling.charset_state import describe_difference
+from wecromcl_d2.weights_file import WeightsError, read_weights
 
 
 def check_weights(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
@@ -121,6 +58,19 @@ def check_weights(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) ->
             raise WeightsError(f"{name} is {tuple(value.shape)}, but the model has {wanted}{hint}")
         if not torch.isfinite(value).all():
             raise WeightsError(f"{name} holds values that are not finite; the training broke down")
+
+
+def check_charset(path: Path, weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Make sure that weights that keep their alphabet have the model's.
+
+    Raises:
+        WeightsError: naming the characters that differ.
+    """
+    if CHARSET not in weights or CHARSET not in model:
+        return
+    problem = describe_difference(weights[CHARSET].tolist(), model[CHARSET].tolist())
+    if problem:
+        raise WeightsError(f"{path} has another alphabet than --config-file: {problem}")
 
 
 def model_state(config_file: str) -> dict[str, Tensor]:
@@ -179,10 +129,12 @@ def convert_file(
     else:
         conversion = convert_weights(weights, source)
         ours = conversion.weights
-        content = {"model": ours}
+        known = {CHARSET: model[CHARSET]} if source == "official" and CHARSET in model else {}
+        content = {"model": ours | known}
     report(conversion)
     if len(conversion.unused) + len(conversion.idle) == len(weights):
         raise WeightsError(f"{path} holds no weight that --source {source} knows; try another")
+    check_charset(path, weights, model)
     check_weights(ours, model)
     if (conversion.missing or conversion.unused) and not partial:
         raise WeightsError(

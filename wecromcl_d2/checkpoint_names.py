@@ -15,6 +15,8 @@ NORM_STATE = ("weight", "bias", "running_mean", "running_var", "num_batches_trac
 WEIGHT_AND_BIAS = ("weight", "bias")
 # The classifier of the ResNet, which the release carries along and never calls.
 OFFICIAL_IDLE_SHAPES = {"backbone.fc.weight": (1000, 2048), "backbone.fc.bias": (1000,)}
+# Ours keep their alphabet; the release has but one.
+CHARSET = "charset_state.code_points"
 
 
 @dataclass
@@ -72,7 +74,8 @@ def convert_weights(weights: Mapping[str, Tensor], source: str) -> Conversion:
 def to_official(weights: Mapping[str, Tensor]) -> Conversion:
     """Rename our weights to the release's, in its layout, its idle classifier being zero."""
     names = official_names()
-    result = Conversion(unused=sorted(weights.keys() - set(names.values())))
+    rest = weights.keys() - set(names.values())
+    result = Conversion(unused=sorted(rest - {CHARSET}), idle=sorted(rest & {CHARSET}))
     for name, ours in names.items():
         if ours in weights:
             result.weights[name] = to_official_layout(name, weights[ours])

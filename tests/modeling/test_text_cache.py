@@ -46,7 +46,7 @@ def spoil(model):
 CHANGES = {
     "one step in place": spoil,
     "other weights": lambda model: model.load_state_dict(
-        {name: value + 0.1 for name, value in model.state_dict().items()}
+        {k: v + 0.1 if v.is_floating_point() else v for k, v in model.state_dict().items()}
     ),
     "other weights of a part": lambda model: model.activation.load_state_dict(
         {name: value - 0.1 for name, value in model.activation.state_dict().items()}

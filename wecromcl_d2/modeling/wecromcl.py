@@ -21,6 +21,8 @@ from torch.distributed.nn.functional import all_gather
 from ..data.text import Charset, TextList
 from ..visualizer import draw_activation
 from .activation import TextActivation, find_peaks
+from .charset_state import CharsetState
+from .image_batch import group_by_size, normalize_images
 from .image_encoder import ImageEncoder
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
 from .text_encoder import build_charset, build_text_encoder
@@ -91,6 +93,7 @@ class WeCromCL(nn.Module):
         self.activation = TextActivation(in_channels=image_encoder.out_channels, channels=embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.charset, self.max_length = charset, max_length
+        self.charset_state = CharsetState(charset)
         self.mask_padding, self.peak_window = mask_padding, peak_window
         self.stride = image_encoder.stride
         self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
@@ -169,15 +172,9 @@ class WeCromCL(nn.Module):
         return {"loss_i2t": i2t / 2, "loss_t2i": t2i / 2}
 
     def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalise and pad right and bottom with zeros, the mean colour."""
-        images = [
-            (x["image"].to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
-            for x in batched_inputs
-        ]
-        batch = ImageList.from_tensors(images, self.size_divisibility)
-        # Convolutions on CPU and in mixed precision are faster with the channels last.
-        batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
-        return batch
+        """See `normalize_images`."""
+        images = [x["image"].to(self.device) for x in batched_inputs]
+        return normalize_images(images, self.pixel_mean, self.pixel_std, self.size_divisibility)
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
         """Fused maps (N, C, H, W) and their valid cells (N, H, W).
@@ -198,14 +195,31 @@ class WeCromCL(nn.Module):
         labels = self.charset.encode(list(row), self.max_length).to(self.device)
         return self.text_encoder(labels), torch.tensor([row[key] for key in keys]).to(self.device)
 
-    def _folded_queries(self, texts: Sequence[str]) -> Tensor:
-        """(Q, C) folded queries of texts; those of the last texts are kept for the next images."""
+    def keep_queries(self, texts: Sequence[str], queries: Tensor) -> None:
+        """Take the folded queries of texts that the caller has encoded, for the next inference.
+
+        They are forgotten when the weights change, like those that inference itself keeps.
+
+        Args:
+            texts: Q texts.
+            queries: (Q, C), what `activation.fold_queries` makes of their features.
+        """
+        self._forget_old_queries()
+        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
+        self._kept_queries.update(zip(keys, queries.to(self.device), strict=True))
+
+    def _forget_old_queries(self) -> None:
+        """Drop the kept queries if the weights that made them have changed."""
         parts = (self.text_encoder, self.activation)
         weights = [w for part in parts for w in (*part.parameters(), *part.buffers())]
         state = [(id(weight), weight._version) for weight in weights]
         if state != self._kept_of:
             self._kept_queries.clear()
             self._kept_of = state
+
+    def _folded_queries(self, texts: Sequence[str]) -> Tensor:
+        """(Q, C) folded queries of texts; those of the last texts are kept for the next images."""
+        self._forget_old_queries()
         keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
         new = [key for key in dict.fromkeys(keys) if key not in self._kept_queries]
         for start in range(0, len(new), TEXTS_AT_ONCE):
@@ -249,10 +263,7 @@ class WeCromCL(nn.Module):
             FloatingPointError: if the weights give values that are not finite.
         """
         results: list[Any] = [None] * len(batched_inputs)
-        sizes: dict[tuple, list[int]] = {}
-        for index, x in enumerate(batched_inputs):
-            sizes.setdefault(tuple(x["image"].shape[-2:]), []).append(index)
-        for indices in sizes.values():
+        for indices in group_by_size(batched_inputs):
             inputs = [batched_inputs[i] for i in indices]
             for i, instances in zip(indices, self._find_anchors(inputs), strict=True):
                 results[i] = {"instances": instances}

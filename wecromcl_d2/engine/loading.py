@@ -1,0 +1,126 @@
+"""Loading checkpoints wholly or not at all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+from ..data.text import CharsetError
+from ..modeling.charset_state import check_charsets
+from ..weights_file import WeightsError, check_content, read_arrays, reading
+
+# Names, or ends of names, whose absence from one side changes nothing: the config fills the first
+# two, and no model reads the counter.
+HARMLESS = ("pixel_mean", "pixel_std", "num_batches_tracked")
+
+
+class CheckedCheckpointer(DetectionCheckpointer):
+    """A checkpointer that refuses what it cannot load, where Detectron2's warns and goes on.
+
+    Refused are files that are damaged or hold code, weights of another model, of another alphabet
+    or that are not finite. No code in a file is ever run.
+
+    Args:
+        model: module whose weights are loaded.
+        save_dir: folder of the checkpoints.
+        partial: let a file that is loaded to start from, not to resume, fill a part of the model,
+            such as its backbone, and hold more than the model needs.
+        **checkpointables: other objects with `state_dict` and `load_state_dict`.
+    """
+
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, partial: bool = False, **checkpointables: Any
+    ):
+        super().__init__(model, save_dir, **checkpointables)
+        self.partial = partial
+        self._may_be_part = False
+        self._file = Path()
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load a checkpoint.
+
+        Args:
+            path: file, or "" for none.
+            checkpointables: names of what to load besides the model; None is everything.
+
+        Returns:
+            What was in the file besides.
+
+        Raises:
+            WeightsError: if the file cannot be used; see the class.
+        """
+        self._may_be_part = self.partial and checkpointables == []
+        return super().load(path, checkpointables)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        self._file = Path(filename)
+        with reading(self._file):
+            if self._file.suffix == ".pkl":
+                read_arrays(self._file)
+            checkpoint = super()._load_file(filename)
+        check_content(self._file, checkpoint["model"])
+        return checkpoint
+
+    def _torch_load(self, f: str) -> Any:
+        """How the real Detectron2 reads; old versions of torch would run code."""
+        return torch.load(f, map_location="cpu", weights_only=True)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        weights = checkpoint["model"]
+        try:
+            check_charsets(self.model, {k.removeprefix("module."): v for k, v in weights.items()})
+        except CharsetError as error:
+            raise WeightsError(f"{self._file} does not fit: {error}") from error
+        incompatible = super()._load_model(checkpoint)
+        problems = describe_misfit(self.model, incompatible, self._may_be_part)
+        if problems:
+            raise WeightsError(
+                f"{self._file} does not fit the model: {problems}; use the config that it was "
+                "trained with, or bring it into our names with tools/convert_weights.py"
+            )
+        check_finite(self.model.state_dict(), self._file)
+        return incompatible
+
+
+def describe_misfit(model: nn.Module, incompatible: Any, may_be_part: bool) -> str:
+    """Say what did not find its place; empty if everything did.
+
+    Args:
+        model: that weights were loaded into.
+        incompatible: what the loading gave: `missing_keys`, `unexpected_keys`, `incorrect_shapes`.
+        may_be_part: be content with a part of the model, and with more than it needs.
+    """
+    missing = [key for key in incompatible.missing_keys if not key.endswith(HARMLESS)]
+    unexpected = [key for key in incompatible.unexpected_keys if not key.endswith(HARMLESS)]
+    reshaped = [name for name, _, _ in incompatible.incorrect_shapes]
+    problems = []
+    if {name for name, _ in model.named_parameters()} <= {*missing, *reshaped}:
+        problems.append("it holds no weight of the model")
+    if reshaped:
+        name, theirs, ours = incompatible.incorrect_shapes[0]
+        problems.append(
+            f"{len(reshaped)} weights have another shape, such as {name}, {theirs} in the file and "
+            f"{ours} in the model"
+        )
+    if missing and not may_be_part:
+        problems.append(f"{len(missing)} of the model's are not in it, such as {missing[0]}")
+    if unexpected and not may_be_part:
+        problems.append(f"{len(unexpected)} are not the model's, such as {unexpected[0]}")
+    return "; ".join(problems)
+
+
+def check_finite(state: Mapping[str, Any], path: Path) -> None:
+    """Make sure that all weights are numbers.
+
+    Raises:
+        WeightsError: naming the first one that is not finite.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(
+                f"{path}: {name} holds values that are not finite; the training broke down, so "
+                "take an earlier checkpoint"
+            )
