@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 # Keeps the normalised fusion weights finite when all of them are cut to zero.
 FUSION_EPS = 1e-4
+# Start value of the normalisations' biases, as published.
+NORM_BIAS = 1e-4
 
 
 class WeightedFusion(nn.Module):
@@ -101,7 +103,7 @@ class BiFPN(Backbone):
         self.bottom_up = bottom_up
         self.in_features = list(in_features)
         self.laterals = nn.ModuleList(
-            _conv_norm_relu(shapes[name].channels, out_channels, norm) for name in in_features
+            conv_norm_relu(shapes[name].channels, out_channels, norm) for name in in_features
         )
         self.layers = nn.ModuleList(
             BiFPNLayer(len(in_features), out_channels) for _ in range(repeats)
@@ -133,10 +135,17 @@ class BiFPN(Backbone):
         return dict(zip(self._shapes, maps, strict=True))
 
 
-def _conv_norm_relu(
+def conv_norm_relu(
     in_channels: int | None, out_channels: int, norm: str, stride: int = 1
 ) -> Conv2d:
-    """3x3 convolution without bias, initialised for the ReLU after it."""
+    """3x3 convolution, normalisation and ReLU, with the published start values.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the result.
+        norm: a name that `detectron2.layers.get_norm` knows; empty for none, but a bias.
+        stride: of the convolution.
+    """
     layer = Conv2d(
         in_channels,
         out_channels,
@@ -148,6 +157,9 @@ def _conv_norm_relu(
         activation=F.relu,
     )
     nn.init.kaiming_normal_(layer.weight)
+    bias = getattr(layer.norm, "bias", None)
+    if bias is not None:
+        nn.init.constant_(bias, NORM_BIAS)
     return layer
 
 
@@ -164,7 +176,7 @@ class ConvStem(CNNBlockBase):
         super().__init__(in_channels, out_channels, 4)
         widths = [in_channels, out_channels // 2, out_channels]
         self.convs = nn.Sequential(
-            *(_conv_norm_relu(a, b, norm, stride=2) for a, b in pairwise(widths))
+            *(conv_norm_relu(a, b, norm, stride=2) for a, b in pairwise(widths))
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .backbone import conv_norm_relu
 from .deformable_attention import DeformableAttention
 
 # Cells of a batch above which grids are made anew each time instead of being kept.
@@ -38,7 +39,7 @@ class FusionHead(nn.Module):
         self.stride = min(strides.values())
         self.scales = {level: stride // self.stride for level, stride in strides.items()}
         self.convs = nn.ModuleDict(
-            {level: _head_conv(input_shape[level].channels, channels, norm) for level in levels}
+            {level: conv_norm_relu(input_shape[level].channels, channels, norm) for level in levels}
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -50,20 +51,6 @@ class FusionHead(nn.Module):
                 x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=True)
             maps.append(x)
         return torch.cat(maps, dim=1)
-
-
-def _head_conv(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
-    conv = Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size=3,
-        padding=1,
-        bias=not norm,
-        norm=get_norm(norm, out_channels),
-        activation=F.relu,
-    )
-    nn.init.kaiming_normal_(conv.weight)
-    return conv
 
 
 def sine_position(
