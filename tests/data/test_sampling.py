@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from detectron2.config import get_cfg
 
+from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.data.sampling import BatchSampler, SamplingError
 from wecromcl_d2.data.text import Charset
 
@@ -160,3 +162,113 @@ def test_without_false_texts_two_words_are_enough():
 def test_an_unknown_choice_of_false_texts_is_refused():
     with pytest.raises(KeyError, match="no_such_rule"):
         make_sampler(TEXTS, false_texts="no_such_rule")
+
+
+def conflicts(sampler, texts, read):
+    """Queries that another image of their batch has, or their own as a false text, when read."""
+    shared = false = 0
+    for iteration in range(200):
+        batch = sampler.sample(iteration)
+        for choice in batch:
+            query = read(choice.queries[0])
+            own = {read(text) for text in texts[choice.index]}
+            false += not own.isdisjoint(map(read, choice.false_texts))
+            others = [c.index for c in batch if c is not choice]
+            shared += any(query in {read(t) for t in texts[i]} for i in others)
+    return shared, false
+
+
+def spelled(text):
+    return text
+
+
+READ = CHARSET.normalize
+
+
+def test_exclusion_works_both_ways_unless_published():
+    """D4: the release lets a later image contain an earlier one's query."""
+    texts = [["a", "x"], ["a", "y"], ["a", "z"], ["b", "x"], ["b", "y"], ["c", "z"]]
+    assert conflicts(make_sampler(texts), texts, READ) == (0, 0)
+    shared, false = conflicts(make_sampler(texts, exclusion="earlier"), texts, READ)
+    assert shared > 0 and false == 0
+
+
+def test_texts_that_read_the_same_are_the_same_unless_published():
+    """D5: the release compares case, which its model does not see."""
+    assert conflicts(make_sampler(TEXTS), TEXTS, READ) == (0, 0)
+    published = make_sampler(TEXTS, compare="spelling")
+    assert conflicts(published, TEXTS, spelled) == (0, 0)
+    shared, false = conflicts(published, TEXTS, READ)
+    assert shared > 0 and false > 0
+    assert published.vocabulary.count("Hotel") == published.vocabulary.count("HOTEL") == 1
+
+
+def test_texts_that_are_equal_when_cut_are_the_same_unless_published():
+    texts = [["abcdefghij"], ["abcdefghXX"], ["k"], ["l"], ["m!"], ["?"]]
+    assert make_sampler(texts).vocabulary == ["abcdefgh", "k", "l", "m"]
+    published = make_sampler(texts, compare="spelling")
+    assert published.vocabulary == ["abcdefghXX", "abcdefghij", "k", "l", "m"]
+
+
+def test_false_texts_come_from_a_word_list_where_one_is_given(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeffHotel\r\nhotel\n\nCaf\u00e9\nZoo\n menu\nsnow\n???\n".encode())
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.MODEL.TEXT_ENCODER.MAX_LENGTH = 8
+    cfg.DATALOADER.SAMPLING.VOCABULARY = str(path)
+    cfg.DATALOADER.SAMPLING.NUM_FALSE_TEXTS = 3
+    sampler = BatchSampler.from_config(cfg, TEXTS, CHARSET, 3)
+    assert sampler.vocabulary == ["caf", "hotel", "menu", "snow", "zoo"]
+    drawn = {"hotel": set(), "menu": set(), "": set()}
+    for iteration in range(200):
+        for choice in sampler.sample(iteration):
+            assert len(set(choice.false_texts)) == 3
+            own = words_of(TEXTS, choice.index) & set(sampler.vocabulary)
+            drawn["".join(own)].update(choice.false_texts)
+    assert drawn[""] == set(sampler.vocabulary)
+    assert drawn["hotel"] == drawn[""] - {"hotel"} and drawn["menu"] == drawn[""] - {"menu"}
+
+
+@pytest.mark.parametrize("rule", ["random", "shared", "hard"])
+def test_word_lists_serve_every_rule(rule):
+    few = ["hotel", "motel", "zoo", "zoom", "snow", "bars"]
+    sampler = make_sampler(TEXTS, false_texts=rule, vocabulary=few)
+    for iteration in range(50):
+        batch = sampler.sample(iteration)
+        assert batch == sampler.sample(iteration)
+        for choice in batch:
+            assert set(choice.false_texts) <= set(few) - words_of(TEXTS, choice.index)
+        other = sampler.replace(batch, 0, 1, iteration)
+        assert set(other.false_texts) <= set(few) - words_of(TEXTS, other.index)
+
+
+def test_a_word_list_of_many_words_needs_few_in_the_images():
+    sampler = make_sampler([["a"], ["b"], ["c"]], num_false_texts=4, vocabulary=list("adefgh"))
+    assert all(len(choice.false_texts) == 4 for choice in sampler.sample(0))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "VOCABULARY names .*words.txt', which cannot be read: No such file"),
+        (b"", "words.txt: no text in it"),
+        (b"caf\xe9", "words.txt: not UTF-8"),
+        (b"a\nA\nb", "VOCABULARY has 2 distinct readable texts, too few for 16"),
+    ],
+)
+def test_bad_word_lists_are_named(tmp_path, content, said):
+    path = tmp_path / "words.txt"
+    if content is not None:
+        path.write_bytes(content)
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.DATALOADER.SAMPLING.VOCABULARY = str(path)
+    with pytest.raises(SamplingError, match=said):
+        BatchSampler.from_config(cfg, TEXTS, CHARSET, 3)
+
+
+@pytest.mark.parametrize("key", ["exclusion", "compare"])
+def test_unknown_choices_are_refused_by_their_key(key):
+    with pytest.raises(ValueError, match=f"SAMPLING.{key.upper()} is 'maybe'; use one of"):
+        make_sampler(TEXTS, **{key: "maybe"})

@@ -64,6 +64,15 @@ def test_a_plateau_is_one_peak_its_first_cell():
     assert scores.tolist() == [[0.5, 0.0]]
 
 
+def test_as_published_all_of_a_plateau_are_peaks():
+    """D11: one occurrence of a word takes the places of several."""
+    grid = torch.zeros(1, 5, 5)
+    grid[0, 2, 1:4] = 0.5
+    points, scores = find_peaks(grid, 3, window=5, ties="all")
+    assert sorted(points[0].tolist()) == [[1.5, 2.5], [2.5, 2.5], [3.5, 2.5]]
+    assert scores.tolist() == [[0.5] * 3]
+
+
 def test_missing_peaks_repeat_the_strongest_with_score_zero():
     grid = torch.zeros(2, 2)
     grid[1, 0] = 1.0

@@ -7,12 +7,15 @@ Letters: N images of a batch, K false texts per image, L characters that the tex
 """
 
 import logging
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.utils.registry import Registry
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
@@ -26,10 +29,14 @@ NEIGHBOURS = 4
 
 FALSE_TEXT_SAMPLERS = Registry("FALSE_TEXT_SAMPLERS")
 FALSE_TEXT_SAMPLERS.__doc__ = """
-Functions (generator, vocabulary, for each image the set of its texts, for each image the list of
-the texts it is asked for, K) -> for each image K false texts. The vocabulary is a list of strings,
-all other texts are indices into it.
+Functions (generator, vocabulary, for each image the set of those texts of the vocabulary that it
+has, for each image the list of the texts it is asked for, K) -> for each image K false texts. The
+vocabulary and the texts asked for are strings, all other texts are indices into the vocabulary.
 """
+
+# What DATALOADER.SAMPLING.EXCLUSION and COMPARE may be.
+EXCLUSIONS = ("both", "earlier")
+COMPARISONS = ("labels", "spelling")
 
 
 class SamplingError(ValueError):
@@ -58,9 +65,6 @@ class Choice:
 class BatchSampler:
     """Draws batches in which no query is a text of two images.
 
-    Texts are compared as the text encoder sees them: normalised by the charset and cut to L
-    characters, because two spellings of one label sequence would be true and false at once.
-
     Args:
         texts: the transcriptions of each image.
         charset: normalises texts; those left empty are never drawn.
@@ -71,9 +75,16 @@ class BatchSampler:
         false_texts: name in `FALSE_TEXT_SAMPLERS`.
         seed: of all choices.
         max_tries: candidates looked at per place of the batch before giving up.
+        vocabulary: what false texts are drawn from; None for `texts` themselves.
+        exclusion: "both" for what the first line says; "earlier", as published, lets an image join
+            that contains the query of an image before it.
+        compare: "labels" takes texts for the same that the text encoder cannot tell apart, being
+            normalised by the charset and cut to L characters; "spelling", as published, only
+            drops unknown characters, so that one word may be true and false at once.
 
     Raises:
         SamplingError: if there are fewer distinct texts than a batch needs.
+        ValueError: for another `exclusion` or `compare`.
     """
 
     def __init__(
@@ -88,36 +99,86 @@ class BatchSampler:
         false_texts: str,
         seed: int,
         max_tries: int,
+        vocabulary: Sequence[str] | None = None,
+        exclusion: str = "both",
+        compare: str = "labels",
     ):
+        _check_choice("EXCLUSION", exclusion, EXCLUSIONS)
+        _check_choice("COMPARE", compare, COMPARISONS)
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
-        self.num_queries = num_queries
+        self.num_queries, self.exclusion = num_queries, exclusion
         self.num_false_texts = num_false_texts if false_texts != "none" else 0
         self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
-        normal = [[charset.normalize(text) for text in image] for image in texts]
-        keys = [[text[:max_length] for text in image] for image in normal]
-        self.vocabulary = sorted({key for image in keys for key in image if key})
-        number = {key: i for i, key in enumerate(self.vocabulary)}
+        normal = [[_normalize(text, charset, compare) for text in image] for image in texts]
+        length = max_length if compare == "labels" else None
+        self._index([[text[:length] for text in image] for image in normal])
+        self.vocabulary = self.words
+        if vocabulary is not None:
+            found = {_normalize(text, charset, compare)[:length] for text in vocabulary}
+            self.vocabulary = sorted(found - {""})
+        # Of each word its place in the vocabulary, or -1.
+        place = {key: i for i, key in enumerate(self.vocabulary)}
+        self.places = np.array([place.get(word, -1) for word in self.words], dtype=np.int64)
+        logger.info(
+            "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
+            "are never asked for, %d longer than %d characters are cut; false texts are drawn from "
+            "%d",
+            len(texts),
+            len(self.images),
+            len(self.words),
+            sum(not text for image in normal for text in image),
+            sum(len(text) > max_length for image in normal for text in image),
+            max_length,
+            len(self.vocabulary),
+        )
+        self._check_size(len(texts))
+
+    def _index(self, keys: Sequence[Sequence[str]]) -> None:
+        """Number the distinct texts and keep, for each image that has any, those it has."""
+        self.words = sorted({key for image in keys for key in image if key})
+        number = {key: i for i, key in enumerate(self.words)}
         ids = [sorted({number[key] for key in image if key}) for image in keys]
         self.images = np.array([i for i, image in enumerate(ids) if image], dtype=np.int64)
         self.bounds = np.cumsum([0] + [len(ids[i]) for i in self.images])
         self.ids = np.array([j for i in self.images for j in ids[i]], dtype=np.int32)
-        logger.info(
-            "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
-            "are never asked for, %d longer than %d characters are cut",
-            len(texts),
-            len(self.images),
-            len(self.vocabulary),
-            sum(not text for image in normal for text in image),
-            sum(len(text) > max_length for image in normal for text in image),
-            max_length,
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, texts: Sequence[Sequence[str]], charset: Charset, batch_size: int
+    ) -> "BatchSampler":
+        """Read SEED and DATALOADER.SAMPLING; see the class for the arguments."""
+        keys = cfg.DATALOADER.SAMPLING
+        return cls(
+            texts,
+            charset=charset,
+            max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
+            batch_size=batch_size,
+            num_queries=keys.NUM_QUERIES,
+            num_false_texts=keys.NUM_FALSE_TEXTS,
+            false_texts=keys.FALSE_TEXTS,
+            seed=cfg.SEED,
+            max_tries=keys.MAX_TRIES,
+            vocabulary=read_vocabulary(keys.VOCABULARY) if keys.VOCABULARY else None,
+            exclusion=keys.EXCLUSION,
+            compare=keys.COMPARE,
         )
-        needed = max(batch_size, self.num_false_texts + 1)
-        if len(self.vocabulary) < needed or len(self.images) < batch_size:
+
+    def _check_size(self, num_images: int) -> None:
+        needed = max(self.batch_size, self.num_false_texts + 1)
+        few_words = len(self.words) < needed and self.vocabulary is self.words
+        if few_words or len(self.words) < self.batch_size or len(self.images) < self.batch_size:
             raise SamplingError(
-                f"the {len(texts)} images hold {len(self.vocabulary)} distinct readable texts on "
-                f"{len(self.images)} images, but a batch of {batch_size} images with "
-                f"{self.num_false_texts} false texts needs {needed} texts and {batch_size} images; "
-                "add data, or lower SOLVER.IMS_PER_BATCH or DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+                f"the {num_images} images hold {len(self.words)} distinct readable texts on "
+                f"{len(self.images)} images, but a batch of {self.batch_size} images with "
+                f"{self.num_false_texts} false texts needs {needed} texts and {self.batch_size} "
+                "images; add data, or lower SOLVER.IMS_PER_BATCH or "
+                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+            )
+        if len(self.vocabulary) < self.num_false_texts:
+            raise SamplingError(
+                f"DATALOADER.SAMPLING.VOCABULARY has {len(self.vocabulary)} distinct readable "
+                f"texts, too few for {self.num_false_texts} false ones; take a larger one or lower "
+                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
             )
 
     def sample(self, iteration: int) -> list[Choice]:
@@ -155,7 +216,7 @@ class BatchSampler:
         rng = np.random.default_rng((self.seed, iteration, place, attempt))
         where = {int(image): i for i, image in enumerate(self.images)}
         images = [where[choice.index] for choice in batch]
-        queries = [[self.vocabulary.index(q) for q in choice.queries] for choice in batch]
+        queries = [[self.words.index(q) for q in choice.queries] for choice in batch]
         for _ in range(self.batch_size * self.max_tries):
             if self._try_to_add(rng, images, queries):
                 return self._choices(rng, images[-1:], queries[-1:])[0]
@@ -167,10 +228,11 @@ class BatchSampler:
     def _try_to_add(
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> bool:
-        """Draw a candidate; keep it if it has a text of its own and contains nobody's query."""
+        """Draw a candidate; keep it if it has a text of its own and, normally, nobody's query."""
         image = int(rng.integers(len(self.images)))
         texts = self._texts_of(image)
-        if not texts.isdisjoint(chain.from_iterable(queries)):
+        asked = chain.from_iterable(queries)
+        if self.exclusion == "both" and not texts.isdisjoint(asked):
             return False
         own = sorted(texts.difference(*(self._texts_of(other) for other in images)))
         if not own:
@@ -182,16 +244,52 @@ class BatchSampler:
     def _choices(
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> list[Choice]:
-        texts = [self._texts_of(image) for image in images]
-        false = self.draw_false(rng, self.vocabulary, texts, queries, self.num_false_texts)
+        texts = [set(self.places[list(self._texts_of(image))].tolist()) - {-1} for image in images]
+        asked = [[self.words[i] for i in own] for own in queries]
+        false = self.draw_false(rng, self.vocabulary, texts, asked, self.num_false_texts)
         return [
             Choice(
                 index=int(self.images[image]),
-                queries=[self.vocabulary[i] for i in own],
+                queries=own,
                 false_texts=[self.vocabulary[i] for i in false_per_image],
             )
-            for image, own, false_per_image in zip(images, queries, false, strict=True)
+            for image, own, false_per_image in zip(images, asked, false, strict=True)
         ]
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"DATALOADER.SAMPLING.{name} is {value!r}; use one of {known}")
+
+
+def _normalize(text: str, charset: Charset, compare: str) -> str:
+    """A text as it is compared, still uncut."""
+    if compare == "labels":
+        return charset.normalize(text)
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(character for character in composed if charset.normalize(character))
+
+
+def read_vocabulary(path: str) -> list[str]:
+    """Texts of a UTF-8 file with one a line; empty lines are skipped.
+
+    Raises:
+        SamplingError: if the file cannot be read, is not UTF-8 or is empty.
+    """
+    try:
+        content = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SamplingError(
+            f"DATALOADER.SAMPLING.VOCABULARY names {path!r}, which cannot be read: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SamplingError(
+            f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from error
+    texts = [line.strip() for line in content.split("\n") if line.strip()]
+    if not texts:
+        raise SamplingError(f"{path}: no text in it; write one a line")
+    return texts
 
 
 def _check_enough(size: int, excluded: set[int], count: int) -> None:
@@ -210,7 +308,7 @@ def _draw_outside(rng: np.random.Generator, size: int, excluded: set[int], count
 
 
 Texts = Sequence[set[int]]
-Queries = Sequence[list[int]]
+Queries = Sequence[list[str]]
 
 
 @FALSE_TEXT_SAMPLERS.register()
@@ -250,8 +348,7 @@ def hard(
     result = []
     for own, asked in zip(texts, queries, strict=True):
         _check_enough(len(vocabulary), own, count)
-        spelled = [vocabulary[i] for i in asked]
-        distance = cdist(spelled, vocabulary, scorer=Levenshtein.distance).min(axis=0)
+        distance = cdist(asked, vocabulary, scorer=Levenshtein.distance).min(axis=0)
         order = distance.argsort(kind="stable")
         near = order[~np.isin(order, list(own))][: NEIGHBOURS * count]
         result.append(rng.choice(near, count, replace=False).tolist())

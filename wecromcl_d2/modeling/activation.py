@@ -65,17 +65,19 @@ class TextActivation(nn.Module):
         return self.out_proj(self.v_proj(self.channel_proj(pooled)))
 
 
-def find_peaks(maps: Tensor, count: int, window: int) -> tuple[Tensor, Tensor]:
+def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tuple[Tensor, Tensor]:
     """The strongest local maxima of each map.
 
-    A cell is a peak if it is the maximum of the window around it; of equal cells in one window the
-    first in reading order is it. A map with fewer peaks than asked repeats its strongest cell with
-    score zero.
+    A cell is a peak if it is the maximum of the window around it. A map with fewer peaks than asked
+    gives some of value zero.
 
     Args:
         maps: (..., H, W) non-negative maps.
         count: peaks per map.
         window: side of the window in cells, odd.
+        ties: of equal cells in one window, "first" takes the first in reading order, and peaks
+            that do not exist repeat the strongest; "all" takes all of them, and peaks that do not
+            exist lie anywhere.
 
     Returns:
         (..., count, 2) peaks (x, y) in cells, the centre of the first cell being (0.5, 0.5), and
@@ -84,15 +86,17 @@ def find_peaks(maps: Tensor, count: int, window: int) -> tuple[Tensor, Tensor]:
     height, width = maps.shape[-2:]
     flat = maps.reshape(-1, 1, height, width)
     is_peak = flat == F.max_pool2d(flat, window, stride=1, padding=window // 2)
-    # Exact in float32: a map has far fewer than 2**24 cells.
-    order = torch.arange(height * width, 0, -1, device=maps.device, dtype=torch.float32)
-    order = order.view(1, 1, height, width) * is_peak
-    first = order == F.max_pool2d(order, window, stride=1, padding=window // 2)
-    values = torch.where(first & is_peak, flat, flat.new_zeros(())).flatten(1)
+    if ties == "first":
+        # Exact in float32: a map has far fewer than 2**24 cells.
+        order = torch.arange(height * width, 0, -1, device=maps.device, dtype=torch.float32)
+        order = order.view(1, 1, height, width) * is_peak
+        is_peak &= order == F.max_pool2d(order, window, stride=1, padding=window // 2)
+    values = torch.where(is_peak, flat, flat.new_zeros(())).flatten(1)
     scores, cells = values.topk(min(count, values.shape[1]), dim=-1)
     if scores.shape[1] < count:
         scores = F.pad(scores, (0, count - scores.shape[1]))
         cells = F.pad(cells, (0, count - cells.shape[1]))
-    cells = torch.where(scores > 0, cells, cells[:, :1])
+    if ties == "first":
+        cells = torch.where(scores > 0, cells, cells[:, :1])
     points = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], -1) + 0.5
     return points.view(*maps.shape[:-2], count, 2), scores.view(*maps.shape[:-2], count)

@@ -46,6 +46,7 @@ class WeCromCL(nn.Module):
         temperature: start value of the learned temperature.
         mask_padding: keep padding cells out of the maps.
         peak_window: side in cells of the window whose maximum a peak must be.
+        peak_ties: "first" or "all", what equal cells of a window are; see `find_peaks`.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
@@ -73,6 +74,7 @@ class WeCromCL(nn.Module):
         temperature: float,
         mask_padding: bool,
         peak_window: int,
+        peak_ties: str,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int,
@@ -87,6 +89,8 @@ class WeCromCL(nn.Module):
             )
         if peak_window % 2 == 0:
             raise ValueError(f"MODEL.WECROMCL.PEAK_WINDOW must be odd, not {peak_window}")
+        if peak_ties not in ("first", "all"):
+            raise ValueError(f"MODEL.WECROMCL.PEAK_TIES is {peak_ties!r}; use 'first' or 'all'")
         self.backbone = backbone
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -94,7 +98,8 @@ class WeCromCL(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.charset, self.max_length = charset, max_length
         self.charset_state = CharsetState(charset)
-        self.mask_padding, self.peak_window = mask_padding, peak_window
+        self.mask_padding = mask_padding
+        self.peak_window, self.peak_ties = peak_window, peak_ties
         self.stride = image_encoder.stride
         self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.input_format, self.vis_period = input_format, vis_period
@@ -118,6 +123,7 @@ class WeCromCL(nn.Module):
             "temperature": cfg.MODEL.WECROMCL.TEMPERATURE,
             "mask_padding": cfg.MODEL.WECROMCL.MASK_PADDING,
             "peak_window": cfg.MODEL.WECROMCL.PEAK_WINDOW,
+            "peak_ties": cfg.MODEL.WECROMCL.PEAK_TIES,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
@@ -304,7 +310,7 @@ class WeCromCL(nn.Module):
         maps = maps[:, : math.ceil(size[0] / stride), : math.ceil(size[1] / stride)]
         keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
         repeats = [keys[:i].count(key) for i, key in enumerate(keys)]
-        points, scores = find_peaks(maps, max(repeats) + 1, self.peak_window)
+        points, scores = find_peaks(maps, max(repeats) + 1, self.peak_window, self.peak_ties)
         row = torch.arange(len(texts), device=maps.device)
         rank = torch.tensor(repeats, device=maps.device)
         height, width = x.get("height", size[0]), x.get("width", size[1])
