@@ -23,6 +23,8 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
 
 
 def _add_backbone_keys(cfg: CfgNode) -> None:
+    # Checkpoint, for example of stage 1, from whose backbone a training starts; empty: none.
+    cfg.MODEL.BACKBONE.WEIGHTS = ""
     # Residual block of `build_resnet_bifpn_backbone`: "bottleneck" or "basic".
     cfg.MODEL.RESNETS.BLOCK = "bottleneck"
     # Blocks of res2, res3, ...; empty: the counts that belong to MODEL.RESNETS.DEPTH.
@@ -99,6 +101,9 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     cfg.MODEL.WECROMCL.MASK_PADDING = True
     # Side, in cells, of the window whose maximum a peak must be (odd).
     cfg.MODEL.WECROMCL.PEAK_WINDOW = 5
+    # Equal cells in one window: "first" makes the first in reading order the peak, "all" makes each
+    # of them one, as published.
+    cfg.MODEL.WECROMCL.PEAK_TIES = "first"
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
@@ -151,6 +156,15 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Name in FALSE_TEXT_SAMPLERS: "random" draws K for each image as published, "shared" K for the
     # batch, "hard" K for each image that are spelled much like its queries, "none" draws none.
     cfg.DATALOADER.SAMPLING.FALSE_TEXTS = "random"
+    # UTF-8 file with one text a line that false texts are drawn from, as published; empty: they are
+    # drawn from the training transcriptions, which takes no file and betrays none by its spelling.
+    cfg.DATALOADER.SAMPLING.VOCABULARY = ""
+    # "both": no image of a batch contains the query of another. "earlier", as published: an image
+    # may contain the query of one drawn before it, which makes a true pair count as false.
+    cfg.DATALOADER.SAMPLING.EXCLUSION = "both"
+    # When two texts are the same: "labels", when the text encoder cannot tell them apart, or
+    # "spelling", as published, where "Hotel" and "HOTEL" may be true and false at once.
+    cfg.DATALOADER.SAMPLING.COMPARE = "labels"
     # Candidates looked at, per place of the batch, before the batch is given up.
     cfg.DATALOADER.SAMPLING.MAX_TRIES = 100
 
