@@ -11,12 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, NoOpTransform, Transform
 
-from .augmentation import (
-    build_pixel_changes,
-    build_resize,
-    build_rotation,
-    check_choice,
-)
+from .augmentation import build_pixel_changes, build_resize, build_rotation, check_choice
 
 # Windows that are tried before an image is left whole.
 CROP_TRIES = 50
@@ -39,11 +34,10 @@ def build_point_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentati
     if keys.ENABLED:
         check_choice("INPUT.CROP.TYPE", keys.TYPE, ("relative_range", "absolute"))
         relative = keys.TYPE == "relative_range"
-        if min(keys.SIZE) <= 0 or (relative and max(keys.SIZE) > 1):
-            raise ValueError(
-                f"INPUT.CROP.SIZE is {keys.SIZE}; give height and width as "
-                + ("shares above 0, up to 1" if relative else "numbers of pixels above 0")
-            )
+        good = (min(keys.SIZE) > 0 and max(keys.SIZE) <= 1) if relative else min(keys.SIZE) >= 1
+        if len(keys.SIZE) != 2 or not good:
+            wanted = "shares above 0 and up to 1" if relative else "pixels, 1 or more"
+            raise ValueError(f"INPUT.CROP.SIZE is {keys.SIZE}; give height and width in {wanted}")
         placed.insert(0 if relative else 1, PointCrop(keys.SIZE, relative, keys.MARGIN))
     return [*build_rotation(cfg), *placed, *build_pixel_changes(cfg)]
 
@@ -53,7 +47,7 @@ class PointInput(T.AugInput):
 
     Args:
         image: (H, W, 3) uint8.
-        points: (N, 2), any numbers where a word has no place.
+        points: (N, 2) on the image, any where a word has no place.
         located: (N,) bool, whether the word has a place.
         readable: (N,) bool, whether the word is to be learned, so that no crop may cut it.
         lengths: (N,) characters of each word.
@@ -167,10 +161,7 @@ class PointCrop(T.Augmentation):
 
 
 def window_fits(
-    points: np.ndarray,
-    window: tuple[int, int, int, int],
-    full: np.ndarray,
-    margin: float,
+    points: np.ndarray, window: tuple[int, int, int, int], full: np.ndarray, margin: float
 ) -> bool:
     """Whether a crop cuts none of some words, as far as points can tell.
 

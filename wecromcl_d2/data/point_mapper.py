@@ -79,8 +79,9 @@ class PointMapper:
 
         Raises:
             ImageError: if the image is missing, damaged or of another size than its record says,
-                if a point lies outside it, or no word has a point though points are required.
-            LabelError: if points are required and missing, or their weights are no weights.
+                if the point of a word to be learned lies outside it, or no such word has a point
+                though points are required.
+            LabelError: if points are required, but the record has no such key.
         """
         if not self.is_train:
             result, image = read_record(record, record, self.image_format)
@@ -115,55 +116,39 @@ class PointMapper:
 def _point_input(record: dict[str, Any], image: np.ndarray, require_points: bool) -> PointInput:
     """The words of a record, on their image."""
     texts = record["texts"]
-    readable = np.array(usable_words(record), dtype=bool)
-    if require_points and texts and "points" not in record:
-        raise LabelError(
-            f"the record of {record['file_name']} has no 'points', which stage 2 learns from; "
-            "write them with tools/generate_anchors.py and train on the file that it makes"
-        )
-    entries = _per_word(record, "points", None)
+    entries = record.get("points") or [None] * len(texts)
     located = np.array([point is not None for point in entries], dtype=bool)
+    readable = np.array(usable_words(record), dtype=bool)
     if require_points and readable.any() and not (readable & located).any():
-        raise ImageError(
-            f"cannot use image {record['file_name']}: none of its {readable.sum()} words has a "
-            "point; tools/generate_anchors.py finds points"
-        )
+        raise _no_points(record)
     points = np.array([point or (0, 0) for point in entries], dtype=float).reshape(-1, 2)
     height, width = image.shape[:2]
-    outside = ((points < 0) | (points > (width, height))).any(axis=1)
-    if outside.any():
-        first = int(outside.argmax())
+    on_image = points.clip(0, (width, height))
+    # An ignored word may be half outside; what is seen of it is at the border.
+    wrong = readable & (points != on_image).any(axis=1)
+    if wrong.any():
+        first = int(wrong.argmax())
         raise ImageError(
             f"cannot use image {record['file_name']}: points[{first}] is {entries[first]}, outside "
             f"of its {width} x {height} pixels; correct the label of {texts[first]!r}"
         )
     lengths = np.array([len(text) for text in texts], dtype=int)
-    return PointInput(image, points, located=located, readable=readable, lengths=lengths)
+    return PointInput(image, on_image, located=located, readable=readable, lengths=lengths)
+
+
+def _no_points(record: dict[str, Any]) -> ValueError:
+    if "points" not in record:
+        return LabelError(
+            f"the record of {record['file_name']} has no 'points', which stage 2 learns from; "
+            "let tools/generate_anchors.py find them, and train on the label file that it writes"
+        )
+    return ImageError(
+        f"cannot use image {record['file_name']}: none of its words has a point; "
+        "tools/generate_anchors.py finds points"
+    )
 
 
 def _read_weights(record: dict[str, Any]) -> np.ndarray:
     """How far each point can be trusted, (N,) from 0 to 1."""
-    weights = np.array(
-        [0.0 if weight is None else weight for weight in _per_word(record, "point_weights", 1.0)],
-        dtype=float,
-    )
-    wrong = ~((weights >= 0) & (weights <= 1))
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise LabelError(
-            f"the record of {record['file_name']}: point_weights[{first}] is {weights[first]}; "
-            "it must be null or from 0 to 1"
-        )
-    return weights
-
-
-def _per_word(record: dict[str, Any], key: str, default: Any) -> list:
-    """The record's list under a key, or the default for each word."""
-    count = len(record["texts"])
-    entries = record.get(key, [default] * count)
-    if len(entries) != count:
-        raise LabelError(
-            f"the record of {record['file_name']}: {key} has {len(entries)} entries for {count} "
-            "texts; write one a text"
-        )
-    return entries
+    weights = record.get("point_weights") or [1.0] * len(record["texts"])
+    return np.array([weight or 0.0 for weight in weights], dtype=float)
