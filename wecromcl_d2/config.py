@@ -29,9 +29,6 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.RESNETS.BLOCK = "bottleneck"
     # Blocks of res2, res3, ...; empty: the counts that belong to MODEL.RESNETS.DEPTH.
     cfg.MODEL.RESNETS.NUM_BLOCKS = []
-    # First layers, where NUM_BLOCKS is given: "basic", Detectron2's 7x7 convolution and
-    # max-pooling, or "conv", two 3x3 convolutions of stride 2.
-    cfg.MODEL.RESNETS.STEM = "basic"
 
     cfg.MODEL.BIFPN = CfgNode()
     # Levels that are fused, finest first; they must be successive stages of the ResNet.
@@ -145,6 +142,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.AUG.JITTER_PROB = 0.0
     cfg.INPUT.AUG.JITTER = [0.5, 0.5, 0.5, 0.5]
 
+    # Where stage 2 learns that words are: "points" of the label file, or "polygons", the middles of
+    # its outlines, true points to compare with.
+    cfg.INPUT.POINT_SOURCE = "points"
+
 
 def _add_training_keys(cfg: CfgNode) -> None:
     cfg.DATALOADER.SAMPLING = CfgNode()
@@ -172,6 +173,7 @@ def _add_training_keys(cfg: CfgNode) -> None:
     cfg.SEED = 0
 
     # Number format of mixed precision, which SOLVER.AMP.ENABLED turns on: "float16" or "bfloat16".
+    # A CPU takes part with bfloat16 alone, if it has instructions for it.
     cfg.SOLVER.AMP.PRECISION = "float16"
 
     # "SGD" or "AdamW".

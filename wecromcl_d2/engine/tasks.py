@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
@@ -12,6 +13,7 @@ from ..data.point_mapper import PointMapper
 from ..data.sampling import BatchSampler
 from ..data.shuffling import ShuffleSampler
 from ..evaluation import AnchorEvaluator, SpottingEvaluator
+from ..geometry import polygon_center
 from ..modeling.text_encoder import build_charset
 from .trainer import Trainer
 
@@ -54,6 +56,22 @@ class SpottingTrainer(Trainer):
     """Stage 2: learns from points and transcriptions to find and read words."""
 
     @classmethod
+    def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The records, with the points that INPUT.POINT_SOURCE names.
+
+        Raises:
+            ValueError: for an unknown INPUT.POINT_SOURCE.
+        """
+        records = super().load_records(cfg, names)
+        if cfg.INPUT.POINT_SOURCE == "points":
+            return records
+        if cfg.INPUT.POINT_SOURCE == "polygons":
+            return [_with_true_points(record) for record in records]
+        raise ValueError(
+            f"INPUT.POINT_SOURCE is {cfg.INPUT.POINT_SOURCE!r}; use 'points' or 'polygons'"
+        )
+
+    @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
         """Images, for training with points and texts that move with them."""
         return PointMapper(cfg, is_train)
@@ -74,6 +92,14 @@ class SpottingTrainer(Trainer):
             threshold=cfg.TEST.SPOTTING_THRESHOLD,
             details=True,
         )
+
+
+def _with_true_points(record: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a record with the middles of its outlines as points, all trusted."""
+    polygons = record.get("polygons") or [None] * len(record["texts"])
+    points = [None if polygon is None else polygon_center(polygon).tolist() for polygon in polygons]
+    kept = {k: v for k, v in record.items() if k not in ("point_scores", "point_weights")}
+    return kept | {"points": points}
 
 
 def _results_folder(cfg: CfgNode, dataset_name: str) -> str:

@@ -9,27 +9,19 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, build_detection_test_loader
-from detectron2.engine import (
-    AMPTrainer,
-    DefaultTrainer,
-    HookBase,
-    SimpleTrainer,
-    TrainerBase,
-    create_ddp_model,
-    hooks,
-)
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from torch import nn
 
+from ..data.datasets import ensure_registered
 from ..data.loader import Phase, Sampler, TrainBatches, TrainLoader
+from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
 from .hooks import BestCheckpointer, SeedEachIteration
+from .precision import build_step, check_precision
 from .solver import build_optimizer, build_schedule
 
 logger = logging.getLogger(__name__)
-
-# What SOLVER.AMP.PRECISION may be.
-PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Trainer(DefaultTrainer):
@@ -53,16 +45,7 @@ class Trainer(DefaultTrainer):
         ddp_model = create_ddp_model(
             model, broadcast_buffers=False, device_ids=[comm.get_local_rank()] if on_gpu else None
         )
-        self._trainer: SimpleTrainer
-        if cfg.SOLVER.AMP.ENABLED:
-            precision = PRECISIONS[cfg.SOLVER.AMP.PRECISION]
-            # The range of bfloat16 is that of float32: its gradients need no scaling.
-            scaler = torch.amp.GradScaler("cuda", enabled=precision == torch.float16)
-            self._trainer = AMPTrainer(
-                ddp_model, self.train_loader, optimizer, grad_scaler=scaler, precision=precision
-            )
-        else:
-            self._trainer = SimpleTrainer(ddp_model, self.train_loader, optimizer)
+        self._trainer = build_step(cfg, ddp_model, self.train_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = AtomicCheckpointer(
             ddp_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
@@ -72,12 +55,15 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from the last checkpoint of OUTPUT_DIR, or load MODEL.WEIGHTS.
+        """Continue from the last checkpoint of OUTPUT_DIR, or load the weights of the config.
 
         Args:
             resume: continue, if there is a checkpoint.
         """
         super().resume_or_load(resume)
+        resumed = resume and self.checkpointer.has_checkpoint()
+        if self.cfg.MODEL.BACKBONE.WEIGHTS and not resumed:
+            load_backbone(self.checkpointer.model.backbone, self.cfg.MODEL.BACKBONE.WEIGHTS)
         self.train_loader.seek(self.start_iter)
 
     def build_hooks(self) -> list[HookBase | None]:
@@ -138,14 +124,22 @@ class Trainer(DefaultTrainer):
         Raises:
             ValueError: if the datasets have no image.
         """
-        records = [record for name in names for record in DatasetCatalog.get(name)]
+        records = cls.load_records(cfg, names)
         if not records:
             raise ValueError(f"there is nothing to train on: the datasets {names} name no image")
         return Phase(records, cls.build_sampler(cfg, records, batch_size), end)
 
     @classmethod
+    def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Records of registered datasets and of label files, see `ensure_registered`."""
+        for name in names:
+            ensure_registered(name)
+        return [record for name in names for record in DatasetCatalog.get(name)]
+
+    @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """All images of a dataset, in order, with their whole records."""
+        ensure_registered(dataset_name)
         return build_detection_test_loader(
             DatasetCatalog.get(dataset_name),
             mapper=cls.build_mapper(cfg, False),
@@ -181,14 +175,4 @@ def _checked(cfg: CfgNode) -> CfgNode:
         )
     if cfg.TEST.PRECISE_BN.ENABLED:
         raise ValueError("TEST.PRECISE_BN is not supported; set TEST.PRECISE_BN.ENABLED to False")
-    if cfg.SOLVER.AMP.PRECISION not in PRECISIONS:
-        raise ValueError(
-            f"SOLVER.AMP.PRECISION is {cfg.SOLVER.AMP.PRECISION!r}; use one of {list(PRECISIONS)}"
-        )
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        logger.warning("mixed precision needs a GPU; SOLVER.AMP.ENABLED is ignored on the CPU")
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.SOLVER.AMP.ENABLED = False
-        cfg.freeze()
-    return cfg
+    return check_precision(cfg)

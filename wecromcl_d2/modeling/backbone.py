@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone import build_resnet_backbone
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
@@ -150,7 +150,6 @@ def conv_norm_relu(
         in_channels,
         out_channels,
         kernel_size=3,
-        stride=stride,
         padding=1,
         bias=not norm,
         norm=get_norm(norm, out_channels),
@@ -163,32 +162,11 @@ def conv_norm_relu(
     return layer
 
 
-class ConvStem(CNNBlockBase):
-    """Two 3x3 convolutions of stride 2: sees finer strokes than 7x7 and max-pooling, for less.
-
-    Args:
-        in_channels: of the image.
-        out_channels: of the result; the layer between has half of them.
-        norm: normalisation, a name that `detectron2.layers.get_norm` knows.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, norm: str):
-        super().__init__(in_channels, out_channels, 4)
-        widths = [in_channels, out_channels // 2, out_channels]
-        self.convs = nn.Sequential(
-            *(conv_norm_relu(a, b, norm, stride=2) for a, b in pairwise(widths))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H / 4, W / 4)."""
-        return self.convs(x)
-
-
 def build_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     """Detectron2's ResNet, or a smaller one when MODEL.RESNETS.NUM_BLOCKS is given.
 
     Raises:
-        ValueError: for an unknown MODEL.RESNETS.BLOCK or STEM.
+        ValueError: for an unknown MODEL.RESNETS.BLOCK.
     """
     keys = cfg.MODEL.RESNETS
     if not keys.NUM_BLOCKS:
@@ -196,11 +174,8 @@ def build_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     blocks = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
     if keys.BLOCK not in blocks:
         raise ValueError(f"MODEL.RESNETS.BLOCK is {keys.BLOCK!r}; use one of {sorted(blocks)}")
-    stems = {"basic": BasicStem, "conv": ConvStem}
-    if keys.STEM not in stems:
-        raise ValueError(f"MODEL.RESNETS.STEM is {keys.STEM!r}; use one of {sorted(stems)}")
     assert input_shape.channels is not None
-    stem = stems[keys.STEM](
+    stem = BasicStem(
         in_channels=input_shape.channels, out_channels=keys.STEM_OUT_CHANNELS, norm=keys.NORM
     )
     stages = []

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wecromcl_d2.data.text import Charset, TextList
 from wecromcl_d2.modeling import ImageEncoder, build_charset
+from wecromcl_d2.modeling.charset_state import CharsetState
 from wecromcl_d2.modeling.image_batch import group_by_size, normalize_images
 
 from .ctc import Reading, fits, read_greedily, reading_loss
@@ -91,6 +92,7 @@ class SRSTSA(nn.Module):
         self.backbone, self.image_encoder = backbone, image_encoder
         self.anchor_head, self.sampler, self.recognizer = anchor_head, sampler, recognizer
         self.charset, self.loss, self.test = charset, loss, test
+        self.charset_state = CharsetState(charset)
         self.sampler_eval, self.max_iter = sampler_eval, max_iter
         self.stride = image_encoder.stride
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
@@ -143,7 +145,8 @@ class SRSTSA(nn.Module):
         Args:
             batched_inputs: one dict per image with `image`, a (3, H, W) tensor in the configured
                 colour order. In training also `instances` with `gt_points`, `gt_texts`,
-                `gt_point_weights`, `gt_ignore` and `gt_located`; otherwise `height` and `width`
+                `gt_point_weights`, `gt_ignore`, `gt_ignore_radii` and `gt_located`, see
+                `PointMapper`; otherwise `height` and `width`
                 of the original image.
 
         Returns:
@@ -192,7 +195,8 @@ class SRSTSA(nn.Module):
         readable = (batch > 0).any(2)
         teaches = located & ~ignore & readable & (weights > 0)
         hides = located & ~teaches
-        radii = torch.full_like(weights, IGNORE_RADIUS)
+        given = padded([x.gt_ignore_radii.float() for x in instances]) / self.stride
+        radii = torch.where(given > 0, given, IGNORE_RADIUS)
         return Words(points, batch, weights, teaches, hides, radii)
 
     @property

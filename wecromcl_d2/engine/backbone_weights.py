@@ -1,0 +1,42 @@
+"""Starting a spotter's backbone from the weights of stage 1."""
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from ..weights_file import WeightsError, read_weights
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "backbone."
+# The part of our backbones below the pyramid.
+RESNET = "bottom_up."
+
+
+def load_backbone(backbone: nn.Module, path: str) -> None:
+    """Fill a backbone with that of another model, such as a trained anchor detector.
+
+    Taken over whole where both are the same. Otherwise, if both have a ResNet below a pyramid, the
+    weights of the ResNet that fit are taken: the pyramids may fuse other levels.
+
+    Args:
+        backbone: of the model that will be trained.
+        path: checkpoint whose weights are called `backbone...`.
+
+    Raises:
+        WeightsError: if the file cannot be read, or nothing in it fits.
+    """
+    weights = read_weights(Path(path))
+    stored = {k[len(PREFIX) :]: v for k, v in weights.items() if k.startswith(PREFIX)}
+    own = backbone.state_dict()
+    fitting = {k: v for k, v in stored.items() if k in own and v.shape == own[k].shape}
+    if len(fitting) < len(own):
+        fitting = {k: v for k, v in fitting.items() if k.startswith(RESNET)}
+    if not fitting:
+        raise WeightsError(
+            f"{path} holds {len(stored)} weights of a backbone, but none fits this one; give a "
+            "checkpoint with the same MODEL.RESNETS, or leave MODEL.BACKBONE.WEIGHTS empty"
+        )
+    backbone.load_state_dict(fitting, strict=False)
+    logger.info("%d of the backbone's %d weights come from %s", len(fitting), len(own), path)

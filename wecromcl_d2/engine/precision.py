@@ -1,0 +1,85 @@
+"""Mixed precision: what the config asks for and the device can do."""
+
+import logging
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import AMPTrainer, SimpleTrainer
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+# What SOLVER.AMP.PRECISION may be.
+PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+# Instructions with which a processor multiplies bfloat16 matrices.
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+
+
+def check_precision(cfg: CfgNode) -> CfgNode:
+    """Turn mixed precision off where the device gains nothing by it.
+
+    Returns:
+        The config, or a frozen copy of it with SOLVER.AMP.ENABLED set to False.
+
+    Raises:
+        ValueError: for an unknown SOLVER.AMP.PRECISION.
+    """
+    keys = cfg.SOLVER.AMP
+    if keys.PRECISION not in PRECISIONS:
+        raise ValueError(
+            f"SOLVER.AMP.PRECISION is {keys.PRECISION!r}; use one of {list(PRECISIONS)}"
+        )
+    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+    if not keys.ENABLED or on_gpu or (keys.PRECISION == "bfloat16" and cpu_has_bfloat16()):
+        return cfg
+    logger.warning(
+        "this processor has no instructions for %s; SOLVER.AMP.ENABLED is ignored", keys.PRECISION
+    )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.AMP.ENABLED = False
+    cfg.freeze()
+    return cfg
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 faster than float32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def build_step(
+    cfg: CfgNode, model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer
+) -> SimpleTrainer:
+    """Detectron2's training step in the precision of a checked config.
+
+    Args:
+        cfg: see `check_precision`.
+        model: what is trained, perhaps inside of a module that shares its work among processes.
+        loader: of training batches.
+        optimizer: of the model.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return SimpleTrainer(model, loader, optimizer)
+    precision = PRECISIONS[cfg.SOLVER.AMP.PRECISION]
+    if not cfg.MODEL.DEVICE.startswith("cuda"):
+        _train_in(precision, model)
+        return SimpleTrainer(model, loader, optimizer)
+    # The range of bfloat16 is that of float32: its gradients need no scaling.
+    scaler = torch.amp.GradScaler("cuda", enabled=precision == torch.float16)
+    return AMPTrainer(model, loader, optimizer, grad_scaler=scaler, precision=precision)
+
+
+def _train_in(precision: torch.dtype, model: nn.Module) -> None:
+    """Let the forward pass of training run in mixed precision on the CPU.
+
+    Detectron2's trainer for mixed precision insists on a GPU.
+    """
+    forward = model.forward
+
+    def mixed(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast("cpu", precision, enabled=model.training):
+            return forward(*args, **kwargs)
+
+    model.forward = mixed  # type: ignore[method-assign]
