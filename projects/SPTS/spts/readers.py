@@ -1,0 +1,275 @@
+"""From an encoded image to words and back to a loss: one sequence, or points and then all texts.
+
+Letters: I images, N words, L places for characters, T tokens, V tokens in the vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .decoding import Choices, GreedyDecoder
+from .grammar import Grammar
+from .losses import sequence_loss
+from .sequence import Layout, Sample, Words, pad_samples, write_sample
+from .transformer import Memory, TokenDecoder
+from .vocabulary import Vocabulary
+
+
+class FoundWord(NamedTuple):
+    """A word that was read.
+
+    Attributes:
+        place: bins of x and y; empty without places.
+        text: never empty.
+        det: how sure the place is, in [0, 1]; 1 without places.
+        rec: how sure the text is, in [0, 1].
+        characters: (length of the text, C) float32 probabilities of the charset's characters.
+    """
+
+    place: list[int]
+    text: str
+    det: float
+    rec: float
+    characters: Tensor
+
+
+class Recipe(NamedTuple):
+    """How a reader learns.
+
+    Attributes:
+        order: of the words, "random" or "raster".
+        eos_weight: weight of the token that ends a sequence.
+        official: the published loss; see MODEL.SPTS.LOSS.OFFICIAL.
+    """
+
+    order: str
+    eos_weight: float
+    official: bool
+
+
+class Reader:
+    """What both ways to read share.
+
+    Args:
+        decoder: the network, which belongs to the model.
+        vocabulary: its tokens.
+        layout: of its sequences.
+        recipe: how it learns.
+        eos_bias: added to the logit of the token that ends a sequence, when reading.
+    """
+
+    def __init__(
+        self,
+        decoder: TokenDecoder,
+        vocabulary: Vocabulary,
+        layout: Layout,
+        recipe: Recipe,
+        eos_bias: float = 0.0,
+    ):
+        self.decoder, self.vocabulary, self.layout = decoder, vocabulary, layout
+        self.recipe, self.eos_bias = recipe, eos_bias
+
+    def loss(self, memory: Memory, words: Sequence[Words]) -> tuple[Tensor, Tensor]:
+        """Loss of I images' words in order, and the share of tokens that were right."""
+        raise NotImplementedError
+
+    def read(self, memory: Memory, skipped: Tensor) -> list[list[FoundWord]]:
+        """Words of I images; (I,) `skipped` ones have none."""
+        raise NotImplementedError
+
+    def _score(self, logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        bins = 0 if self.recipe.official else self.vocabulary.bins
+        loss = sequence_loss(logits, targets, weights, bins)
+        right = (logits.argmax(-1) == targets) & (weights > 0)
+        return loss, right.sum() / (weights > 0).sum().clamp(min=1)
+
+    def _decoder(self, grammar: Grammar) -> GreedyDecoder:
+        device = self.decoder.logits.weight.device
+        return GreedyDecoder(self.decoder, grammar.to(device), self.eos_bias)
+
+    def _start(self, images: int) -> Tensor:
+        """(I, 1, D) the token that starts a sequence, embedded."""
+        device = self.decoder.logits.weight.device
+        tokens = torch.full((images, 1), self.vocabulary.sos, device=device)
+        return self.decoder.embed(tokens, torch.zeros_like(tokens))
+
+
+class SequenceReader(Reader):
+    """SPTS and NPTS: words one after the other."""
+
+    def loss(self, memory: Memory, words: Sequence[Words]) -> tuple[Tensor, Tensor]:
+        """See `Reader.loss`."""
+        recipe, device = self.recipe, self.decoder.logits.weight.device
+        samples = [
+            write_sample(
+                w,
+                self.vocabulary,
+                self.layout,
+                eos_weight=recipe.eos_weight,
+                official=recipe.official,
+            )
+            for w in words
+        ]
+        inputs, targets, weights = (x.to(device) for x in pad_samples(samples, self.vocabulary))
+        positions = torch.arange(inputs.shape[1], device=device)[None]
+        states = self.decoder(self.decoder.embed(inputs, positions), positions, memory, None)
+        logits = self.decoder.classify(states).flatten(0, 1)
+        return self._score(logits, targets.flatten(), weights.flatten())
+
+    def read(self, memory: Memory, skipped: Tensor) -> list[list[FoundWord]]:
+        """See `Reader.read`."""
+        grammar = Grammar.of_sequences(self.vocabulary, self.layout)
+        choices = self._decoder(grammar).decode(memory, self._start(len(skipped)), skipped)
+        return [[word for word in words if word.text] for words in split_words(choices, grammar)]
+
+
+class ParallelReader(Reader):
+    """SPTSv2: a sequence of points, then the texts at all points at once, by one set of weights.
+
+    A text's decoder starts from the tokens of its point, to which the states are added from which
+    the point was predicted.
+    """
+
+    def loss(self, memory: Memory, words: Sequence[Words]) -> tuple[Tensor, Tensor]:
+        """See `Reader.loss`."""
+        decoder, device = self.decoder, self.decoder.logits.weight.device
+        samples = [self._write_points(w) for w in words]
+        inputs, targets, weights = (x.to(device) for x in pad_samples(samples, self.vocabulary))
+        positions = torch.arange(inputs.shape[1], device=device)[None]
+        states = decoder(decoder.embed(inputs, positions), positions, memory, None)
+        parts = [(decoder.classify(states).flatten(0, 1), targets.flatten(), weights.flatten())]
+        most = max(len(w.texts) for w in words)
+        if most:
+            tokens, targets, weights = (
+                x.to(device)
+                for x in stack_texts(words, self.vocabulary, self.layout, self.recipe.official)
+            )
+            logits = self._texts(tokens, states[:, : 2 * most], memory)
+            parts.append((logits.flatten(0, 1), targets.flatten(), weights.flatten()))
+        return self._score(*(torch.cat(x) for x in zip(*parts, strict=True)))
+
+    def read(self, memory: Memory, skipped: Tensor) -> list[list[FoundWord]]:
+        """See `Reader.read`."""
+        decoder = self.decoder
+        grammar = Grammar.of_points(self.vocabulary, self.layout.max_words)
+        start = self._start(len(skipped))
+        points = self._decoder(grammar).decode(memory, start, skipped, keep_states=True)
+        assert points.states is not None
+        found = split_words(points, grammar)
+        most = max((len(words) for words in found), default=0)
+        if most == 0:
+            return found
+        tokens = points.tokens[:, : 2 * most].reshape(-1, 2)
+        positions = torch.arange(2, device=tokens.device)[None]
+        start = decoder.embed(tokens, positions)
+        start = start + points.states[:, : 2 * most].reshape(start.shape)
+        absent = [k >= len(words) for words in found for k in range(most)]
+        grammar = Grammar.of_text(self.vocabulary, self.layout.max_length)
+        texts = self._decoder(grammar).decode(memory, start, torch.tensor(absent).to(start.device))
+        read = iter(split_words(texts, grammar))
+        result: list[list[FoundWord]] = []
+        for words in found:
+            rows = [next(read) for _ in range(most)]
+            pairs = zip(words, (row[0] for row in rows[: len(words)]), strict=True)
+            result.append([t._replace(place=p.place, det=p.det) for p, t in pairs if t.text])
+        return result
+
+    def _write_points(self, words: Words) -> Sample:
+        """The sequence of an image's points."""
+        eos, places = self.vocabulary.eos, words.places.flatten()
+        trust = torch.ones(()) if self.recipe.official else words.weights[:, None]
+        weights = trust * (words.places != self.vocabulary.no_location)
+        return Sample(
+            torch.cat([torch.tensor([self.vocabulary.sos]), places]),
+            torch.cat([places, torch.tensor([eos])]),
+            torch.cat([weights.flatten(), torch.tensor([self.recipe.eos_weight])]),
+        )
+
+    def _texts(self, tokens: Tensor, states: Tensor, memory: Memory) -> Tensor:
+        """Logits of texts.
+
+        Args:
+            tokens: (I * N, 1 + L) x, y and all characters but the last.
+            states: (I, 2 N, D) from which x and y were predicted.
+            memory: of the images.
+
+        Returns:
+            (I * N, L, V).
+        """
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        x = self.decoder.embed(tokens, positions)
+        x = torch.cat([x[:, :2] + states.reshape(-1, 2, x.shape[2]), x[:, 2:]], dim=1)
+        return self.decoder.classify(self.decoder(x, positions, memory, None)[:, 1:])
+
+
+def stack_texts(
+    words: Sequence[Words], vocabulary: Vocabulary, layout: Layout, official: bool
+) -> Sample:
+    """Texts of all words of I images as rows, N for each image; missing ones have weight 0.
+
+    Args:
+        words: of each image; at least one image has some.
+        vocabulary: the tokens.
+        layout: says how many places a text has.
+        official: padding after the first has the weight of the other tokens, and all have 1.
+
+    Returns:
+        Inputs (I * N, 1 + L), targets (I * N, L) and weights (I * N, L), L being what the longest
+        text and its end need.
+    """
+    most = max(len(w.texts) for w in words)
+    longest = max(len(text) for w in words for text in w.texts)
+    length = layout.max_length if official else min(longest + 1, layout.max_length)
+    tokens = torch.full((len(words), most, 2 + length), vocabulary.word_end)
+    weights = torch.zeros(len(words), most, length)
+    for i, w in enumerate(words):
+        tokens[i, : len(w.texts), :2] = w.places
+        for n, (text, trust) in enumerate(zip(w.texts, w.weights, strict=True)):
+            tokens[i, n, 2 : 2 + len(text)] = torch.tensor(text)
+            weights[i, n, : None if official else len(text) + 1] = 1.0 if official else trust
+    tokens = tokens.flatten(0, 1)
+    return Sample(tokens[:, :-1], tokens[:, 2:], weights.flatten(0, 1))
+
+
+def split_words(choices: Choices, grammar: Grammar) -> list[list[FoundWord]]:
+    """Cut chosen tokens into words, empty ones included.
+
+    Args:
+        choices: of R sequences.
+        grammar: that they follow.
+
+    Returns:
+        The words of each sequence.
+    """
+    vocabulary, first = grammar.vocabulary, grammar.coordinates
+    probabilities = choices.characters.cpu()
+    log_probs, mass = choices.log_probs.cpu(), choices.mass.cpu()
+    result = []
+    for row, (tokens, length) in enumerate(
+        zip(choices.tokens.tolist(), choices.lengths.tolist(), strict=True)
+    ):
+        words, i = [], 0
+        while i < length and tokens[i] != vocabulary.eos:
+            text = i + first
+            end = text
+            while end < i + grammar.places and tokens[end] != vocabulary.word_end:
+                end += 1
+            # The token that ends a word is part of it, if there is one.
+            following = min(end + 1, i + grammar.places)
+            known = [k for k in range(text, end) if tokens[k] != vocabulary.unknown]
+            words.append(
+                FoundWord(
+                    place=tokens[i:text],
+                    text=vocabulary.decode_text([tokens[k] for k in known]),
+                    det=float(mass[row, i:text].prod() ** 0.5),
+                    rec=float(log_probs[row, text:following].mean().exp())
+                    if grammar.characters
+                    else 1.0,
+                    characters=probabilities[row, known],
+                )
+            )
+            i = following
+        result.append(words)
+    return result
