@@ -30,6 +30,14 @@ def test_published_table_has_its_odd_backslash():
     ]
 
 
+def test_ascii_holds_what_can_be_printed_in_order_of_code():
+    charset = Charset.from_name("ascii", case_fold=False)
+    assert len(charset) == 95
+    assert charset.encode([" A~a"], 4).tolist() == [[1, 34, 95, 66]]
+    with pytest.raises(CharsetError, match="case folding"):
+        Charset.from_name("ascii")
+
+
 def test_long_words_are_cut():
     assert Charset("abc").encode(["abcabc"], 4).tolist() == [[1, 2, 3, 1]]
 

@@ -22,6 +22,7 @@ PADDING_LABEL = 0
 
 # The backslash of the published table stands behind the ampersand, not between the brackets.
 _PRESETS = {
+    "ascii": "".join(map(chr, range(ord(" "), ord("~") + 1))),
     "alnum": string.digits + string.ascii_lowercase,
     "wecromcl": string.digits + string.ascii_lowercase + " " + "!\"#$%&\\'()*+,-./:;<=>?@[]^_`{|}~",
 }
@@ -69,7 +70,8 @@ class Charset:
 
         Args:
             name: ``"alnum"`` (0-9, a-z), ``"wecromcl"`` (the published 69 characters in their
-                published order), or the path of a UTF-8 file with one character a line. Empty lines
+                published order), ``"ascii"`` (the 95 printable ones, which needs ``case_fold``
+                off), or the path of a UTF-8 file with one character a line. Empty lines
                 are skipped; a line holding one blank is the blank.
             case_fold: See the class.
             unknown: See the class.
