@@ -1,7 +1,13 @@
 #!/usr/bin/env python
-"""Train on images and their words, measure on unseen ones and draw what was found.
+"""From images and their words to a trained spotter, measured on unseen images and drawn.
 
-    python tools/run_pipeline.py --config-file configs/quick/anchors.yaml --output demo_output
+    python tools/run_pipeline.py --config-file configs/quick/anchors.yaml \
+        --spotter configs/quick/srsts_a.yaml --output demo_output
+
+Stage 1 learns where words are, finds them in the training images, and stage 2 learns from the found
+points to find and read words by itself. For your own pictures give label files (docs/DATASETS.md):
+
+    python tools/run_pipeline.py ... --train my/train.jsonl --val my/val.jsonl --test my/test.jsonl
 
 Each step is a command of its own, printed before it runs. A step that has finished is not run
 again, and an interrupted training goes on where it stopped: just give the same command again.
@@ -13,9 +19,15 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from detectron2.config import CfgNode
+
+from wecromcl_d2.engine import results_folder
 from wecromcl_d2.files import replace_file
+from wecromcl_d2.projects import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,75 +37,252 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, help="config of the anchor detector")
-    parser.add_argument("--output", required=True, type=Path, help="folder of all results")
-    parser.add_argument(
-        "--test-dataset", default="synth_scenes_test", help="registered dataset, unseen in training"
+    add = parser.add_argument
+    add("--config-file", required=True, help="config of the anchor detector, stage 1")
+    add("--spotter", help="config of the spotter, stage 2; without it, stage 1 alone is run")
+    add("--output", required=True, type=Path, help="folder of all results")
+    datasets = "registered dataset or label file: "
+    add("--train", help=datasets + "the spotter's training images (default: of its config)")
+    add("--val", help=datasets + "chooses weights and threshold (default: of the configs)")
+    add("--test", default="synth_scenes_test", help=datasets + "unseen images (%(default)s)")
+    add(
+        "--true-points",
+        action="store_true",
+        help="train a second spotter at the same time on the middles of the true outlines, to "
+        "compare with",
     )
-    parser.add_argument(
-        "--processes", type=int, default=2, help="that share the training (default: %(default)s)"
-    )
-    parser.add_argument("--pictures", type=int, default=12, help="test images drawn")
-    parser.add_argument("opts", nargs="*", help="KEY VALUE pairs that override the config")
+    add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
+    add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
+    add("opts", nargs="*", help="KEY VALUE pairs that override all configs")
     return parser.parse_args()
 
 
-def run_step(folder: Path, name: str, script: str, *arguments: str) -> float:
-    """Run a script of this project unless it has finished before.
+@dataclass(frozen=True)
+class Step:
+    """One command of the pipeline.
 
-    Args:
-        folder: where the note is kept that says the step has finished.
+    Attributes:
         name: of the step.
         script: path relative to the project.
-        *arguments: of the script.
-
-    Returns:
-        Seconds that the step took, all its attempts together.
-
-    Raises:
-        SystemExit: with the script's own code if it fails.
+        arguments: of the script.
     """
-    note = folder / "steps" / f"{name}.json"
-    command = [sys.executable, str(ROOT / script), *arguments]
-    state = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {"seconds": 0.0}
-    if state.get("finished") == command:
-        print(f"== {name}: finished before, in {state['seconds']:.0f} s", flush=True)
-        return state["seconds"]
-    print(f"== {name}: {subprocess.list2cmdline(command)}", flush=True)
-    start = time.monotonic()
-    try:
-        code = subprocess.run(command, check=False).returncode
-    finally:
-        state = {"seconds": state["seconds"] + time.monotonic() - start}
-        _write_json(note, state)
-    if code:
-        print(f"{name} failed; what is done is kept in {folder}", file=sys.stderr)
-        raise SystemExit(code)
-    _write_json(note, state | {"finished": command})
-    return state["seconds"]
+
+    name: str
+    script: str
+    arguments: tuple[str, ...]
+
+    @property
+    def command(self) -> list[str]:
+        """What is run."""
+        return [sys.executable, str(ROOT / self.script), *self.arguments]
 
 
-def _write_json(path: Path, content: dict) -> None:
+class Runner:
+    """Runs steps that have not finished before.
+
+    Args:
+        folder: of all results; `steps` in it keeps what has finished.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *steps: Step) -> list[float]:
+        """Run steps at the same time; the first one's output is shown, the others' kept in files.
+
+        Returns:
+            Seconds that each step took, all its attempts together.
+
+        Raises:
+            SystemExit: with a script's own code if it fails.
+        """
+        states = [self._state(step) for step in steps]
+        open_steps = [i for i, s in enumerate(steps) if states[i].get("finished") != s.command]
+        for i, step in enumerate(steps):
+            if i not in open_steps:
+                print(f"== {step.name}: finished before, in {states[i]['seconds']:.0f} s")
+        start = time.monotonic()
+        processes = {i: self._start(steps[i], i == open_steps[0]) for i in open_steps}
+        codes = {}
+        try:
+            while len(codes) < len(processes):
+                time.sleep(0.2)
+                for i in [
+                    i for i, p in processes.items() if i not in codes and p.poll() is not None
+                ]:
+                    codes[i] = processes[i].returncode
+                    states[i]["seconds"] += time.monotonic() - start
+                    self._keep(steps[i], states[i], finished=codes[i] == 0)
+        finally:
+            for i in processes.keys() - codes.keys():
+                processes[i].wait()
+                states[i]["seconds"] += time.monotonic() - start
+                self._keep(steps[i], states[i], finished=False)
+        for i, code in codes.items():
+            if code:
+                print(f"{steps[i].name} failed; what is done is kept in {self.folder}")
+                raise SystemExit(code)
+        return [state["seconds"] for state in states]
+
+    def _start(self, step: Step, shown: bool) -> subprocess.Popen:
+        print(f"== {step.name}: {subprocess.list2cmdline(step.command)}", flush=True)
+        if shown:
+            return subprocess.Popen(step.command)
+        path = self.folder / "steps" / f"{step.name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print(f"   at the same time, with its output in {path}", flush=True)
+        with path.open("ab") as log:
+            return subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT)
+
+    def _note(self, step: Step) -> Path:
+        return self.folder / "steps" / f"{step.name}.json"
+
+    def _state(self, step: Step) -> dict[str, Any]:
+        note = self._note(step)
+        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {"seconds": 0.0}
+
+    def _keep(self, step: Step, state: dict[str, Any], finished: bool) -> None:
+        done = {"finished": step.command} if finished else {}
+        write_json(self._note(step), {"seconds": state["seconds"]} | done)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file, whole or not at all."""
     with replace_file(path) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
-def summarize(metrics: dict, seconds: float, pictures: Path) -> dict:
-    """Print the table of results and return its content."""
+def names(*datasets: str) -> str:
+    """Datasets as a value of the command line."""
+    return repr(datasets)
+
+
+def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
+    """Train and measure stage 1, and draw what it finds."""
+    folder = runner.folder / "anchors"
+    config = ("--config-file", args.config_file)
+    best = ("MODEL.WEIGHTS", str(folder / "model_best.pth"))
+    val = ("DATASETS.TEST", names(args.val)) if args.val else ()
+    opts = (*args.opts, "OUTPUT_DIR", str(folder))
+    share = ("--num-gpus", str(args.processes))
+    (seconds,) = runner.run(
+        Step("anchors-train", "train_net.py", (*config, "--resume", *share, *opts, *val))
+    )
+    test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
+    runner.run(Step("anchors-test", "train_net.py", (*config, *test)))
+    pictures = runner.folder / "pictures" / "anchors"
+    draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
+    runner.run(Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)))
+    metrics = read_metrics(folder, args.test, "anchors")
     rows = {
         "inside rate": f"{metrics['inside_rate']:.3f}",
         "chance": f"{metrics['chance']:.3f}",
         "distance, median": f"{metrics['distance_median']:.3f} of the word's box",
         "nearest-point H": f"{metrics['hmean']:.3f}",
-        "images / words": f"{metrics['images']} / {metrics['words']}",
+        "images / words": f"{metrics['images']:.0f} / {metrics['words']:.0f}",
         "training": f"{seconds:.0f} s",
         "pictures": str(pictures),
     }
-    print("\nAnchors of unseen words in unseen scenes, learned without any position")
-    for name, value in rows.items():
-        print(f"  {name:<17} {value}")
+    print_table("Anchors of unseen words in unseen scenes, learned without any position", rows)
     keys = ("inside_rate", "chance", "distance_median", "precision", "recall", "hmean")
     return {key: metrics[key] for key in keys} | {"seconds": round(seconds, 1)}
+
+
+def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
+    """Label the training images with anchors, train and measure a spotter and let it read."""
+    cfg = load_config(args.spotter, args.opts)
+    train = args.train or cfg.DATASETS.TRAIN[0]
+    val = args.val or cfg.DATASETS.TEST[0]
+    points = runner.folder / "points.jsonl"
+    detector = str(runner.folder / "anchors" / "model_best.pth")
+    find = ("--config-file", args.config_file, "--weights", detector, "--dataset", train)
+    share = ("--num-gpus", str(args.processes))
+    (finding,) = runner.run(
+        Step(
+            "points",
+            "tools/generate_anchors.py",
+            (*find, "--output", str(points), *share, *args.opts),
+        )
+    )
+    report = json.loads(points.with_name("points_report.json").read_text(encoding="utf-8"))
+    start = ("--resume", "MODEL.BACKBONE.WEIGHTS", detector, "DATASETS.TEST", names(val))
+    found = ("DATASETS.TRAIN", names(report["dataset_name"]))
+    runs = {"spotter": found}
+    if args.true_points:
+        runs["spotter-true"] = ("DATASETS.TRAIN", names(train), "INPUT.POINT_SOURCE", "polygons")
+    else:
+        start = (*share, *start)
+    config = ("--config-file", args.spotter)
+    steps = [
+        Step(f"{run}-train", "train_net.py", (*config, *start, *data, *_output(args, runner, run)))
+        for run, data in runs.items()
+    ]
+    training, *_ = runner.run(*steps)
+    metrics = {run: _measure(args, runner, run, val) for run in runs}
+    pictures = runner.folder / "pictures" / "words"
+    draw = ("--weights", str(runner.folder / "spotter" / "model_best.pth"))
+    draw = (*draw, "--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
+    threshold = ("--threshold", str(metrics["spotter"]["threshold"]))
+    runner.run(Step("spotter-pictures", "tools/draw_words.py", (*config, *draw, *threshold)))
+    result = _summary(metrics, finding + training, cfg)
+    rows = {
+        "F": f"{result['f']:.3f}",
+        "precision": f"{result['precision']:.3f}",
+        "recall": f"{result['recall']:.3f}",
+        "threshold": f"{result['threshold']:.2f}, chosen on {val}",
+        "F, true points": f"{result['f_true_points']:.3f}" if args.true_points else "not trained",
+        "training": f"{result['seconds']:.0f} s, of which finding points {finding:.0f} s",
+        "pictures": str(pictures),
+    }
+    print_table("Unseen words found and read in unseen scenes, learned from the anchors", rows)
+    return result
+
+
+def _output(args: argparse.Namespace, runner: Runner, run: str) -> tuple[str, ...]:
+    return (*args.opts, "OUTPUT_DIR", str(runner.folder / run))
+
+
+def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> dict[str, float]:
+    """Metrics on the test images at the threshold that is best on the validation images."""
+    folder = runner.folder / run
+    config = ("--config-file", args.spotter, "--eval-only")
+    weights = (*_output(args, runner, run), "MODEL.WEIGHTS", str(folder / "model_best.pth"))
+    data = ("DATASETS.TEST", names(val))
+    runner.run(Step(f"{run}-validate", "train_net.py", (*config, *weights, *data)))
+    threshold = read_metrics(folder, val, "spotting")["sweep_threshold"]
+    data = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
+    runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *data)))
+    return read_metrics(folder, args.test, "spotting")
+
+
+def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str, Any]:
+    own = metrics["spotter"]
+    result = {
+        "spotter": cfg.MODEL.META_ARCHITECTURE,
+        "f": own["hmean"],
+        "precision": own["precision"],
+        "recall": own["recall"],
+        "threshold": own["threshold"],
+        "seconds": round(seconds, 1),
+    }
+    if "spotter-true" in metrics:
+        result["f_true_points"] = metrics["spotter-true"]["hmean"]
+    return result
+
+
+def read_metrics(folder: Path, dataset: str, task: str) -> dict[str, float]:
+    """Metrics of the last evaluation of a dataset."""
+    path = Path(results_folder(str(folder), dataset)) / f"{task}.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    return metrics.get(task, metrics)
+
+
+def print_table(title: str, rows: dict[str, str]) -> None:
+    """Print what was reached."""
+    print(f"\n{title}")
+    for name, value in rows.items():
+        print(f"  {name:<17} {value}")
+    print(flush=True)
 
 
 def main() -> None:
@@ -101,30 +290,12 @@ def main() -> None:
     args = parse_args()
     # Threads of torch spin while they wait for each other: processes share the work better.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    folder = args.output.resolve()
-    anchors = folder / "anchors"
-    common = ["--config-file", args.config_file]
-    share = ["--num-gpus", str(args.processes)]
-    best = ["MODEL.WEIGHTS", str(anchors / "model_best.pth")]
-    opts = [*args.opts, "OUTPUT_DIR", str(anchors)]
-    seconds = run_step(folder, "anchors-train", "train_net.py", *common, "--resume", *share, *opts)
-    test = ["DATASETS.TEST", repr((args.test_dataset,))]
-    run_step(folder, "anchors-test", "train_net.py", *common, "--eval-only", *opts, *best, *test)
-    pictures = folder / "pictures"
-    draw = ["--dataset", args.test_dataset, "--count", str(args.pictures)]
-    run_step(
-        folder,
-        "anchors-pictures",
-        "tools/draw_anchors.py",
-        *common,
-        *draw,
-        "--output",
-        str(pictures),
-        *best,
-    )
-    result = anchors / "inference" / args.test_dataset / "anchors.json"
-    metrics = json.loads(result.read_text(encoding="utf-8"))["metrics"]
-    _write_json(folder / "summary.json", {"anchors": summarize(metrics, seconds, pictures)})
+    runner = Runner(args.output.resolve())
+    summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
+    write_json(runner.folder / "summary.json", summary)
+    if args.spotter:
+        summary["spotting"] = run_spotter(args, runner)
+        write_json(runner.folder / "summary.json", summary)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Training: loop, checkpoints, optimisers."""
 
 from .checkpoint import AtomicCheckpointer, CheckpointError
-from .tasks import AnchorTrainer, SpottingTrainer, trainer_class
+from .tasks import AnchorTrainer, SpottingTrainer, results_folder, trainer_class
 from .trainer import Trainer
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "CheckpointError",
     "SpottingTrainer",
     "Trainer",
+    "results_folder",
     "trainer_class",
 ]

@@ -1,6 +1,7 @@
 """What is special to each stage: its samples, its batches and its metric."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class AnchorTrainer(Trainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
-        return AnchorEvaluator(dataset_name, _results_folder(cfg, dataset_name))
+        return AnchorEvaluator(dataset_name, results_folder(cfg.OUTPUT_DIR, dataset_name))
 
 
 class SpottingTrainer(Trainer):
@@ -88,7 +89,7 @@ class SpottingTrainer(Trainer):
         """The point metric of SPTS; results go to OUTPUT_DIR/inference/<dataset>."""
         return SpottingEvaluator(
             dataset_name,
-            _results_folder(cfg, dataset_name),
+            results_folder(cfg.OUTPUT_DIR, dataset_name),
             threshold=cfg.TEST.SPOTTING_THRESHOLD,
             details=True,
         )
@@ -102,8 +103,9 @@ def _with_true_points(record: dict[str, Any]) -> dict[str, Any]:
     return kept | {"points": points}
 
 
-def _results_folder(cfg: CfgNode, dataset_name: str) -> str:
-    return os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+def results_folder(output_dir: str, dataset_name: str) -> str:
+    """Where the results of a dataset go, whose name may be the path of a label file."""
+    return os.path.join(output_dir, "inference", re.sub(r"[^\w.-]+", "_", dataset_name))
 
 
 TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": SpottingTrainer}

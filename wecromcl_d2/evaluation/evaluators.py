@@ -200,7 +200,9 @@ class SpottingEvaluator(DatasetEvaluator):
     def _write(self, folder: str, runs: Mapping[str, SpottingRun]) -> None:
         results = [result for run in runs.values() for result in run.results()]
         extra = {name: run.content(self._worst, self._details) for name, run in runs.items()}
-        paths = write_results(Path(folder), "spotting", results, {"protocols": extra})
+        metrics = {name: run.metrics() for name, run in runs.items()}
+        content = {"metrics": metrics, "protocols": extra}
+        paths = write_results(Path(folder), "spotting", results, content)
         logger.info("wrote %s and %s", *paths)
 
 

@@ -21,7 +21,7 @@ def reading_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (A, K, classes).
-        labels: (A, L), each with at least one label, all of which fit.
+        labels: (A, L), all of which fit.
 
     Returns:
         (A,), float32.
@@ -30,7 +30,7 @@ def reading_loss(logits: Tensor, labels: Tensor) -> Tensor:
     samples = torch.full_like(lengths, logits.shape[1])
     log_probs = logits.float().log_softmax(-1).transpose(0, 1)
     loss = F.ctc_loss(log_probs, labels, samples, lengths, reduction="none", zero_infinity=True)
-    return loss / lengths
+    return loss / lengths.clamp(min=1)
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,7 @@ def sample_points(feature: Tensor, image: Tensor, positions: Tensor) -> Tensor:
     scale = positions.new_tensor([2 / width, 2 / height])
     grid = positions.new_zeros(len(feature), int(counts.max()), *positions.shape[1:])
     grid[image, place] = positions * scale - 1
-    values = F.grid_sample(
-        feature, grid.to(feature.dtype), padding_mode="border", align_corners=False
-    )
+    values = F.grid_sample(feature.to(grid.dtype), grid, padding_mode="border", align_corners=False)
     return values.permute(0, 2, 3, 1)[image, place]
 
 

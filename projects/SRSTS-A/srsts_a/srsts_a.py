@@ -194,6 +194,7 @@ class SRSTSA(nn.Module):
         batch = padded(labels)
         readable = (batch > 0).any(2)
         teaches = located & ~ignore & readable & (weights > 0)
+        weights = weights * teaches
         hides = located & ~teaches
         given = padded([x.gt_ignore_radii.float() for x in instances]) / self.stride
         radii = torch.where(given > 0, given, IGNORE_RADIUS)
@@ -228,12 +229,12 @@ class SRSTSA(nn.Module):
         number = image * words.points.shape[1] + word
         labels, weights = words.labels[image, word], words.weights[image, word]
         # The mean over words of the means over their anchors.
-        share = torch.bincount(number, minlength=words.weights.numel())[number]
-        weights = weights / share
+        weights = weights / torch.bincount(number, minlength=words.weights.numel())[number]
         readable = fits(labels, self.recognizer_points)
-        whole = _mean_over_ranks((weights * readable).sum()).clamp(min=1e-6)
-        reading = reading_loss(read[readable], labels[readable])
-        result = {"loss_reading": keys.READING_WEIGHT * (reading * weights[readable]).sum() / whole}
+        sizes = torch.stack([(weights * readable).sum(), weights.sum()])
+        readable_size, size = _mean_over_ranks(sizes).clamp(min=1e-6)
+        reading = reading_loss(read, labels * readable[:, None]) * readable
+        result = {"loss_reading": keys.READING_WEIGHT * (reading * weights).sum() / readable_size}
         progress = get_event_storage().iter / self.max_iter if has_event_storage() else 0.0
         fade = 1 - progress / 2
         scale = {
@@ -243,10 +244,10 @@ class SRSTSA(nn.Module):
             "spread": keys.SPREAD_WEIGHT,
         }
         for name, loss in line_losses(lines, number, words.weights.numel()).items():
-            result[f"loss_{name}"] = fade * scale[name] * (loss * weights).sum() / whole
+            result[f"loss_{name}"] = fade * scale[name] * (loss * weights).sum() / size
         reading_now = read_greedily(read.detach())
         if progress >= keys.EXTENT_WARMUP:
-            targets = self._with_extents(targets, anchors, logits, lines, reading_now, labels)
+            targets = self._with_extents(targets, words, anchors, logits, lines, reading_now)
         owner_weight = words.weights.gather(1, targets.owner.flatten(1)).view_as(logits)
         if keys.CONFIDENCE == "focal":
             total, count = focal_loss(logits, targets, owner_weight)
@@ -260,25 +261,24 @@ class SRSTSA(nn.Module):
     def _with_extents(
         self,
         targets: ConfidenceTargets,
+        words: Words,
         anchors: tuple[Tensor, Tensor, Tensor],
         logits: Tensor,
         lines: Tensor,
         reading: Reading,
-        labels: Tensor,
     ) -> ConfidenceTargets:
         """Targets that ignore cells on words, as far as the words' own readings reach."""
         image, word, cells = anchors
-        if len(image) == 0:
-            return targets
-        # The most confident anchor of each word: later ones of a word overwrite earlier ones.
-        sure = logits.detach()[image, cells[:, 1], cells[:, 0]]
-        order = sure.argsort()
-        number = image * (int(word.max()) + 1) + word
-        best = order.new_full((int(number.max()) + 1,), -1)
-        best[number[order]] = order
-        best = best[best >= 0]
+        # The most confident anchor of each word.
+        order = logits.detach()[image, cells[:, 1], cells[:, 0]].argsort()
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device)
+        most = targets.owner.new_full((len(logits) * words.points.shape[1],), -1)
+        number = image * words.points.shape[1] + word
+        most = most.scatter_reduce(0, number, rank, "amax")
+        best = order[most[most >= 0]]
         trimmed = trimmed_lines(lines.detach()[best], reading.first[best], reading.last[best])
-        characters = (labels[best] > 0).sum(1)
+        characters = (words.labels[image[best], word[best]] > 0).sum(1).clamp(min=1)
         radii = (line_lengths(trimmed) / characters).clamp(min=LEAST_EXTENT)
         counts = ignore_extents(targets, image[best], trimmed, radii)
         return ConfidenceTargets(targets.positive, counts, targets.soft, targets.owner)

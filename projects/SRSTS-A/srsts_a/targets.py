@@ -117,7 +117,8 @@ def choose_anchors(
         per_image: most cells of an image; heavy words are more likely to be among them.
 
     Returns:
-        (A,) image, (A,) word in the image and (A, 2) cell (x, y), int64, images ascending.
+        (A,) image, (A,) word in the image and (A, 2) cell (x, y), int64, images ascending. At least
+        one cell, of a word of weight 0 if there is no other.
     """
     width, most = targets.owner.shape[2], words.points.shape[1]
     owner = targets.owner.masked_fill(~targets.positive, most).flatten(1)
@@ -134,9 +135,16 @@ def choose_anchors(
     chance = torch.where(chosen, chance, -1.0)
     kept = chance.topk(min(per_image, chance.shape[1]), dim=1).indices
     mask = torch.zeros_like(chosen).scatter_(1, kept, True) & chosen
+    # Without any word, one cell that no loss counts: every part of the model must have a gradient
+    # where several processes share a batch.
+    mask[0, 0] |= ~mask.any()
     image, place = mask.nonzero(as_tuple=True)
     cell = order[image, place]
-    return image, owner[image, place], torch.stack([cell % width, cell // width], 1)
+    return (
+        image,
+        owner[image, place].clamp(max=most - 1),
+        torch.stack([cell % width, cell // width], 1),
+    )
 
 
 def ignore_extents(
