@@ -17,11 +17,18 @@ from PIL import Image, ImageDraw
 
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.fonts import font_for
+from wecromcl_d2.picture import (
+    BACKGROUND,
+    SHIFT,
+    Color,
+    bounding_box,
+    check_picture,
+    fixed_point,
+    overlap,
+)
 
-Color = tuple[int, int, int]
 Polygon = Sequence[float]
 
-BACKGROUND: Color = (24, 26, 30)
 FOREGROUND: Color = (236, 238, 242)
 HIT: Color = (96, 222, 128)
 MISS: Color = (255, 112, 96)
@@ -31,9 +38,6 @@ ANCHOR: Color = (64, 224, 255)
 # Small pictures are enlarged this much, within the bounds on the longest side in pixels.
 _ENLARGEMENT = 2.75
 _SHORTEST_TILE, _LONGEST_TILE = 320, 640
-
-# OpenCV's drawing takes integers; with this shift they are sixteenths of a pixel.
-_SHIFT = 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def overlay_map(
     Raises:
         ValueError: If the image is no picture or the map is not a matrix of finite numbers.
     """
-    _check_picture(image)
+    check_picture(image)
     heat = _relative_map(activation, image.shape[:2], cell_size)
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     base = 0.55 * (0.35 * image + 0.65 * gray)
@@ -88,12 +92,12 @@ def draw_polygons(
     thickness: int = 1,
 ) -> np.ndarray:
     """Draw outlines ``x1, y1, ...``; None entries are skipped."""
-    _check_picture(image)
+    check_picture(image)
     result = image.copy()
     for polygon in polygons:
         if polygon is not None:
-            vertices = _fixed_point(np.asarray(polygon, dtype=np.float64).reshape(-1, 2))
-            cv2.polylines(result, [vertices], True, color, thickness, cv2.LINE_AA, _SHIFT)
+            vertices = fixed_point(np.asarray(polygon, dtype=np.float64).reshape(-1, 2))
+            cv2.polylines(result, [vertices], True, color, thickness, cv2.LINE_AA, SHIFT)
     return result
 
 
@@ -101,14 +105,14 @@ def draw_anchors(
     image: np.ndarray, points: np.ndarray | Sequence[Sequence[float]], color: Color = ANCHOR
 ) -> np.ndarray:
     """Draw a cross with a dark rim at each of ``(P, 2)`` points, sized to the picture."""
-    _check_picture(image)
+    check_picture(image)
     result = image.copy()
     arm = max(5.0, min(image.shape[:2]) / 36)
     for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
         for ink, thickness in ((BACKGROUND, 4), (color, 2)):
             for dx, dy in ((arm, arm), (arm, -arm)):
-                ends = _fixed_point(np.array([[x - dx, y - dy], [x + dx, y + dy]]))
-                cv2.polylines(result, [ends], False, ink, thickness, cv2.LINE_AA, _SHIFT)
+                ends = fixed_point(np.array([[x - dx, y - dy], [x + dx, y + dy]]))
+                cv2.polylines(result, [ends], False, ink, thickness, cv2.LINE_AA, SHIFT)
     return result
 
 
@@ -124,10 +128,10 @@ def draw_words(
     A word without outline is skipped, as is one whose writing would cover an outline or an earlier
     word or leave the picture.
     """
-    _check_picture(image)
+    check_picture(image)
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    known = [(t, _box(p)) for t, p in zip(texts, polygons, strict=True) if p is not None]
+    known = [(t, bounding_box(p)) for t, p in zip(texts, polygons, strict=True) if p is not None]
     occupied = [box for _, box in known]
     for text, (left, top, _, bottom) in known:
         font, shown = font_for(text, size)
@@ -137,7 +141,7 @@ def draw_words(
             # With the rim and what hangs below the baseline.
             box = (x - 2, y - 2, x + length + 2, y + size + 3)
             inside = box[1] >= 0 and box[3] <= image.shape[0]
-            if inside and not any(_overlap(box, other) for other in occupied):
+            if inside and not any(overlap(box, other) for other in occupied):
                 spot = (x, y + size - 2)
                 draw.text(spot, shown, color, font, "ls", stroke_width=2, stroke_fill=BACKGROUND)
                 occupied.append(box)
@@ -149,7 +153,7 @@ def add_caption(
     image: np.ndarray, text: str, note: str = "", color: Color = FOREGROUND, size: int = 18
 ) -> np.ndarray:
     """Put a line below a picture: the text at the left, shortened to fit, the note at the right."""
-    _check_picture(image)
+    check_picture(image)
     width = image.shape[1]
     strip = Image.new("RGB", (width, size + 12), BACKGROUND)
     draw = ImageDraw.Draw(strip)
@@ -184,7 +188,7 @@ def contact_sheet(
     if not tiles or columns < 1:
         raise ValueError(f"{len(tiles)} tiles in {columns} columns: a sheet needs one of each")
     for tile in tiles:
-        _check_picture(tile)
+        check_picture(tile)
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     widths = [max(tile.shape[1] for tile in tiles[c::columns]) for c in range(len(rows[0]))]
@@ -274,20 +278,13 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
         ValueError: If the suffix names no image format or ``image`` is no picture.
         OSError: If the file cannot be written.
     """
-    _check_picture(image)
+    check_picture(image)
     suffix = Path(path).suffix.lower()
     image_format = Image.registered_extensions().get(suffix)
     if image_format is None:
         raise ValueError(f"{os.fspath(path)!r} names no image format; end it in .png or .jpg")
     with replace_file(path) as stream:
         Image.fromarray(image).save(stream, image_format)
-
-
-def _check_picture(image: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f"a picture is a uint8 array (height, width, 3), got {image.dtype} of {image.shape}"
-        )
 
 
 def _relative_map(
@@ -315,24 +312,6 @@ def _relative_map(
     return np.clip(heat, 0, 1)
 
 
-def _fixed_point(points: np.ndarray) -> np.ndarray:
-    """Return continuous points as OpenCV's shifted integers, whose origin is a pixel's centre."""
-    return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
-
-
-def _box(polygon: Polygon) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of an outline."""
-    vertices = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
-    (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
-    return float(left), float(top), float(right), float(bottom)
-
-
-def _overlap(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
 def _is_on(point: Sequence[float] | None, polygon: Polygon) -> bool:
     if point is None:
         return False
@@ -342,7 +321,7 @@ def _is_on(point: Sequence[float] | None, polygon: Polygon) -> bool:
 
 def _display(image: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the picture in the size it is shown in, and the scale that led there."""
-    _check_picture(image)
+    check_picture(image)
     height, width = image.shape[:2]
     longest = max(height, width)
     scale = min(max(longest * _ENLARGEMENT, _SHORTEST_TILE), _LONGEST_TILE) / longest

@@ -1,0 +1,21 @@
+"""Use trained models: pictures in, plain results out."""
+
+from ..data.dataset_mapper import ImageError
+from .anchor_finder import AnchorFinder
+from .images import read_image
+from .registry import model_names, register_model
+from .results import Anchors, Spotting
+from .spotter import Spotter
+from .tiling import Tiling
+
+__all__ = [
+    "AnchorFinder",
+    "Anchors",
+    "ImageError",
+    "Spotter",
+    "Spotting",
+    "Tiling",
+    "model_names",
+    "read_image",
+    "register_model",
+]

@@ -1,0 +1,132 @@
+"""What both predictors share: loading a trained model, and running it on pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+
+from ..data.augmentation import build_augmentations
+from ..engine.loading import CheckedCheckpointer
+from ..projects import load_config
+from .registry import find_file, find_model
+
+BATCH_SIZE = 8
+
+Self = TypeVar("Self", bound="Predictor")
+
+
+class Predictor:
+    """A trained model, ready to use.
+
+    Predictions flush denormal numbers in the thread that calls them, since sharp maps are full of
+    them and slow a CPU down several times.
+
+    Args:
+        config_file: YAML file; a relative path starts here or in the installed package.
+        weights: checkpoint that fits it.
+        opts: KEY VALUE pairs that override the config.
+        device: such as "cpu" or "cuda:1"; by default the config's, or the CPU if there is no GPU.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        WeightsError: if the weights are damaged or another model's, or their alphabet is another.
+        ValueError: if the config is one of the other stage.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(
+        self,
+        config_file: str | os.PathLike[str],
+        weights: str | os.PathLike[str],
+        opts: Sequence[str] = (),
+        *,
+        device: str | None = None,
+    ) -> None:
+        self.cfg = _config_for(load_config(find_file(config_file), opts), device)
+        if self.task != self.cfg.TASK:
+            raise ValueError(
+                f"{os.fspath(config_file)} is a config for TASK {self.cfg.TASK!r}, but "
+                f"{type(self).__name__} needs one for {self.task!r}"
+            )
+        path = find_file(weights)
+        self.model = build_model(self.cfg).eval()
+        CheckedCheckpointer(self.model).load(str(path), [])
+        self._resize = T.AugmentationList(build_augmentations(self.cfg, False))
+
+    @classmethod
+    def from_name(cls: type[Self], name: str, *, device: str | None = None, **options: Any) -> Self:
+        """Load the model that a name stands for, see `register_model`.
+
+        Args:
+            name: one of `model_names()`.
+            device: see the class.
+            **options: of the class.
+
+        Raises:
+            ValueError: for an unknown name; see also the class.
+            FileNotFoundError: if the model has not been made yet.
+        """
+        config_file, weights = find_model(name)
+        return cls(config_file, weights, device=device, **options)
+
+    def _network_image(self, picture: np.ndarray, resize: bool = True) -> np.ndarray:
+        """Bring an RGB picture into the size and colour order of the network."""
+        image = picture[..., ::-1] if self.cfg.INPUT.FORMAT == "BGR" else picture
+        if not resize:
+            return image
+        aug_input = T.AugInput(np.ascontiguousarray(image))
+        self._resize(aug_input)
+        return aug_input.image
+
+    def _run(self, inputs: Sequence[dict[str, Any]], batch_size: int) -> list[Instances]:
+        """Run the model, on images of one size at a time.
+
+        Args:
+            inputs: what the model takes, with `image` still a (h, w, 3) array.
+            batch_size: most images at once.
+
+        Returns:
+            Its answers in the order of the inputs, on the CPU.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; use 1 or more")
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for index, x in enumerate(inputs):
+            sizes.setdefault(x["image"].shape, []).append(index)
+        answers: dict[int, Instances] = {}
+        if self.cfg.MODEL.DEVICE == "cpu":
+            torch.set_flush_denormal(True)
+        for indices in sizes.values():
+            for start in range(0, len(indices), batch_size):
+                batch = indices[start : start + batch_size]
+                with torch.no_grad():
+                    outputs = self.model([_with_tensor(inputs[i]) for i in batch])
+                for i, output in zip(batch, outputs, strict=True):
+                    answers[i] = output["instances"].to("cpu")
+        return [answers[index] for index in range(len(inputs))]
+
+
+def _with_tensor(x: dict[str, Any]) -> dict[str, Any]:
+    pixels = np.ascontiguousarray(x["image"].transpose(2, 0, 1))
+    return x | {"image": torch.from_numpy(pixels)}
+
+
+def _config_for(cfg: CfgNode, device: str | None) -> CfgNode:
+    """The config with the device on which it will run."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    if device is not None:
+        cfg.MODEL.DEVICE = device
+    elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    return cfg

@@ -1,0 +1,95 @@
+"""Pictures of spotted words, in any script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..fonts import font_for
+from ..picture import (
+    BACKGROUND,
+    SHIFT,
+    Box,
+    Color,
+    bounding_box,
+    check_picture,
+    fixed_point,
+    overlap,
+)
+from ..visualizer import ANCHOR
+
+# Smaller pictures are enlarged to about this many pixels of the longest side.
+SHORTEST_SHOWN = 640
+
+
+def draw_spotting(
+    image: np.ndarray,
+    texts: Sequence[str],
+    points: np.ndarray,
+    polylines: np.ndarray | None = None,
+    colors: Sequence[Color] | None = None,
+) -> np.ndarray:
+    """Draw spotted words: a dot at each point, the line through each word, and its text beside it.
+
+    Every text is written; one that finds no free place covers something.
+
+    Args:
+        image: Picture; small ones are enlarged by a whole number.
+        texts: ``N`` words.
+        points: ``(N, 2)``.
+        polylines: ``(N, K, 2)``, None without lines.
+        colors: Of each word; one colour for all by default.
+    """
+    check_picture(image)
+    inks = [ANCHOR] * len(texts) if colors is None else list(colors)
+    scale = max(1, round(SHORTEST_SHOWN / max(image.shape[:2])))
+    result = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    pen = max(1, round(max(result.shape[:2]) / 800))
+    dots = np.asarray(points, dtype=np.float64).reshape(-1, 2) * scale
+    lines = np.zeros((0, 1, 2)) if polylines is None else np.asarray(polylines, np.float64) * scale
+    for own, extra in (([BACKGROUND] * len(inks), 2), (inks, 0)):
+        for ink, line in zip(own, lines, strict=polylines is not None):
+            cv2.polylines(result, [fixed_point(line)], False, ink, pen + extra, cv2.LINE_AA, SHIFT)
+        for ink, (x, y) in zip(own, fixed_point(dots).tolist(), strict=True):
+            radius = (2 * pen + extra) << SHIFT
+            cv2.circle(result, (x, y), radius, ink, cv2.FILLED, cv2.LINE_AA, SHIFT)
+    outlines = (
+        dots[:, None] if polylines is None else np.concatenate([dots[:, None], lines], axis=1)
+    )
+    picture = Image.fromarray(result)
+    boxes = [bounding_box(outline.ravel().tolist()) for outline in outlines]
+    _write_beside(picture, texts, boxes, inks, 13 * pen)
+    return np.array(picture)
+
+
+def _write_beside(
+    picture: Image.Image,
+    texts: Sequence[str],
+    boxes: Sequence[Box],
+    colors: Sequence[Color],
+    size: int,
+) -> None:
+    """Write texts above, below or beside boxes, inside the picture and clear of what is there."""
+    draw = ImageDraw.Draw(picture)
+    occupied = list(boxes)
+    for text, color, (left, top, right, bottom) in zip(texts, colors, boxes, strict=True):
+        font, shown = font_for(text, size)
+        length, middle = font.getlength(shown), (top + bottom - size) / 2
+        spots = []
+        for x, y in (
+            (left, top - 2 * size),
+            (left, bottom + size),
+            (right + size, middle),
+            (left - size - length, middle),
+        ):
+            x = max(2.0, min(x, picture.width - length - 2))
+            y = max(2.0, min(y, picture.height - size - 3))
+            spots.append((x - 2, y - 2, x + length + 2, y + size + 3))
+        free = [box for box in spots if not any(overlap(box, other) for other in occupied)]
+        box = (free or spots)[0]
+        spot = (box[0] + 2, box[1] + size)
+        draw.text(spot, shown, color, font, "ls", stroke_width=2, stroke_fill=BACKGROUND)
+        occupied.append(box)

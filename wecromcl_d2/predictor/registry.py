@@ -1,0 +1,93 @@
+"""Names of trained models: which config and which weights belong to them.
+
+Nothing is downloaded: a name stands for files that a training on this computer has written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """Files of a trained model; relative paths are looked up by `find_file`.
+
+    Attributes:
+        config_file: YAML file.
+        weights: checkpoint.
+        made_by: what makes the files, for the message that they are missing; empty if unknown.
+    """
+
+    config_file: str
+    weights: str
+    made_by: str = ""
+
+
+_MODELS = {
+    name: ModelEntry(
+        f"demo_output/{folder}/config.yaml", f"demo_output/{folder}/model_best.pth", "make demo"
+    )
+    for name, folder in (("quick", "spotting"), ("quick-anchors", "anchors"))
+}
+
+
+def model_names() -> list[str]:
+    """All names that `find_model` knows, sorted."""
+    return sorted(_MODELS)
+
+
+def register_model(
+    name: str, config_file: str | os.PathLike[str], weights: str | os.PathLike[str]
+) -> None:
+    """Give a trained model a name, for this process.
+
+    Args:
+        name: that no other model has.
+        config_file: YAML file; see `find_file`.
+        weights: checkpoint; see `find_file`.
+
+    Raises:
+        ValueError: if the name stands for other files already.
+    """
+    entry = ModelEntry(os.fspath(config_file), os.fspath(weights))
+    if _MODELS.setdefault(name, entry) != entry:
+        raise ValueError(f"model name {name!r} is taken, by {_MODELS[name].weights}; use another")
+
+
+def find_model(name: str) -> tuple[Path, Path]:
+    """Config and weights that a name stands for.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+        FileNotFoundError: if one of the files is not there.
+    """
+    entry = _MODELS.get(name)
+    if entry is None:
+        raise ValueError(
+            f"no model is called {name!r}; there are {', '.join(model_names())}, and "
+            "register_model adds one"
+        )
+    try:
+        return find_file(entry.config_file), find_file(entry.weights)
+    except FileNotFoundError as error:
+        hint = f"; `{entry.made_by}` makes it" if entry.made_by else ""
+        raise FileNotFoundError(f"model {name!r}: {error}{hint}") from None
+
+
+def find_file(path: str | os.PathLike[str]) -> Path:
+    """The file of a path; a relative one starts here, in the installed package or in its clone.
+
+    So `configs/quick/anchors.yaml` is found from anywhere.
+
+    Raises:
+        FileNotFoundError: if it is in none of these.
+    """
+    for folder in (Path(), _PACKAGE, _PACKAGE.parent):
+        if (folder / path).is_file():
+            return folder / path
+    places = "" if Path(path).is_absolute() else f", neither here nor in {_PACKAGE.parent}"
+    raise FileNotFoundError(f"{os.fspath(path)} does not exist{places}")

@@ -1,0 +1,172 @@
+"""What a prediction gives back: plain lists and arrays that turn into a dict, JSON or a picture.
+
+Points are (x, y) in pixels of the original image, continuous in [0, width] x [0, height].
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..visualizer import WordView, anchor_sheet
+from .drawing import draw_spotting
+from .images import ImageSource
+
+# Digits behind the point in dicts.
+_POINT_DIGITS, _SCORE_DIGITS = 2, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Spotting:
+    """Words found and read in an image, the surest first.
+
+    Attributes:
+        words: N texts.
+        points: (N, 2) float64.
+        scores: (N,) from 0 to 1.
+        det_scores: (N,) how sure the model is that there is a word.
+        rec_scores: (N,) how sure it is of the text.
+        polylines: (N, K, 2) float64 lines through the words, along which they were read; None if
+            the model gives none.
+        height: of the image.
+        width: of the image.
+        source: where the image is, for `draw`.
+    """
+
+    words: list[str]
+    points: np.ndarray
+    scores: np.ndarray
+    det_scores: np.ndarray
+    rec_scores: np.ndarray
+    polylines: np.ndarray | None
+    height: int
+    width: int
+    source: ImageSource = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def take(self, rows: np.ndarray) -> Spotting:
+        """Only the words of some rows, in their order."""
+        return Spotting(
+            [self.words[row] for row in rows.tolist()],
+            self.points[rows],
+            self.scores[rows],
+            self.det_scores[rows],
+            self.rec_scores[rows],
+            None if self.polylines is None else self.polylines[rows],
+            self.height,
+            self.width,
+            self.source,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as lists, numbers and strings; tools/evaluate.py reads it as predictions."""
+        content = _head(self.source, self.height, self.width) | {
+            "texts": list(self.words),
+            "points": _rounded(self.points, _POINT_DIGITS),
+            "scores": _rounded(self.scores, _SCORE_DIGITS),
+            "det_scores": _rounded(self.det_scores, _SCORE_DIGITS),
+            "rec_scores": _rounded(self.rec_scores, _SCORE_DIGITS),
+        }
+        if self.polylines is not None:
+            content["polylines"] = _rounded(self.polylines, _POINT_DIGITS)
+        return content
+
+    def to_json(self) -> str:
+        """`to_dict` as one line."""
+        return _one_line(self.to_dict())
+
+    def draw(self) -> np.ndarray:
+        """The image with its words written beside their points.
+
+        Returns:
+            uint8 RGB; small images are enlarged by a whole number.
+        """
+        return draw_spotting(self.source.read(), self.words, self.points, self.polylines)
+
+
+@dataclass(frozen=True, eq=False)
+class Anchors:
+    """Where the given words of an image are.
+
+    Attributes:
+        words: Q words, as given.
+        points: (Q, 2) float64 anchors.
+        scores: (Q,) heights of the peaks; 0 where a word was given more often than there are peaks,
+            so that it has no anchor.
+        maps: (Q, h, w) float32, 0 or more: how much the model sees each word in each cell.
+        cell_size: (height, width) in pixels of the image that a cell of the maps covers.
+        unread: given words without any character of the model's alphabet, which have no anchor.
+        height: of the image.
+        width: of the image.
+        source: where the image is, for `draw`.
+    """
+
+    words: list[str]
+    points: np.ndarray
+    scores: np.ndarray
+    maps: np.ndarray
+    cell_size: tuple[float, float]
+    unread: list[str]
+    height: int
+    width: int
+    source: ImageSource = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A record of a label file, with `points` and `point_scores`; words without anchor too.
+
+        The maps are left out.
+        """
+        found = self.scores > 0
+        points: list = _rounded(self.points, _POINT_DIGITS)
+        scores: list = self.scores.astype(np.float64).tolist()
+        none = [None] * len(self.unread)
+        return _head(self.source, self.height, self.width) | {
+            "texts": [*self.words, *self.unread],
+            "points": [p if ok else None for p, ok in zip(points, found, strict=True)] + none,
+            "point_scores": [s if ok else None for s, ok in zip(scores, found, strict=True)] + none,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one line."""
+        return _one_line(self.to_dict())
+
+    def draw(self, columns: int = 3) -> np.ndarray:
+        """A sheet of the image and one tile per word, with its map and anchor.
+
+        Args:
+            columns: tiles in a row.
+
+        Returns:
+            uint8 RGB.
+        """
+        views = [
+            WordView(word, cells, point.tolist() if score > 0 else None, float(score))
+            for word, cells, point, score in zip(
+                self.words, self.maps, self.points, self.scores, strict=True
+            )
+        ]
+        title = self.source.file_name or ""
+        return anchor_sheet(
+            self.source.read(), views, title=title, cell_size=self.cell_size, columns=columns
+        )
+
+
+def _head(source: ImageSource, height: int, width: int) -> dict[str, Any]:
+    name = source.file_name
+    return ({} if name is None else {"file_name": name}) | {"height": height, "width": width}
+
+
+def _rounded(values: np.ndarray, digits: int) -> list:
+    return values.astype(np.float64).round(digits).tolist()
+
+
+def _one_line(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
