@@ -21,6 +21,7 @@ LAYERS = {
         "config.py",
         "data/augmentation.py",
         "data/benchmarks/__init__.py",
+        "data/pseudo_labels.py",
         "data/synthetic/backgrounds.py",
         "data/synthetic/recipe.py",
         "data/synthetic/vocabulary.py",
@@ -38,6 +39,9 @@ LAYERS = {
         "modeling/deformable_attention.py",
         "modeling/image_batch.py",
         "modeling/losses.py",
+        "picture.py",
+        "predictor/registry.py",
+        "predictor/tiling.py",
         "weights_file.py",
     ],
     1: [
@@ -62,10 +66,13 @@ LAYERS = {
         "data/point_mapper.py",
         "data/synthetic/cache.py",
         "data/synthetic/sheet.py",
+        "engine/anchor_job.py",
         "engine/loading.py",
         "evaluation/anchor_run.py",
         "evaluation/spotting_run.py",
         "modeling/wecromcl.py",
+        "predictor/drawing.py",
+        "predictor/images.py",
     ],
     3: [
         "data/benchmarks/abcnet.py",
@@ -75,8 +82,11 @@ LAYERS = {
         "data/benchmarks/tables.py",
         "data/builtin.py",
         "data/synthetic/__init__.py",
+        "engine/anchor_generation.py",
+        "evaluation/anchor_report.py",
         "evaluation/evaluators.py",
         "modeling/__init__.py",
+        "predictor/results.py",
     ],
     4: [
         "data/__init__.py",
@@ -98,6 +108,9 @@ LAYERS = {
         "engine/__init__.py",
         "projects/__init__.py",
     ],
+    7: ["predictor/base.py"],
+    8: ["predictor/anchor_finder.py", "predictor/spotter.py"],
+    9: ["predictor/__init__.py"],
 }
 
 BANNED = {"eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.unsafe_load"}
