@@ -118,9 +118,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.REQUIRE_POINTS = True
     # Stage 2 alone: the crop of Detectron2's INPUT.CROP, off by default. CROP.TYPE is either
     # "relative_range", sides drawn between CROP.SIZE (height, width) and 1 as shares of the image's
-    # before its resize, or "absolute", CROP.SIZE in pixels after the resize.
+    # before its resize, or "absolute", CROP.SIZE in pixels after the resize. An image in which words
+    # stand too close for any crop stays whole, as large as MAX_SIZE_TRAIN lets it be.
     # Least distance (m) from a crop's border to the point of a word, which is kept or lost, as a
-    # share of the image's shorter side.
+    # share of the crop's shorter side.
     cfg.INPUT.CROP.MARGIN = 0.06
     # Radius in pixels of the network input that is ignored around the place of the border that is
     # nearest to a word lost by the crop.
@@ -178,7 +179,10 @@ def _add_training_keys(cfg: CfgNode) -> None:
 
     # "SGD" or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Exponent of the additional schedule "PolyLR": (1 - t / MAX_ITER) ** POLY_POWER.
+    # Learning rate of the backbone, as a factor of the others'.
+    cfg.SOLVER.BACKBONE_FACTOR = 1.0
+    # Exponent of the additional schedules "PolyLR" and, with Detectron2's warm-up, "WarmupPolyLR":
+    # (1 - t / MAX_ITER) ** POLY_POWER.
     cfg.SOLVER.POLY_POWER = 0.9
 
     # Curriculum: phases before DATASETS.TRAIN takes over for the rest, none by default.

@@ -5,7 +5,12 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.solver import LRMultiplier, build_lr_scheduler, get_default_optimizer_params
+from detectron2.solver import (
+    LRMultiplier,
+    WarmupParamScheduler,
+    build_lr_scheduler,
+    get_default_optimizer_params,
+)
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
@@ -29,6 +34,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=keys.WEIGHT_DECAY_NORM,
         bias_lr_factor=keys.BIAS_LR_FACTOR,
         weight_decay_bias=keys.WEIGHT_DECAY_BIAS,
+        lr_factor_func=lambda name: keys.BACKBONE_FACTOR if name.startswith("backbone.") else 1.0,
     )
     options: dict[str, Any] = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY}
     if keys.OPTIMIZER == "SGD":
@@ -67,8 +73,16 @@ def _clip_hook(keys: CfgNode) -> Any:
 def build_schedule(
     cfg: CfgNode, optimizer: torch.optim.Optimizer
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Detectron2's schedules and "PolyLR", the published (1 - t / MAX_ITER) ** POLY_POWER."""
-    if cfg.SOLVER.LR_SCHEDULER_NAME != "PolyLR":
+    """Detectron2's schedules and two more.
+
+    "PolyLR" is the published (1 - t / MAX_ITER) ** POLY_POWER; "WarmupPolyLR" is the same after the
+    warm-up that SOLVER.WARMUP_* describe.
+    """
+    keys = cfg.SOLVER
+    if keys.LR_SCHEDULER_NAME not in ("PolyLR", "WarmupPolyLR"):
         return build_lr_scheduler(cfg, optimizer)
-    decay = PolynomialDecayParamScheduler(base_value=1.0, power=cfg.SOLVER.POLY_POWER)
-    return LRMultiplier(optimizer, decay, cfg.SOLVER.MAX_ITER)
+    decay = PolynomialDecayParamScheduler(base_value=1.0, power=keys.POLY_POWER)
+    if keys.LR_SCHEDULER_NAME == "WarmupPolyLR":
+        warmup = min(keys.WARMUP_ITERS / keys.MAX_ITER, 1.0)
+        decay = WarmupParamScheduler(decay, keys.WARMUP_FACTOR, warmup, keys.WARMUP_METHOD)
+    return LRMultiplier(optimizer, decay, keys.MAX_ITER)
