@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wecromcl_d2.data.datasets import (
     LabelError,
+    ensure_registered,
     read_labels,
     register_labels,
     usable_words,
@@ -21,6 +22,8 @@ FULL = {
     "width": 1280,
     "texts": ["Hill", '漢字, "quoted"'],
     "points": [[258.0, 74.5], None],
+    "point_scores": [0.25, None],
+    "point_weights": [1, 0],
     "polygons": [[211, 64, 305, 61, 306, 85, 211, 88], None],
     "ignore": [False, True],
 }
@@ -108,6 +111,13 @@ def test_byte_order_mark_crlf_and_blank_lines(tmp_path, suffix):
         (changed(polygons=[None, [1, 2, 3, 4, 5, 6, 7]]), r"polygons\[1\]"),
         (changed(polygons=[None, [1, 2, 3, 4, 5, "6"]]), r"polygons\[1\]"),
         (changed(ignore=[0, 1]), r"ignore\[0\] is 0"),
+        (changed(point_scores=[0.5]), "point_scores has 1 entries for 2 texts"),
+        (changed(point_scores=[0.5, "high"]), r"point_scores\[1\] is 'high'"),
+        (changed(point_weights=[0.5, None]), r"point_weights\[1\] is None.* from 0 to 1"),
+        (changed(point_weights=[1.01, 1]), r"point_weights\[0\] is 1\.01"),
+        (changed(point_weights=[0, -0.1]), r"point_weights\[1\] is -0\.1"),
+        (changed(point_weights=[0, float("nan")]), r"point_weights\[1\] is nan"),
+        (changed(point_weight=[1, 1]), "did you mean 'point_weights'"),
     ],
 )
 def test_bad_records_name_file_and_line(tmp_path, record, message):
@@ -171,7 +181,9 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.sampled_from(sorted(FULL)), JSON_VALUES)
 def test_any_value_under_any_key_reads_or_raises_our_error(tmp_path, key, value):
     path = write_raw(tmp_path / "l.jsonl", json.dumps(changed(**{key: value})))
@@ -183,7 +195,9 @@ def test_any_value_under_any_key_reads_or_raises_our_error(tmp_path, key, value)
         assert len(usable_words(record)) == len(record["texts"])
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=60), st.integers(0, 250), st.sampled_from(["json", "jsonl"]))
 def test_any_damage_reads_or_raises_our_error(tmp_path, noise, position, suffix):
     whole = tmp_path / f"whole.{suffix}"
@@ -241,6 +255,50 @@ def test_separate_image_root(dataset):
     write_labels(root / "l.json", [FULL])
     with pytest.raises(LabelError, match=rf"{name}.*pictures/a/img_1\.jpg' .*does not exist"):
         DatasetCatalog.get(name)
+
+
+@pytest.fixture
+def forget_new_datasets():
+    known = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - known:
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
+@pytest.mark.parametrize("root", ["", "@pictures", "@{}/pictures"])
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_a_label_file_is_the_name_of_a_dataset(tmp_path, monkeypatch, suffix, root):
+    """Relative paths start at the working directory of the registration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "elsewhere"))
+    write_labels(tmp_path / f"sub/l.{suffix}", [FULL])
+    image = tmp_path / ("pictures" if root else "sub") / "a/img_1.jpg"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    name = f"sub/l.{suffix}{root.format(tmp_path)}"
+    ensure_registered(name)
+    ensure_registered(name)
+    monkeypatch.chdir("/")
+    (record,) = DatasetCatalog.get(name)
+    assert record["file_name"] == str(image)
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
+@pytest.mark.parametrize("name", ["words", "l.jsonl@", "l.txt", "l.json.gz", ".json"])
+def test_other_names_are_left_to_the_catalog(name):
+    before = DatasetCatalog.list()
+    ensure_registered(name)
+    assert DatasetCatalog.list() == before
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
+def test_a_registered_name_is_left_alone():
+    register_labels("mine.json", "there.jsonl")
+    ensure_registered("mine.json")
+    with pytest.raises(LabelError, match=r"there\.jsonl: cannot be read"):
+        DatasetCatalog.get("mine.json")
 
 
 def test_missing_labels_name_the_dataset_and_the_root(dataset):

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ PathLike = str | os.PathLike[str]
 # No sensor is this wide; beyond it areas and distances lose their meaning.
 MAX_COORDINATE = 1e7
 MIN_POLYGON_VERTICES = 3
-_KEYS = ("file_name", "height", "width", "texts", "points", "polygons", "ignore", "image_id")
-_REQUIRED = _KEYS[:4]
-_POSITIONS = ("points", "polygons", "ignore")
+_REQUIRED = ("file_name", "height", "width", "texts")
+# As many entries as texts.
+_PER_TEXT = ("points", "point_scores", "point_weights", "polygons", "ignore")
+_KEYS = (*_REQUIRED, *_PER_TEXT, "image_id")
+# A label file as the name of a dataset, with the image root behind an "@" if it has another one.
+_FILE_NAME = re.compile(r"(?P<path>.+?\.jsonl?)(?:@(?P<root>.+))?")
 
 
 class LabelError(ValueError):
@@ -132,6 +136,23 @@ def register_labels(
 
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
+
+
+def ensure_registered(name: str) -> None:
+    """Let a label file be used where the name of a dataset is wanted.
+
+    ``FILE.jsonl`` or ``FILE.json``, or with another image root than the file's folder
+    ``FILE.jsonl@IMAGE_ROOT``, is registered under this very name; relative paths start at the
+    working directory. Any other name, and one that is registered already, is left as it is.
+
+    Args:
+        name: An entry of ``DATASETS.TRAIN`` or ``DATASETS.TEST``.
+    """
+    parts = _FILE_NAME.fullmatch(name)
+    if parts is not None and name not in DatasetCatalog.list():
+        root = parts["root"]
+        images = None if root is None else os.path.abspath(root)
+        register_labels(name, os.path.abspath(parts["path"]), images)
 
 
 def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) -> list[Record]:
@@ -282,10 +303,12 @@ def _check_words(record: Record) -> None:
         raise LabelError(f"texts is {texts!a:.80}; it must be a list of valid strings")
     checks: dict[str, tuple[Callable[[Any], bool], str]] = {
         "points": (_is_point, "null or two finite numbers [x, y]"),
+        "point_scores": (_is_score, "null or a finite number"),
+        "point_weights": (_is_weight, "a number from 0 to 1"),
         "polygons": (_is_polygon, "null or an even count of at least 6 finite numbers"),
         "ignore": (lambda item: isinstance(item, bool), "true or false"),
     }
-    for key in _POSITIONS:
+    for key in _PER_TEXT:
         if key not in record:
             continue
         items, (check, wanted) = record[key], checks[key]
@@ -322,6 +345,14 @@ def _is_point(value: Any) -> bool:
     if value is None:
         return True
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_weight(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
 
 
 def _is_polygon(value: Any) -> bool:

@@ -1,0 +1,310 @@
+#!/usr/bin/env python
+r"""Find the anchors of a dataset's words and write them as labels that a spotter trains on.
+
+    python tools/generate_anchors.py --config-file configs/quick/anchors.yaml \
+        --weights output/quick_anchors/model_best.pth --dataset synth_scenes_train \
+        --output output/anchors.jsonl
+
+The output has the records of the dataset with "points", "point_scores" and "point_weights". Points
+that the dataset had are replaced; its outlines are kept, for evaluation only. Ignored words and
+words without any character of the charset get no point; images that cannot be used are left out.
+Beside the output stand OUTPUT_report.json, OUTPUT_report.png and OUTPUT_uncertain.png.
+
+Images keep their places: "file_name" is relative to the folder of the output if all images are
+below it, else to the folder that the report and the last line name. DATASETS.TRAIN takes
+"OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" in the second.
+
+Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.parts.
+Other weights, images, texts, config or batch size start anew.
+
+Exit status: 0; 1 after an error; 3 if images were left out, which are listed at the end;
+130 when interrupted.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import launch
+from detectron2.utils.logger import setup_logger
+from torch.multiprocessing.spawn import ProcessException
+
+from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.data import write_labels
+from wecromcl_d2.data.dataset_mapper import AnchorMapper
+from wecromcl_d2.data.datasets import Record
+from wecromcl_d2.engine.anchor_generation import Speed, load_detector, run_parts
+from wecromcl_d2.engine.anchor_job import (
+    Job,
+    collect_parts,
+    fingerprint,
+    label_images,
+    load_records,
+    pending_parts,
+    plan_parts,
+    word_keys,
+)
+from wecromcl_d2.evaluation.anchor_report import describe_labels, draw_report, draw_uncertain
+from wecromcl_d2.evaluation.report import package_version, write_json
+from wecromcl_d2.visualizer import save_image
+
+logger = logging.getLogger("wecromcl_d2.generate_anchors")
+
+FAILED, INCOMPLETE, INTERRUPTED = 1, 3, 130
+MEASUREMENTS = 3
+# Processes that share the images do so evenly, but the last may take its time.
+TIMEOUT = timedelta(days=1)
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--config-file", required=True, help="config of the detector")
+    add("--weights", help="its weights; by default MODEL.WEIGHTS of the config")
+    add(
+        "--dataset",
+        required=True,
+        help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
+    )
+    add("--output", type=Path, help="label file to write, .jsonl or .json")
+    add("--num-gpus", type=int, default=1, help="processes that share the images (default: 1)")
+    add("--batch-size", type=int, default=8, help="images in the model at once (default: 8)")
+    add("--measure", type=int, metavar="IMAGES", help="write no labels, but compare the speed with "
+        "that of the bare model on the first images")  # fmt: skip
+    add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
+    args = parser.parse_args(arguments)
+    if (args.output is None) == (args.measure is None):
+        parser.error("give one of --output and --measure")
+    if args.output is not None and args.output.suffix not in (".jsonl", ".json"):
+        parser.error(f"--output {args.output} must end in .jsonl or .json")
+    for name in ("num_gpus", "batch_size", "measure"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    return args
+
+
+def make_config(args: argparse.Namespace) -> CfgNode:
+    """The config of the command line.
+
+    Raises:
+        ValueError: If no weights are named, or there is no such file.
+    """
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    if args.weights:
+        cfg.MODEL.WEIGHTS = args.weights
+    if not cfg.MODEL.WEIGHTS or not Path(cfg.MODEL.WEIGHTS).is_file():
+        raise ValueError(f"there is no file {cfg.MODEL.WEIGHTS!r}; name the weights by --weights")
+    cfg.freeze()
+    return cfg
+
+
+def choose_root(records: Sequence[Record], output: Path) -> tuple[Path, bool]:
+    """Folder that the new file's image names are relative to, and whether it is the file's own."""
+    own = Path(os.path.abspath(output.parent))
+    folders = {os.path.dirname(os.path.abspath(record["file_name"])) for record in records}
+    common = Path(os.path.commonpath(list(folders)))
+    return (own, True) if common.is_relative_to(own) else (common, False)
+
+
+def shown_path(path: Path) -> str:
+    """A path as people type it: from the working directory if it lies below."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
+    """Run what is missing, write everything and return the exit status."""
+    output: Path = args.output
+    if args.dataset.partition("@")[0] == str(output):
+        raise ValueError(f"{output} is the dataset itself, whose points would be lost")
+    records = load_records(args.dataset)
+    draft = Job(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".parts"))
+    identity = fingerprint(draft, records)
+    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    job = Job(cfg, args.dataset, args.batch_size, draft.folder / name)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for other in sorted(draft.folder.iterdir()):
+        if other != job.folder:
+            logger.warning(
+                "%s holds parts of a run with other settings; delete it if it will not go on", other
+            )
+    parts = plan_parts(records, args.batch_size)
+    pending = pending_parts(job, parts)
+    for speed in job.folder.glob("speed-*.json"):
+        speed.unlink()
+    done = len(records) - sum(len(parts[number]) for number in pending)
+    logger.info("%s: %d images, %d of them done before", args.dataset, len(records), done)
+    try:
+        if pending:
+            run(job, pending, args.num_gpus, records)
+        status = write_all(job, records, parts, args, {"settings": identity})
+        shutil.rmtree(job.folder)
+    finally:
+        for folder in (job.folder, draft.folder):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+    return status
+
+
+def run(job: Job, pending: list[int], processes: int, records: list[Record]) -> None:
+    """Make the missing parts; records are read again in processes of their own."""
+    work = (job, pending, records if processes == 1 else None)
+    try:
+        launch(run_parts, processes, dist_url="auto", args=work, timeout=TIMEOUT)
+    except BaseException:
+        done = sum(job.part(number).is_file() for number in pending)
+        if done:
+            logger.warning("%d of %d parts were made; the same command goes on", done, len(pending))
+        raise
+
+
+def write_all(
+    job: Job,
+    records: list[Record],
+    parts: list[list[int]],
+    args: argparse.Namespace,
+    extra: dict[str, Any],
+) -> int:
+    """Write labels, report and pictures from the parts, and return the exit status."""
+    output: Path = args.output
+    found = collect_parts(job, parts)
+    images, damaged, limits = label_images(records, word_keys(job.cfg, records), found)
+    for record, problem in damaged:
+        logger.warning("left out: %s", problem or record["file_name"])
+    if not images:
+        raise ValueError(f"none of the {len(records)} images of {job.dataset} can be used")
+    root, own = choose_root(records, output)
+    write_labels(
+        output,
+        (
+            image.label(
+                Path(os.path.abspath(image.record["file_name"])).relative_to(root).as_posix()
+            )
+            for image in images
+        ),
+    )
+    name = str(output) if own else f"{output}@{shown_path(root)}"
+    report = {
+        "dataset": job.dataset,
+        "labels": str(output),
+        "dataset_name": name,
+        "weights": job.cfg.MODEL.WEIGHTS,
+        "config_file": args.config_file,
+        "version": package_version(),
+        **extra,
+        **describe_labels(images, damaged, limits),
+        "speed": total_speed(job),
+    }
+    write_json(output.with_name(f"{output.stem}_report.json"), report)
+    draw_report(report, output.with_name(f"{output.stem}_report.png"))
+    save_image(output.with_name(f"{output.stem}_uncertain.png"), draw_uncertain(images))
+    shares = ", ".join(f"{key} {value:.1%}" for key, value in report["shares"].items() if value)
+    print(f"{len(images)} images, {sum(report['words'].values())} words: {shares}")
+    if report["truth"]:
+        print(f"anchors on their word: {report['truth']['all']['inside_rate']:.4f}")
+    if damaged:
+        print(f"{len(damaged)} of {len(records)} images were left out, see above", file=sys.stderr)
+    print(f"train on it by DATASETS.TRAIN \"('{name}',)\"")
+    return INCOMPLETE if damaged else 0
+
+
+def total_speed(job: Job) -> dict[str, float] | None:
+    """Of all processes of this run together; None if nothing was left to do."""
+    speeds = [
+        Speed(**json.loads(path.read_text(encoding="utf-8")))
+        for path in job.folder.glob("speed-*.json")
+    ]
+    seconds = max((speed.seconds for speed in speeds), default=0.0)
+    if not seconds:
+        return None
+    images = sum(speed.images for speed in speeds)
+    forward = sum(speed.forward_seconds for speed in speeds)
+    return {
+        "processes": len(speeds),
+        "images": images,
+        "images_per_second": round(images / seconds, 3),
+        "model_share_of_time": round(forward / sum(speed.seconds for speed in speeds), 4),
+        "distinct_words": sum(speed.words for speed in speeds),
+        "seconds_for_words": round(max(speed.word_seconds for speed in speeds), 3),
+    }
+
+
+def measure(args: argparse.Namespace, cfg: CfgNode) -> int:
+    """Compare the images a second of this tool and of the bare model, by turns."""
+    torch.set_flush_denormal(True)
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(MEASUREMENTS):
+            job = Job(cfg, args.dataset, args.batch_size, Path(folder) / str(turn), args.measure)
+            records = job.records()
+            parts = plan_parts(records, args.batch_size)
+            bare = bare_speed(cfg, records, parts, args.batch_size)
+            run_parts(job, range(len(parts)), records)
+            speed = total_speed(job)
+            assert speed is not None
+            ratios.append(speed["images_per_second"] / bare)
+            print(
+                f"{len(records)} images: bare model {bare:.2f} images/s, this tool "
+                f"{speed['images_per_second']:.2f} images/s, ratio {ratios[-1]:.3f}, "
+                f"load {os.getloadavg()[0]:.1f}"
+            )
+    print(f"median ratio {statistics.median(ratios):.3f}")
+    return 0
+
+
+def bare_speed(
+    cfg: CfgNode, records: list[Record], parts: list[list[int]], batch_size: int
+) -> float:
+    """Images a second of the model alone, with images in memory and words that it knows."""
+    model, mapper = load_detector(cfg), AnchorMapper(cfg, False)
+    inputs = [mapper(records[index]) for part in parts for index in part]
+    batches = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
+    for batch in batches:
+        model(batch)
+    start = time.perf_counter()
+    for batch in batches:
+        model(batch)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return len(inputs) / (time.perf_counter() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for and return the exit status."""
+    args = parse_args(arguments)
+    setup_logger(name="wecromcl_d2")
+    setup_logger(name="fvcore")
+    try:
+        cfg = make_config(args)
+        return find_anchors(args, cfg) if args.measure is None else measure(args, cfg)
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, KeyError, OSError, FloatingPointError, ProcessException) as error:
+        print(f"generate_anchors.py: {error}", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

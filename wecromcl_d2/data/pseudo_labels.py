@@ -1,0 +1,167 @@
+"""Anchors as labels: how far is each of them to be trusted?
+
+Stage 1 finds an anchor for every readable word, right or wrong, and its score, the height of the
+peak, has no scale of its own: it depends on the size of the map. So a score counts by its rank in
+the whole set. The weight of an anchor lies in 0 .. 1; 0 stands for "text known, location unknown".
+
+Letters: ``P`` anchors or words of one image. Points are (x, y) in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Percentiles of all scores up to which the weight is 0, and from which on it is 1.
+LOW_PERCENTILE, HIGH_PERCENTILE = 10.0, 60.0
+# Anchors of two different words that are closer than this, in pixels, cannot both be right.
+COLLISION_DISTANCE = 4.0
+# Anchors of a lower weight are reported as doubtful.
+LOW_WEIGHT = 0.5
+WEIGHT_DECIMALS = 4
+
+# What may become of a word: an anchor of a weight of at least LOW_WEIGHT, of a lower one, of none
+# by its score, of none because a better anchor of another word is there; no anchor because the map
+# has fewer peaks than the image has of this word, no character is in the charset, or the word does
+# not count.
+OUTCOMES = ("kept", "low_weight", "zero", "collision", "no_peak", "unreadable", "ignored")
+
+Limits = tuple[float, float]
+Point = list[float]
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image and what stage 1 says about its ``P`` words.
+
+    Attributes:
+        record: Dataset dict of the source, with whatever truth it has.
+        points: Anchors, None for a word without one.
+        scores: Heights of the peaks, None with the point.
+        weights: In 0 .. 1.
+        outcomes: Of ``OUTCOMES``.
+    """
+
+    record: dict[str, Any]
+    points: list[Point | None]
+    scores: list[float | None]
+    weights: list[float]
+    outcomes: list[str]
+
+    def label(self, file_name: str) -> dict[str, Any]:
+        """Return the record with found points in place of any given ones.
+
+        Args:
+            file_name: The image, relative to the image root of the new label file.
+        """
+        found = {
+            "points": self.points,
+            "point_scores": self.scores,
+            "point_weights": self.weights,
+        }
+        return {**self.record, "file_name": file_name, **found}
+
+
+def percentile_limits(scores: Sequence[float] | np.ndarray) -> Limits:
+    """Return the scores where the weight starts to rise and where it reaches 1.
+
+    Args:
+        scores: Those of all anchors of the set; without any the limits are 0.
+    """
+    if not len(scores):
+        return 0.0, 0.0
+    low, high = np.percentile(scores, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    return float(low), float(high)
+
+
+def score_weights(scores: Sequence[float] | np.ndarray, limits: Limits) -> np.ndarray:
+    """Return ``clip((score - low) / (high - low), 0, 1)``, float64 of shape ``(P,)``.
+
+    Where both limits are one number, scores below it weigh 0 and the others 1.
+
+    Args:
+        scores: ``P`` scores.
+        limits: See ``percentile_limits``.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    low, high = limits
+    if high <= low:
+        return (values >= high).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return np.clip((values - low) / (high - low), 0.0, 1.0)
+
+
+def find_collisions(
+    points: Sequence[Sequence[float]] | np.ndarray,
+    scores: Sequence[float] | np.ndarray,
+    keys: Sequence[str],
+) -> np.ndarray:
+    """Say which anchors lie where another word was found with a higher score.
+
+    Of two different words that are closer than ``COLLISION_DISTANCE`` the one with the lower score
+    is meant, of equal scores the later one. Equal words never collide.
+
+    Args:
+        points: ``P`` anchors.
+        scores: ``P`` scores.
+        keys: ``P`` words as the model reads them.
+
+    Returns:
+        Bool of shape ``(P,)``.
+    """
+    places = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    values = np.asarray(scores, dtype=np.float64)
+    words = np.array(list(keys), dtype=object)
+    rank = np.empty(len(values), dtype=int)
+    rank[np.argsort(-values, kind="stable")] = np.arange(len(values))
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
+    rival = (distance < COLLISION_DISTANCE) & (words[:, None] != words[None])
+    return (rival & (rank[None] < rank[:, None])).any(axis=1)
+
+
+def weigh_anchors(
+    points: Sequence[Sequence[float] | None],
+    scores: Sequence[float | None],
+    keys: Sequence[str],
+    ignore: Sequence[bool],
+    limits: Limits,
+) -> tuple[list[float], list[str]]:
+    """Weigh the anchors of one image.
+
+    Args:
+        points: ``P`` anchors, None for a word without one.
+        scores: ``P`` scores, None with the point.
+        keys: ``P`` words as the model reads them, empty without any character of the charset.
+        ignore: ``P`` times whether the word does not count.
+        limits: See ``percentile_limits``.
+
+    Returns:
+        ``P`` weights, 0 for a word without anchor, and ``P`` of ``OUTCOMES``.
+    """
+    found = [row for row, point in enumerate(points) if point is not None]
+    heights = np.array([scores[row] for row in found], dtype=np.float64)
+    collides = find_collisions(
+        np.array([points[row] for row in found]), heights, [keys[row] for row in found]
+    )
+    values = np.round(np.where(collides, 0.0, score_weights(heights, limits)), WEIGHT_DECIMALS)
+    weights = dict(zip(found, values.tolist(), strict=True))
+    colliding = {row for row, yes in zip(found, collides, strict=True) if yes}
+
+    def outcome(row: int) -> str:
+        if ignore[row]:
+            return "ignored"
+        if not keys[row]:
+            return "unreadable"
+        if row not in weights:
+            return "no_peak"
+        if row in colliding:
+            return "collision"
+        if not weights[row]:
+            return "zero"
+        return "low_weight" if weights[row] < LOW_WEIGHT else "kept"
+
+    rows = range(len(points))
+    return [weights.get(row, 0.0) for row in rows], [outcome(row) for row in rows]
