@@ -6,6 +6,7 @@ Points are (x, y) in pixels of the original image, continuous in [0, width] x [0
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,7 +154,7 @@ class Anchors:
                 self.words, self.maps, self.points, self.scores, strict=True
             )
         ]
-        title = self.source.file_name or ""
+        title = os.path.basename(self.source.file_name or "")
         return anchor_sheet(
             self.source.read(), views, title=title, cell_size=self.cell_size, columns=columns
         )
