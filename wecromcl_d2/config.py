@@ -101,6 +101,9 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     # Equal cells in one window: "first" makes the first in reading order the peak, "all" makes each
     # of them one, as published.
     cfg.MODEL.WECROMCL.PEAK_TIES = "first"
+    # Where an anchor lies: "peak", at the centre of the peak's cell as published, or "mean", at the
+    # mean of the map over that window.
+    cfg.MODEL.WECROMCL.ANCHOR = "peak"
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
@@ -118,7 +121,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.REQUIRE_POINTS = True
     # Stage 2 alone: the crop of Detectron2's INPUT.CROP, off by default. CROP.TYPE is either
     # "relative_range", sides drawn between CROP.SIZE (height, width) and 1 as shares of the image's
-    # before its resize, or "absolute", CROP.SIZE in pixels after the resize. An image in which words
+    # before its resize, or "absolute", CROP.SIZE in pixels after the resize. An image whose words
     # stand too close for any crop stays whole, as large as MAX_SIZE_TRAIN lets it be.
     # Least distance (m) from a crop's border to the point of a word, which is kept or lost, as a
     # share of the crop's shorter side.

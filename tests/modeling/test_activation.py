@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from wecromcl_d2.modeling.activation import TextActivation, find_peaks
+from wecromcl_d2.modeling.activation import TextActivation, find_peaks, mean_of_peaks
 
 
 @pytest.fixture
@@ -87,3 +87,13 @@ def test_a_single_text_keeps_its_dimension(module):
     maps = module(module.fold_queries(text), feature)
     assert maps.shape == (1, 1, 3, 4)
     assert module.pool(maps, feature).shape == (1, 1, 10)
+
+
+def test_the_mean_of_a_peak_is_weighed_by_the_map_inside_the_window():
+    maps = torch.zeros(2, 5, 7)
+    maps[0, 2, 3], maps[0, 2, 4], maps[0, 0, 0] = 3.0, 1.0, 2.0
+    maps[1, 0, 6], maps[1, 1, 6] = 1.0, 1.0
+    points = torch.tensor([[[3.5, 2.5]], [[6.5, 0.5]]])
+    moved = mean_of_peaks(maps, points, 3)
+    assert moved.tolist() == [[[3.75, 2.5]], [[6.5, 1.0]]]
+    assert mean_of_peaks(torch.zeros(2, 5, 7), points, 3).tolist() == points.tolist()

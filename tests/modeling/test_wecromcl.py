@@ -47,7 +47,8 @@ def anchors(model, *entries):
 def assert_same_answer(a, b):
     torch.testing.assert_close(a.pred_maps, b.pred_maps, rtol=0, atol=ROUNDING)
     torch.testing.assert_close(a.scores, b.scores, rtol=0, atol=ROUNDING)
-    assert a.pred_points.tolist() == b.pred_points.tolist()
+    # Pixels: a mean over the maps of many sums, so their rounding grows.
+    torch.testing.assert_close(a.pred_points, b.pred_points, rtol=0, atol=1e-3)
 
 
 def test_batch_composition_never_changes_an_answer(model):

@@ -100,3 +100,31 @@ def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tu
         cells = torch.where(scores > 0, cells, cells[:, :1])
     points = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], -1) + 0.5
     return points.view(*maps.shape[:-2], count, 2), scores.view(*maps.shape[:-2], count)
+
+
+def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
+    """The mean place of what lies in a window around each peak.
+
+    A peak's cell may lie at a word's edge; the weight around it lies on the word.
+
+    Args:
+        maps: (Q, H, W) non-negative maps.
+        points: (Q, P, 2) cell centres (x, y), see `find_peaks`.
+        window: side of the window in cells, odd.
+
+    Returns:
+        (Q, P, 2) points in cells; a peak whose window holds nothing stays where it is.
+    """
+    reach = window // 2
+    cells = (points - 0.5).long()
+    steps = torch.arange(window, device=maps.device)
+    rows = (cells[..., 1, None] + steps)[..., :, None]
+    columns = (cells[..., 0, None] + steps)[..., None, :]
+    around = F.pad(maps, (reach,) * 4)
+    share = around[torch.arange(len(maps), device=maps.device)[:, None, None, None], rows, columns]
+    total = share.sum((-2, -1))
+    offset = (steps - reach).to(maps.dtype)
+    x = (share.sum(-2) * offset).sum(-1)
+    y = (share.sum(-1) * offset).sum(-1)
+    tiny = torch.finfo(maps.dtype).tiny
+    return points + torch.stack([x, y], -1) / total.clamp(min=tiny)[..., None]

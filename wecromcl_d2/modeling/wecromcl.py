@@ -20,7 +20,7 @@ from torch.distributed.nn.functional import all_gather
 
 from ..data.text import Charset, TextList
 from ..visualizer import draw_activation
-from .activation import TextActivation, find_peaks
+from .activation import TextActivation, find_peaks, mean_of_peaks
 from .charset_state import CharsetState
 from .image_batch import group_by_size, normalize_images
 from .image_encoder import ImageEncoder
@@ -47,6 +47,8 @@ class WeCromCL(nn.Module):
         mask_padding: keep padding cells out of the maps.
         peak_window: side in cells of the window whose maximum a peak must be.
         peak_ties: "first" or "all", what equal cells of a window are; see `find_peaks`.
+        anchor: where an anchor lies, "peak", the centre of the peak's cell, or "mean", see
+            `mean_of_peaks`.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
@@ -54,7 +56,7 @@ class WeCromCL(nn.Module):
         vis_period: iterations between pictures of maps in the event storage, 0 for never.
 
     Raises:
-        ValueError: if `embed_dim` differs from the text encoder's width.
+        ValueError: if `embed_dim` differs from the text encoder's width, or for an unknown choice.
     """
 
     pixel_mean: Tensor
@@ -75,6 +77,7 @@ class WeCromCL(nn.Module):
         mask_padding: bool,
         peak_window: int,
         peak_ties: str,
+        anchor: str,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int,
@@ -91,6 +94,8 @@ class WeCromCL(nn.Module):
             raise ValueError(f"MODEL.WECROMCL.PEAK_WINDOW must be odd, not {peak_window}")
         if peak_ties not in ("first", "all"):
             raise ValueError(f"MODEL.WECROMCL.PEAK_TIES is {peak_ties!r}; use 'first' or 'all'")
+        if anchor not in ("peak", "mean"):
+            raise ValueError(f"MODEL.WECROMCL.ANCHOR is {anchor!r}; use 'peak' or 'mean'")
         self.backbone = backbone
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -99,7 +104,7 @@ class WeCromCL(nn.Module):
         self.charset, self.max_length = charset, max_length
         self.charset_state = CharsetState(charset)
         self.mask_padding = mask_padding
-        self.peak_window, self.peak_ties = peak_window, peak_ties
+        self.peak_window, self.peak_ties, self.anchor = peak_window, peak_ties, anchor
         self.stride = image_encoder.stride
         self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.input_format, self.vis_period = input_format, vis_period
@@ -124,6 +129,7 @@ class WeCromCL(nn.Module):
             "mask_padding": cfg.MODEL.WECROMCL.MASK_PADDING,
             "peak_window": cfg.MODEL.WECROMCL.PEAK_WINDOW,
             "peak_ties": cfg.MODEL.WECROMCL.PEAK_TIES,
+            "anchor": cfg.MODEL.WECROMCL.ANCHOR,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
@@ -311,6 +317,8 @@ class WeCromCL(nn.Module):
         keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
         repeats = [keys[:i].count(key) for i, key in enumerate(keys)]
         points, scores = find_peaks(maps, max(repeats) + 1, self.peak_window, self.peak_ties)
+        if self.anchor == "mean":
+            points = mean_of_peaks(maps, points, self.peak_window)
         row = torch.arange(len(texts), device=maps.device)
         rank = torch.tensor(repeats, device=maps.device)
         height, width = x.get("height", size[0]), x.get("width", size[1])
