@@ -13,8 +13,9 @@ help:  ## list the targets
 setup:  ## make .venv with everything in it (the targets below do it by themselves)
 	@"$(PYTHON)" tools/bootstrap.py
 
-demo: setup  ## train the tiny anchor model and draw what it found, into demo_output/
-	@$(RUN) tools/run_pipeline.py --config-file configs/quick/anchors.yaml --output demo_output $(ARGS)
+demo: setup  ## train the quick anchor detector and spotter and draw what they find, into demo_output/
+	@$(RUN) tools/run_pipeline.py --config-file configs/quick/anchors.yaml \
+		--spotter configs/quick/srsts_a.yaml --true-points --output demo_output $(ARGS)
 
 test: setup  ## run the tests (ARGS="-k rules" for a part)
 	@$(RUN) -m pytest $(ARGS)

@@ -207,9 +207,9 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     report = json.loads(points.with_name("points_report.json").read_text(encoding="utf-8"))
     start = ("--resume", "MODEL.BACKBONE.WEIGHTS", detector, "DATASETS.TEST", names(val))
     found = ("DATASETS.TRAIN", names(report["dataset_name"]))
-    runs = {"spotter": found}
+    runs = {"spotting": found}
     if args.true_points:
-        runs["spotter-true"] = ("DATASETS.TRAIN", names(train), "INPUT.POINT_SOURCE", "polygons")
+        runs["spotting-true"] = ("DATASETS.TRAIN", names(train), "INPUT.POINT_SOURCE", "polygons")
     else:
         start = (*share, *start)
     config = ("--config-file", args.spotter)
@@ -220,10 +220,10 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     training, *_ = runner.run(*steps)
     metrics = {run: _measure(args, runner, run, val) for run in runs}
     pictures = runner.folder / "pictures" / "words"
-    draw = ("--weights", str(runner.folder / "spotter" / "model_best.pth"))
+    draw = ("--weights", str(runner.folder / "spotting" / "model_best.pth"))
     draw = (*draw, "--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
-    threshold = ("--threshold", str(metrics["spotter"]["threshold"]))
-    runner.run(Step("spotter-pictures", "tools/draw_words.py", (*config, *draw, *threshold)))
+    threshold = ("--threshold", str(metrics["spotting"]["threshold"]))
+    runner.run(Step("spotting-pictures", "tools/draw_words.py", (*config, *draw, *threshold)))
     result = _summary(metrics, finding + training, cfg)
     rows = {
         "F": f"{result['f']:.3f}",
@@ -256,7 +256,7 @@ def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> di
 
 
 def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str, Any]:
-    own = metrics["spotter"]
+    own = metrics["spotting"]
     result = {
         "spotter": cfg.MODEL.META_ARCHITECTURE,
         "f": own["hmean"],
@@ -265,8 +265,8 @@ def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str
         "threshold": own["threshold"],
         "seconds": round(seconds, 1),
     }
-    if "spotter-true" in metrics:
-        result["f_true_points"] = metrics["spotter-true"]["hmean"]
+    if "spotting-true" in metrics:
+        result["f_true_points"] = metrics["spotting-true"]["hmean"]
     return result
 
 
