@@ -91,6 +91,8 @@ def test_distances_to_a_window():
     [
         ([[50, 50]], (44, 44, 100, 80), True),  # 6 inside the nearest border
         ([[50, 50]], (45, 44, 100, 80), False),  # 5 inside
+        ([[49.9, 50]], (44, 44, 100, 80), False),
+        ([[50, 50]], (0, 0, 55.9, 100), False),
         ([[50, 50]], (44, 45, 100, 80), False),
         ([[50, 50]], (0, 0, 55, 100), False),
         ([[50, 50]], (0, 0, 56, 100), True),
@@ -134,6 +136,7 @@ def test_the_crop_rule_holds(drawn, relative, seed):
         assert 30 <= height <= 100 and 80 <= width <= 200
     else:
         assert (height, width) == (60, 90)
+    margin = 0.06 * min(height, width)
     kept = ~(before.cut | before.gone)
     assert kept[before.readable].any() or not any(readable)
     right, lower = tfm.x0 + width, tfm.y0 + height
@@ -141,13 +144,13 @@ def test_the_crop_rule_holds(drawn, relative, seed):
         beyond = math.hypot(max(tfm.x0 - x, 0, x - right), max(tfm.y0 - y, 0, y - lower))
         assert kept[i] == (beyond == 0)
         if not kept[i]:
-            assert before.cut[i] == (beyond <= 6 * before.lengths[i])
-            assert beyond >= 6 or not readable[i]
+            assert before.cut[i] == (beyond <= margin * before.lengths[i])
+            assert beyond >= margin or not readable[i]
         elif readable[i]:
-            assert tfm.x0 == 0 or x - tfm.x0 >= 6
-            assert tfm.y0 == 0 or y - tfm.y0 >= 6
-            assert right == 200 or right - x >= 6
-            assert lower == 100 or lower - y >= 6
+            assert tfm.x0 == 0 or x - tfm.x0 >= margin
+            assert tfm.y0 == 0 or y - tfm.y0 >= margin
+            assert right == 200 or right - x >= margin
+            assert lower == 100 or lower - y >= margin
     moved = points - (tfm.x0, tfm.y0)
     assert (before.points[kept] == moved[kept]).all()
     assert (before.points >= 0).all() and (before.points <= (width, height)).all()
@@ -173,7 +176,7 @@ def test_a_word_of_unknown_place_keeps_the_image_whole():
 
 def test_where_no_window_fits_the_image_stays_whole():
     crowd = words([[x, y] for x in range(5, 200, 10) for y in range(5, 100, 10)])
-    assert isinstance(PointCrop((60, 90), False, 0.06)(crowd), NoOpTransform)
+    assert isinstance(PointCrop((60, 90), False, 0.1)(crowd), NoOpTransform)
     assert crowd.image.shape == (100, 200, 3) and not crowd.gone.any()
 
 
@@ -207,7 +210,9 @@ def centre(plane):
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 
 
-OPTIONS = ["INPUT.MIN_SIZE_TRAIN", (80, 130), "INPUT.MAX_SIZE_TRAIN", 400]
+# The margin is wider than a blob, so that no blob is half lost.
+OPTIONS = ["INPUT.MIN_SIZE_TRAIN", (80, 130), "INPUT.MAX_SIZE_TRAIN", 400,
+           "INPUT.CROP.MARGIN", 0.15]  # fmt: skip
 ROTATION = ["INPUT.AUG.ROTATION", 30.0, "INPUT.AUG.ROTATION_BORDER", "black"]
 
 

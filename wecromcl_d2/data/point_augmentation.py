@@ -119,16 +119,16 @@ def distance_outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> n
 class PointCrop(T.Augmentation):
     """A random window whose border keeps its distance m from the points of all readable words.
 
-    Points are all that is known of a word, so m stands for its extent: it is a share of the image's
-    shorter side, and one character is taken to be at most m long. Words lost within that reach
-    are marked as cut. Where the window ends with the image nothing is cut, and no distance is kept.
-    Images with a readable word of unknown place stay whole, since nobody could say whether a window
-    shows it. A window has a readable word if the image has one.
+    Points are all that is known of a word, so m stands for its extent: it is a share of the
+    window's shorter side, and a character is taken to be at most m long. Words lost within that
+    reach are marked as cut. Where the window ends with the image nothing is cut, and no distance is
+    kept. Images with a readable word of unknown place stay whole, since nobody could say whether a
+    window shows it. A window has a readable word if the image has one.
 
     Args:
         size: (height, width), pixels, or the least shares of the image's.
         relative: whether `size` is meant as shares.
-        margin: m / shorter side of the image.
+        margin: m / shorter side of the window.
     """
 
     def __init__(self, size: Sequence[float], relative: bool, margin: float):
@@ -140,14 +140,13 @@ class PointCrop(T.Augmentation):
         if not (aug_input.located | ~aug_input.readable).all():
             return NoOpTransform()
         full = np.array(aug_input.image.shape[:2])
-        margin = self.margin * full.min()
         points = aug_input.points[aug_input.readable]
         for _ in range(CROP_TRIES):
             height, width = self._draw_size(full)
             y, x = (int(np.random.randint(room + 1)) for room in full - (height, width))
+            margin = self.margin * min(height, width)
             if window_fits(points, (x, y, x + width, y + height), full, margin):
-                reach = margin * aug_input.lengths
-                return aug_input.crop(x, y, height, width, reach)
+                return aug_input.crop(x, y, height, width, margin * aug_input.lengths)
         return NoOpTransform()
 
     def _draw_size(self, full: np.ndarray) -> tuple[int, int]:
