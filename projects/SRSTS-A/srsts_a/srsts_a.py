@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
-from detectron2.utils import comm
-from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from wecromcl_d2.data.text import Charset, TextList
@@ -21,19 +19,11 @@ from wecromcl_d2.modeling import ImageEncoder, build_charset
 from wecromcl_d2.modeling.charset_state import CharsetState
 from wecromcl_d2.modeling.image_batch import group_by_size, normalize_images
 
-from .ctc import Reading, fits, read_greedily, reading_loss
+from .ctc import read_greedily
 from .heads import AnchorHead, Recognizer, Sampler
-from .losses import dice_loss, focal_loss, line_losses
-from .suppression import keep_best, line_lengths, trimmed_lines
-from .targets import (
-    IGNORE_RADIUS,
-    LEAST_EXTENT,
-    ConfidenceTargets,
-    Words,
-    choose_anchors,
-    confidence_targets,
-    ignore_extents,
-)
+from .objective import Objective, check_choice
+from .suppression import keep_best, trimmed_lines
+from .targets import IGNORE_RADIUS, Words, choose_anchors, confidence_targets
 
 
 @META_ARCH_REGISTRY.register()
@@ -47,10 +37,9 @@ class SRSTSA(nn.Module):
         sampler: fused map -> sampling points.
         recognizer: fused map and sampling points -> logits of the characters.
         charset: characters; class 0 is the blank.
-        loss: MODEL.SRSTS_A.LOSS.
+        objective: what is minimised in training.
         test: MODEL.SRSTS_A.TEST.
         sampler_eval: "dense" or "patch", see `Sampler`.
-        max_iter: length of the training, to which the schedule of the losses refers.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
@@ -72,18 +61,16 @@ class SRSTSA(nn.Module):
         sampler: Sampler,
         recognizer: Recognizer,
         charset: Charset,
-        loss: CfgNode,
+        objective: Objective,
         test: CfgNode,
         sampler_eval: str,
-        max_iter: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int,
     ):
         super().__init__()
-        _check("SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
-        _check("LOSS.CONFIDENCE", loss.CONFIDENCE, ("focal", "dice"))
-        _check("TEST.POINT", test.POINT, ("line", "anchor"))
+        check_choice("SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
+        check_choice("TEST.POINT", test.POINT, ("line", "anchor"))
         if sampler_eval == "patch" and not sampler.pointwise:
             raise ValueError(
                 "MODEL.SRSTS_A.NORM normalises over the whole map, so patches would give other "
@@ -91,9 +78,9 @@ class SRSTSA(nn.Module):
             )
         self.backbone, self.image_encoder = backbone, image_encoder
         self.anchor_head, self.sampler, self.recognizer = anchor_head, sampler, recognizer
-        self.charset, self.loss, self.test = charset, loss, test
+        self.charset, self.objective, self.test = charset, objective, test
         self.charset_state = CharsetState(charset)
-        self.sampler_eval, self.max_iter = sampler_eval, max_iter
+        self.sampler_eval = sampler_eval
         self.stride = image_encoder.stride
         self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -125,10 +112,9 @@ class SRSTSA(nn.Module):
                 norm=keys.NORM,
             ),
             "charset": charset,
-            "loss": keys.LOSS,
+            "objective": Objective(keys.LOSS, cfg.SOLVER.MAX_ITER),
             "test": keys.TEST,
             "sampler_eval": keys.SAMPLER_EVAL,
-            "max_iter": cfg.SOLVER.MAX_ITER,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
@@ -158,13 +144,14 @@ class SRSTSA(nn.Module):
         words = self.prepare_words([x["instances"] for x in batched_inputs])
         logits = self.anchor_head(feature).float()
         targets = confidence_targets(words, tuple(logits.shape[1:]), valid)
+        keys = self.objective.keys
         image, word, cells = choose_anchors(
-            targets, words, self.loss.ANCHORS_PER_WORD, self.loss.ANCHORS_PER_IMAGE
+            targets, words, keys.ANCHORS_PER_WORD, keys.ANCHORS_PER_IMAGE
         )
         lines = self.sampler.dense(feature, image, cells)
-        jittered = lines + self.loss.JITTER * torch.randn_like(lines)
+        jittered = lines + keys.JITTER * torch.randn_like(lines)
         read = self.recognizer(feature, image, jittered).float()
-        return self.losses(words, targets, logits, (image, word, cells), lines, read)
+        return self.objective(words, targets, logits, (image, word, cells), lines, read)
 
     def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """See `normalize_images`."""
@@ -205,94 +192,6 @@ class SRSTSA(nn.Module):
         """Sampling points K per word."""
         assert self.sampler.offset.bias is not None
         return len(self.sampler.offset.bias) // 2
-
-    def losses(
-        self,
-        words: Words,
-        targets: ConfidenceTargets,
-        logits: Tensor,
-        anchors: tuple[Tensor, Tensor, Tensor],
-        lines: Tensor,
-        read: Tensor,
-    ) -> dict[str, Tensor]:
-        """All losses of a batch.
-
-        Args:
-            words: of the batch.
-            targets: of the cells.
-            logits: (N, H, W) of the confidence.
-            anchors: image, word and cell of each anchor, see `choose_anchors`.
-            lines: (A, K, 2) sampling points.
-            read: (A, K, classes) logits of the characters.
-        """
-        keys, (image, word, _) = self.loss, anchors
-        number = image * words.points.shape[1] + word
-        labels, weights = words.labels[image, word], words.weights[image, word]
-        # The mean over words of the means over their anchors.
-        weights = weights / torch.bincount(number, minlength=words.weights.numel())[number]
-        readable = fits(labels, self.recognizer_points)
-        sizes = torch.stack([(weights * readable).sum(), weights.sum()])
-        readable_size, size = _mean_over_ranks(sizes).clamp(min=1e-6)
-        reading = reading_loss(read, labels * readable[:, None]) * readable
-        result = {"loss_reading": keys.READING_WEIGHT * (reading * weights).sum() / readable_size}
-        progress = get_event_storage().iter / self.max_iter if has_event_storage() else 0.0
-        fade = 1 - progress / 2
-        scale = {
-            "consistency": keys.CONSISTENCY_WEIGHT,
-            "smoothness": keys.SMOOTHNESS_WEIGHT,
-            "order": keys.ORDER_WEIGHT,
-            "spread": keys.SPREAD_WEIGHT,
-        }
-        for name, loss in line_losses(lines, number, words.weights.numel()).items():
-            result[f"loss_{name}"] = fade * scale[name] * (loss * weights).sum() / size
-        reading_now = read_greedily(read.detach())
-        if progress >= keys.EXTENT_WARMUP:
-            targets = self._with_extents(targets, words, anchors, logits, lines, reading_now)
-        owner_weight = words.weights.gather(1, targets.owner.flatten(1)).view_as(logits)
-        if keys.CONFIDENCE == "focal":
-            total, count = focal_loss(logits, targets, owner_weight)
-        else:
-            total, count = dice_loss(logits, targets)
-        count = _mean_over_ranks(count.float()).clamp(min=1)
-        result["loss_confidence"] = keys.CONFIDENCE_WEIGHT * total / count
-        self._log(reading_now, labels, readable)
-        return result
-
-    def _with_extents(
-        self,
-        targets: ConfidenceTargets,
-        words: Words,
-        anchors: tuple[Tensor, Tensor, Tensor],
-        logits: Tensor,
-        lines: Tensor,
-        reading: Reading,
-    ) -> ConfidenceTargets:
-        """Targets that ignore cells on words, as far as the words' own readings reach."""
-        image, word, cells = anchors
-        # The most confident anchor of each word.
-        order = logits.detach()[image, cells[:, 1], cells[:, 0]].argsort()
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device=order.device)
-        most = targets.owner.new_full((len(logits) * words.points.shape[1],), -1)
-        number = image * words.points.shape[1] + word
-        most = most.scatter_reduce(0, number, rank, "amax")
-        best = order[most[most >= 0]]
-        trimmed = trimmed_lines(lines.detach()[best], reading.first[best], reading.last[best])
-        characters = (words.labels[image[best], word[best]] > 0).sum(1).clamp(min=1)
-        radii = (line_lengths(trimmed) / characters).clamp(min=LEAST_EXTENT)
-        counts = ignore_extents(targets, image[best], trimmed, radii)
-        return ConfidenceTargets(targets.positive, counts, targets.soft, targets.owner)
-
-    def _log(self, reading: Reading, labels: Tensor, readable: Tensor) -> None:
-        """How much of the sampled anchors is read right, and how many labels are too long."""
-        if not has_event_storage():
-            return
-        storage = get_event_storage()
-        width = max(labels.shape[1], reading.labels.shape[1])
-        said = F.pad(reading.labels, (0, width - reading.labels.shape[1]))
-        right = (said == F.pad(labels, (0, width - labels.shape[1]))).all(1)
-        storage.put_scalar("read_right", right.float().mean() if len(right) else 0.0)
-        storage.put_scalar("too_long", (~readable).sum())
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -415,16 +314,3 @@ def _rows(found: dict[str, Any], mask: Tensor) -> dict[str, Any]:
         key: [value[i] for i in wanted] if isinstance(value, list) else value[mask]
         for key, value in found.items()
     }
-
-
-def _mean_over_ranks(x: Tensor) -> Tensor:
-    """The mean over all processes, so that their mean loss is that of the joint batch."""
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(x)
-        x = x / comm.get_world_size()
-    return x
-
-
-def _check(key: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"MODEL.SRSTS_A.{key} is {value!r}; use one of {sorted(known)}")
