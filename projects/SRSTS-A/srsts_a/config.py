@@ -56,5 +56,6 @@ def add_srsts_a_config(cfg: CfgNode) -> None:
     keys.TEST.MAX_ANCHORS = 300
     # Least score of a word that is returned: the root of confidence times reading.
     keys.TEST.SCORE = 0.05
-    # Where a word's point lies: "line", the middle of its sampling points, or "anchor".
-    keys.TEST.POINT = "line"
+    # Where a word's point lies: "anchor", or "line", the middle of its sampling points, which no
+    # loss holds on the word.
+    keys.TEST.POINT = "anchor"
