@@ -42,6 +42,7 @@ class Speed:
     Attributes:
         images: Images that were read.
         seconds: For them, from the first to the last part written.
+        cpu_seconds: Of the process, threads that read included, in the same time.
         forward_seconds: Those of `seconds` that the model ran.
         words: Distinct words that were encoded.
         word_seconds: For them.
@@ -49,6 +50,7 @@ class Speed:
 
     images: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     forward_seconds: float = 0.0
     words: int = 0
     word_seconds: float = 0.0
@@ -121,7 +123,7 @@ def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None
         disable=rank > 0,
         mininterval=0.5 if sys.stderr.isatty() else 30,
     )
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     try:
         images = read_ahead(pool, finder.read, indices, BATCHES_AHEAD * job.batch_size)
         for number in own:
@@ -132,6 +134,7 @@ def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None
         bar.close()
         pool.shutdown(cancel_futures=True)
     speed.seconds = time.perf_counter() - start
+    speed.cpu_seconds = time.process_time() - cpu_start
     with replace_file(job.speed_file(rank)) as stream:
         stream.write(json.dumps(vars(speed)).encode())
 

@@ -41,7 +41,7 @@ TRUTH_BINS = 10
 # The sheet of doubtful anchors: how many, in how many columns; the side of a crop in pixels of the
 # image, as a share of the image's longer side but not less than the smallest; and of a tile.
 UNCERTAIN_COUNT, UNCERTAIN_COLUMNS = 50, 10
-CROP_SHARE, SMALLEST_CROP = 0.25, 48
+CROP_SHARE, SMALLEST_CROP = 0.4, 64
 TILE_SIDE = 144
 
 DAMAGED = "damaged_image"
@@ -156,6 +156,7 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
     bars = axes[0, 1].barh(list(shares), list(shares.values()))
     axes[0, 1].bar_label(bars, [f"{share:.1%}" for share in shares.values()], padding=3)
     axes[0, 1].invert_yaxis()
+    axes[0, 1].margins(x=0.15)
     _describe(axes[0, 1], "what became of the words", "share", "")
     if truth:
         bins = truth["by_score"]
