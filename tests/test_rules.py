@@ -50,6 +50,7 @@ LAYERS = {
         "data/point_augmentation.py",
         "data/sampling.py",
         "data/synthetic/scenes.py",
+        "data/synthetic/stress.py",
         "engine/checkpoint.py",
         "evaluation/matching.py",
         "evaluation/report.py",

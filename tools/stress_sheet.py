@@ -1,0 +1,195 @@
+#!/usr/bin/env python
+"""Show where a spotter gives in: a table and pictures of words that are hard in one way each.
+
+    python tools/stress_sheet.py --model quick --output stress
+
+writes stress.md and stress.json, and for each kind of picture a sheet of examples: green outlines
+are the truth, the rest is what was found. The pictures are the same whenever the seed is.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from wecromcl_d2.data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
+from wecromcl_d2.evaluation.counting import PointWords
+from wecromcl_d2.evaluation.matching import inside_polygon
+from wecromcl_d2.evaluation.report import write_json
+from wecromcl_d2.evaluation.spotting import SpottingProtocol, TruthWords, score_spotting
+from wecromcl_d2.files import replace_file
+from wecromcl_d2.predictor import Spotter, Spotting, model_names
+from wecromcl_d2.predictor.drawing import draw_spotting
+from wecromcl_d2.visualizer import contact_sheet, draw_polygons, save_image
+
+COLUMNS = 4  # of a sheet
+
+
+@dataclass(frozen=True)
+class StressScore:
+    """What a spotter makes of one kind of picture.
+
+    Attributes:
+        kind: name of the kind.
+        hard: what is hard about it.
+        pictures: how many.
+        words: true words.
+        found: words with a predicted point on them.
+        read: words read without a mistake, upper and lower case alike (SPTS point metric).
+        false: predicted points on no word.
+        precision: of the SPTS point metric.
+        recall: of the SPTS point metric.
+        f: harmonic mean of the two.
+    """
+
+    kind: str
+    hard: str
+    pictures: int
+    words: int
+    found: int
+    read: int
+    false: int
+    precision: float
+    recall: float
+    f: float
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", choices=model_names(), default="quick", help="(%(default)s)")
+    parser.add_argument("--config-file", help="config of another model; needs --weights")
+    parser.add_argument("--weights", help="checkpoint of another model; needs --config-file")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the results")
+    parser.add_argument("--count", type=int, default=25, help="pictures a kind (%(default)s)")
+    parser.add_argument("--examples", type=int, default=8, help="of them shown (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures (%(default)s)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH")
+    )
+    parser.add_argument("--threshold", type=float, help="least score of a word (the config's)")
+    args = parser.parse_args(argv)
+    if bool(args.config_file) != bool(args.weights):
+        parser.error("--config-file and --weights belong together")
+    if args.count < 1:
+        parser.error(f"--count is {args.count}; use 1 or more")
+    return args
+
+
+def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -> StressScore:
+    """Count what was found and read in the pictures of one kind."""
+    outlines = [[polygon.ravel().tolist() for polygon in case.polygons] for case in cases]
+    truths = {
+        image: TruthWords.from_record({"texts": case.texts, "polygons": own})
+        for image, (case, own) in enumerate(zip(cases, outlines, strict=True))
+    }
+    predictions = {
+        image: PointWords.of(result.words, result.points, result.scores)
+        for image, result in enumerate(results)
+    }
+    (counts,) = score_spotting(truths, predictions, SpottingProtocol(), [0.0])
+    found = false = 0
+    for own, result in zip(outlines, results, strict=True):
+        on_word = np.array([inside_polygon(polygon, result.points) for polygon in own])
+        on_word = on_word.reshape(len(own), len(result))
+        found += int(on_word.any(axis=1).sum())
+        false += int((~on_word.any(axis=0)).sum())
+    return StressScore(
+        kind,
+        STRESS_KINDS[kind][0],
+        len(cases),
+        counts.truths,
+        found,
+        counts.true_positives,
+        false,
+        counts.precision,
+        counts.recall,
+        counts.hmean,
+    )
+
+
+def draw(cases: Sequence[StressCase], results: Sequence[Spotting]) -> np.ndarray:
+    """A sheet of pictures with truth and predictions."""
+    tiles = []
+    for case, result in zip(cases, results, strict=True):
+        outlined = draw_polygons(case.image, [p.ravel().tolist() for p in case.polygons])
+        tiles.append(draw_spotting(outlined, result.words, result.points, result.polylines))
+    return contact_sheet(tiles, min(COLUMNS, len(tiles)))
+
+
+def table(scores: Sequence[StressScore]) -> str:
+    """A Markdown table; a kind without words has no rates."""
+    rows = [
+        {
+            "kind": s.kind,
+            "what is hard": s.hard,
+            "pictures": s.pictures,
+            "words": s.words,
+            "found": s.found,
+            "read": s.read,
+            "false": s.false,
+            "F": f"{s.f:.3f}" if s.words else "",
+        }
+        for s in scores
+    ]
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def write(args: argparse.Namespace, threshold: float, scores: Sequence[StressScore]) -> None:
+    """Write the table as Markdown and JSON."""
+    height, width = args.size
+    head = (
+        f"{args.count} pictures of {width} x {height} pixels of each kind, seed {args.seed}, score "
+        f"threshold {threshold:g}. *found*: a predicted point lies on the word; *read*: and the "
+        "text is right, upper and lower case alike; *false*: predicted points on no word; *F*: of "
+        "the SPTS point metric."
+    )
+    with replace_file(args.output / "stress.md") as file:
+        file.write(f"{head}\n\n{table(scores)}\n".encode())
+    content = {
+        "seed": args.seed,
+        "size": list(args.size),
+        "threshold": threshold,
+        "kinds": [asdict(s) for s in scores],
+    }
+    write_json(args.output / "stress.json", content)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status."""
+    args = parse_args(argv)
+    options = {"threshold": args.threshold}
+    try:
+        spotter = (
+            Spotter(args.config_file, args.weights, **options)
+            if args.config_file
+            else Spotter.from_name(args.model, **options)
+        )
+        scores = []
+        for kind in STRESS_KINDS:
+            cases = [
+                render_stress(kind, index, seed=args.seed, size=tuple(args.size))
+                for index in range(args.count)
+            ]
+            results = spotter([case.image for case in cases])
+            scores.append(score(kind, cases, results))
+            if args.examples > 0:
+                few = slice(args.examples)
+                save_image(args.output / f"{kind}.jpg", draw(cases[few], results[few]))
+            print(f"{kind}: {scores[-1].read} of {scores[-1].words} words read", flush=True)
+        write(args, spotter.threshold, scores)
+    except (ValueError, OSError) as error:
+        print(f"stress_sheet.py: {error}", file=sys.stderr)
+        return 1
+    print(table(scores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
