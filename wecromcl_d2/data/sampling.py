@@ -20,6 +20,7 @@ from detectron2.utils.registry import Registry
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
+from .augmentation import check_choice
 from .text import Charset
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,8 @@ class BatchSampler:
         exclusion: str = "both",
         compare: str = "labels",
     ):
-        _check_choice("EXCLUSION", exclusion, EXCLUSIONS)
-        _check_choice("COMPARE", compare, COMPARISONS)
+        check_choice("DATALOADER.SAMPLING.EXCLUSION", exclusion, EXCLUSIONS)
+        check_choice("DATALOADER.SAMPLING.COMPARE", compare, COMPARISONS)
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
         self.num_queries, self.exclusion = num_queries, exclusion
         self.num_false_texts = num_false_texts if false_texts != "none" else 0
@@ -255,11 +256,6 @@ class BatchSampler:
             )
             for image, own, false_per_image in zip(images, asked, false, strict=True)
         ]
-
-
-def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"DATALOADER.SAMPLING.{name} is {value!r}; use one of {known}")
 
 
 def _normalize(text: str, charset: Charset, compare: str) -> str:
