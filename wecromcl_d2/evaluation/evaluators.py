@@ -19,7 +19,12 @@ from wecromcl_d2.evaluation.counting import (
     check_mode,
 )
 from wecromcl_d2.evaluation.report import write_results
-from wecromcl_d2.evaluation.spotting import SPTS_THRESHOLD, SpottingProtocol, TruthWords
+from wecromcl_d2.evaluation.spotting import (
+    SPTS_THRESHOLD,
+    SPTS_THRESHOLDS,
+    SpottingProtocol,
+    TruthWords,
+)
 from wecromcl_d2.evaluation.spotting_run import SpottingRun, run_spotting
 
 logger = logging.getLogger(__name__)
@@ -119,6 +124,7 @@ class SpottingEvaluator(DatasetEvaluator):
             end-to-end and without a lexicon, as ``spotting``.
         threshold: Score threshold: a fixed number, or one chosen on a validation split by
             ``counting.choose_threshold``.
+        thresholds: Those of the sweep; by default the published ones of SPTS.
         details: Write every image's words, too.
         worst: How many of the worst images the file lists.
 
@@ -133,6 +139,7 @@ class SpottingEvaluator(DatasetEvaluator):
         *,
         protocols: Mapping[str, SpottingProtocol] | None = None,
         threshold: float | Threshold = SPTS_THRESHOLD,
+        thresholds: Sequence[float] = SPTS_THRESHOLDS,
         details: bool = False,
         worst: int = 20,
     ) -> None:
@@ -143,6 +150,7 @@ class SpottingEvaluator(DatasetEvaluator):
         self._output_dir = output_dir
         self._protocols = chosen
         self._threshold = threshold if isinstance(threshold, Threshold) else Threshold(threshold)
+        self._thresholds = thresholds
         self._details = details
         self._worst = worst
         self._images: list[tuple[int | str, TruthWords, PointWords]] = []
@@ -190,7 +198,9 @@ class SpottingEvaluator(DatasetEvaluator):
                     "%s has words without a position: %s is left out", self._dataset_name, name
                 )
                 continue
-            runs[name] = run_spotting(self._dataset_name, truths, found, protocol, self._threshold)
+            runs[name] = run_spotting(
+                self._dataset_name, truths, found, protocol, self._threshold, self._thresholds
+            )
             for result in runs[name].results():
                 logger.info("%s", result.describe())
         if self._output_dir is not None:
