@@ -27,6 +27,7 @@ LAYERS = {
         "data/synthetic/vocabulary.py",
         "data/synthetic/words.py",
         "data/text.py",
+        "engine/accumulate.py",
         "engine/hooks.py",
         "engine/solver.py",
         "evaluation/counting.py",
