@@ -46,6 +46,7 @@ from torch.multiprocessing.spawn import ProcessException
 from wecromcl_d2.data import write_labels
 from wecromcl_d2.data.dataset_mapper import AnchorMapper
 from wecromcl_d2.data.datasets import Record
+from wecromcl_d2.data.pseudo_labels import PERCENTILES
 from wecromcl_d2.engine.anchor_generation import Speed, load_detector, run_parts
 from wecromcl_d2.engine.anchor_job import (
     Job,
@@ -86,6 +87,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--output", type=Path, help="label file to write, .jsonl or .json")
     add("--num-gpus", type=int, default=1, help="processes that share the images (default: 1)")
     add("--batch-size", type=int, default=8, help="images in the model at once (default: 8)")
+    add("--percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), default=PERCENTILES,
+        help="percentiles of all scores up to which an anchor weighs nothing, and from which on it "
+        "weighs 1 (default: %(default)s)")  # fmt: skip
     add("--measure", type=int, metavar="IMAGES", help="write no labels, but compare the speed with "
         "that of the bare model on the first images")  # fmt: skip
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
@@ -94,6 +98,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("give one of --output and --measure")
     if args.output is not None and args.output.suffix not in (".jsonl", ".json"):
         parser.error(f"--output {args.output} must end in .jsonl or .json")
+    low, high = args.percentiles
+    if not 0 <= low <= high <= 100:
+        parser.error(f"--percentiles {low} {high} must rise from 0 to 100")
     for name in ("num_gpus", "batch_size", "measure"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
@@ -182,7 +189,9 @@ def write_all(
     """Write labels, report and pictures from the parts, and return the exit status."""
     output: Path = args.output
     found = collect_parts(job, parts)
-    images, damaged, limits = label_images(records, word_keys(job.cfg, records), found)
+    images, damaged, limits = label_images(
+        records, word_keys(job.cfg, records), found, args.percentiles
+    )
     for record, problem in damaged:
         logger.warning("left out: %s", problem or record["file_name"])
     if not images:
@@ -206,7 +215,7 @@ def write_all(
         "config_file": args.config_file,
         "version": package_version(),
         **extra,
-        **describe_labels(images, damaged, limits),
+        **describe_labels(images, damaged, limits, args.percentiles),
         "speed": total_speed(job),
     }
     write_json(output.with_name(f"{output.stem}_report.json"), report)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 # Percentiles of all scores up to which the weight is 0, and from which on it is 1.
-LOW_PERCENTILE, HIGH_PERCENTILE = 10.0, 60.0
+PERCENTILES = (10.0, 60.0)
 # Anchors of two different words that are closer than this, in pixels, cannot both be right.
 COLLISION_DISTANCE = 4.0
 # Anchors of a lower weight are reported as doubtful.
@@ -65,15 +65,18 @@ class LabelledImage:
         return {**self.record, "file_name": file_name, **found}
 
 
-def percentile_limits(scores: Sequence[float] | np.ndarray) -> Limits:
+def percentile_limits(
+    scores: Sequence[float] | np.ndarray, percentiles: Sequence[float] = PERCENTILES
+) -> Limits:
     """Return the scores where the weight starts to rise and where it reaches 1.
 
     Args:
         scores: Those of all anchors of the set; without any the limits are 0.
+        percentiles: Of the scores, low and high, from 0 to 100.
     """
     if not len(scores):
         return 0.0, 0.0
-    low, high = np.percentile(scores, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    low, high = np.percentile(scores, percentiles)
     return float(low), float(high)
 
 

@@ -11,7 +11,13 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data.datasets import Record, ensure_registered, usable_words
-from ..data.pseudo_labels import LabelledImage, Limits, percentile_limits, weigh_anchors
+from ..data.pseudo_labels import (
+    PERCENTILES,
+    LabelledImage,
+    Limits,
+    percentile_limits,
+    weigh_anchors,
+)
 from ..modeling.text_encoder import build_charset
 
 # A part is lost by an interruption, and its last batches may be smaller than the others.
@@ -139,7 +145,10 @@ def collect_parts(job: Job, parts: Sequence[Sequence[int]]) -> dict[int, dict[st
 
 
 def label_images(
-    records: Sequence[Record], keys: Sequence[Sequence[str]], found: dict[int, dict[str, Any]]
+    records: Sequence[Record],
+    keys: Sequence[Sequence[str]],
+    found: dict[int, dict[str, Any]],
+    percentiles: Sequence[float] = PERCENTILES,
 ) -> tuple[list[LabelledImage], list[tuple[Record, str]], Limits]:
     """Weigh all anchors.
 
@@ -147,12 +156,13 @@ def label_images(
         records: All of the dataset.
         keys: See `word_keys`.
         found: See `collect_parts`.
+        percentiles: See `percentile_limits`.
 
     Returns:
         The images, those that could not be used with the reason, and the limits of the weights.
     """
     scores = [s for answer in found.values() for s in answer.get("scores", ()) if s is not None]
-    limits = percentile_limits(scores)
+    limits = percentile_limits(scores, percentiles)
     images, damaged = [], []
     for index, (record, words) in enumerate(zip(records, keys, strict=True)):
         answer = found[index]

@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wecromcl_d2.data.pseudo_labels import (
-    HIGH_PERCENTILE,
-    LOW_PERCENTILE,
     OUTCOMES,
+    PERCENTILES,
     LabelledImage,
     Limits,
 )
@@ -51,6 +50,7 @@ def describe_labels(
     images: Sequence[LabelledImage],
     damaged: Sequence[tuple[Mapping[str, Any], str]],
     limits: Limits,
+    percentiles: Sequence[float] = PERCENTILES,
 ) -> dict[str, Any]:
     """Return what a report says about the found anchors, in plain values.
 
@@ -58,6 +58,7 @@ def describe_labels(
         images: The images that were labelled.
         damaged: Records of those that could not be used, with the reason.
         limits: See ``pseudo_labels.percentile_limits``.
+        percentiles: Those that gave the limits.
 
     Returns:
         Counts of images; ``words`` and ``shares`` by outcome; ``scores``, their limits and
@@ -80,7 +81,7 @@ def describe_labels(
             name: round(counts[name] / total, 4) if total else 0.0 for name in (*OUTCOMES, DAMAGED)
         },
         "scores": {
-            "percentiles": [LOW_PERCENTILE, HIGH_PERCENTILE],
+            "percentiles": list(percentiles),
             "weight_0_up_to": limits[0],
             "weight_1_from": limits[1],
             "histogram": {"edges": edges.tolist(), "counts": heights.tolist()},
