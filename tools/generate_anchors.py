@@ -11,8 +11,9 @@ words without any character of the charset get no point; images that cannot be u
 Beside the output stand OUTPUT_report.json, OUTPUT_report.png and OUTPUT_uncertain.png.
 
 Images keep their places: "file_name" is relative to the folder of the output if all images are
-below it, else to the folder that the report and the last line name. DATASETS.TRAIN takes
-"OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" in the second.
+below it, else to the folder of all datasets if they are there, else to the one that they share.
+DATASETS.TRAIN takes "OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" otherwise, as the last
+line and the report say.
 
 Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.parts.
 Other weights, images, texts, config or batch size start anew.
@@ -45,7 +46,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from wecromcl_d2.data import write_labels
 from wecromcl_d2.data.dataset_mapper import AnchorMapper
-from wecromcl_d2.data.datasets import Record
+from wecromcl_d2.data.datasets import Record, dataset_root
 from wecromcl_d2.data.pseudo_labels import PERCENTILES
 from wecromcl_d2.engine.anchor_generation import Speed, load_detector, run_parts
 from wecromcl_d2.engine.anchor_job import (
@@ -125,7 +126,10 @@ def choose_root(records: Sequence[Record], output: Path) -> tuple[Path, bool]:
     own = Path(os.path.abspath(output.parent))
     folders = {os.path.dirname(os.path.abspath(record["file_name"])) for record in records}
     common = Path(os.path.commonpath(list(folders)))
-    return (own, True) if common.is_relative_to(own) else (common, False)
+    if common.is_relative_to(own):
+        return own, True
+    datasets = Path(os.path.abspath(dataset_root()))
+    return (datasets if common.is_relative_to(datasets) else common), False
 
 
 def shown_path(path: Path) -> str:
