@@ -34,4 +34,8 @@ def test_first_use_renders_and_later_ones_reuse(dataset):
 def test_shipped_sets_keep_their_words_apart():
     for name, (recipe, _) in SYNTHETIC_DATASETS.items():
         assert name.endswith(f"_{recipe.split}")
+        closed = name.startswith("synth_closed_")
+        assert (recipe.vocabulary_split, recipe.vocabulary_size) == (
+            ("train", 50) if closed else (None, None)
+        )
     assert SYNTHETIC_DATASETS["synth_scenes_test"][1] == 300

@@ -100,6 +100,25 @@ def test_vocabulary_size_limits_the_words() -> None:
     assert len(words) == 10
 
 
+def test_splits_can_share_a_closed_vocabulary() -> None:
+    words = {}
+    for split in ("train", "val"):
+        recipe = SceneRecipe(
+            vocabulary_size=4, vocabulary_split="test", num_words=(2, 3), split=split
+        )
+        words[split] = {text.lower() for i in range(30) for text in render(recipe, i).texts}
+    assert words["train"] == words["val"]
+    assert len(words["train"]) == 4
+    assert {split_of(word) for word in words["train"]} == {"test"}
+    with pytest.raises(ValueError, match="vocabulary_split 'all'"):
+        SceneRecipe(vocabulary_split="all")
+
+
+def test_recipes_without_a_shared_vocabulary_are_written_as_before() -> None:
+    assert "vocabulary_split" not in SceneRecipe().to_dict()
+    assert SceneRecipe(vocabulary_split="val").to_dict()["vocabulary_split"] == "val"
+
+
 def test_transcription_keeps_the_case_as_drawn() -> None:
     recipe = SceneRecipe(family="words", size=(32, 96))
     texts = [render(recipe, index).texts[0] for index in range(60)]

@@ -1,5 +1,7 @@
 """Small models and inputs of the SPTS tests."""
 
+import functools
+
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
@@ -24,8 +26,8 @@ TINY = [
     *("MODEL.TEXT_ENCODER.CASE_FOLD", True),
     *("MODEL.SPTS.IN_FEATURE", "p4"),
     *("MODEL.SPTS.BINS", 32),
-    *("MODEL.SPTS.MAX_WORDS", 5),
-    *("MODEL.SPTS.MAX_LENGTH", 6),
+    *("MODEL.SPTS.MAX_WORDS", 4),
+    *("MODEL.SPTS.MAX_LENGTH", 5),
     *("MODEL.SPTS.WIDTH", 32),
     *("MODEL.SPTS.HEADS", 4),
     *("MODEL.SPTS.FEEDFORWARD", 48),
@@ -40,20 +42,65 @@ KINDS = {
     "iad_prd": ("MODEL.SPTS.DECODER", "iad_prd", "MODEL.SPTS.ENCODER", "window"),
 }
 
+TRAINED = ("padded", "compact", "npts", "iad_prd")
+ORDER = dict.fromkeys(("padded", "compact", "iad_prd"), ("MODEL.SPTS.ORDER", "raster"))
+STEPS = 150
+
 
 def tiny_config(kind, *opts):
     return load_config("configs/spts/Base-SPTS.yaml", [*TINY, *KINDS[kind], *opts])
 
 
 def tiny_model(kind, *opts, seed=0):
-    """A model whose random weights give words of different lengths, and now and then an end."""
+    """A model whose random weights give words and sequences of different lengths."""
     torch.manual_seed(seed)
     model = build_model(tiny_config(kind, *opts)).eval()
     with torch.no_grad():
-        model.decoder.logits.weight *= 6
-        model.decoder.logits.bias[model.vocabulary.word_end] += 1.0
-        model.decoder.position_embedding.weight *= 3
+        for parameter in model.decoder.parameters():
+            if parameter.dim() > 1:
+                parameter *= 2.2
+        for layer in model.decoder.layers:
+            layer.cross_attention.out.weight *= 2
+        model.decoder.logits.bias[model.vocabulary.eos] += 2
+        model.decoder.logits.bias[model.vocabulary.word_end] += 3
     return model
+
+
+@functools.cache
+def trained_model(kind):
+    """A model that has learned `training_batch` by heart."""
+    torch.manual_seed(0)
+    model = build_model(
+        tiny_config(
+            kind,
+            *("MODEL.SPTS.DROPOUT", 0.0, "MODEL.SPTS.DROP_PATH", 0.0),
+            *("MODEL.SPTS.LOSS.EOS_WEIGHT", 1.0),
+            *("MODEL.RESNETS.NORM", "", "MODEL.BIFPN.NORM", ""),
+            *ORDER.get(kind, ()),
+        )
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    batch = training_batch()
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1, (step + 1) / 10, 2 * (1 - step / STEPS))
+        optimizer.zero_grad()
+        model(batch)["loss_sequence"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.eval()
+
+
+def training_batch():
+    """Images of different sizes with no word, one and more."""
+    words = [[], ["abcde"], ["x", "no"], ["why", "t", "door"]]
+    sizes = [(48, 64), (33, 80), (64, 20), (48, 65)]
+    batch = []
+    for seed, (texts, (height, width)) in enumerate(zip(words, sizes, strict=True)):
+        points = [[width * (0.2 + 0.3 * i), height * (0.2 + 0.3 * i)] for i in range(len(texts))]
+        own = instances((height, width), texts, points)
+        batch.append({"image": picture(height, width, seed), "instances": own})
+    return batch
 
 
 def picture(height, width, seed=0):

@@ -1,8 +1,5 @@
 import pytest
 import torch
-
-from tests.spts.helpers import instances
-from wecromcl_d2.data.text import Charset, CharsetError
 from wecromcl_d2.projects.spts.sequence import (
     Layout,
     collect_words,
@@ -11,6 +8,9 @@ from wecromcl_d2.projects.spts.sequence import (
     write_sample,
 )
 from wecromcl_d2.projects.spts.vocabulary import Vocabulary
+
+from tests.spts.helpers import instances
+from wecromcl_d2.data.text import Charset, CharsetError
 
 # a, b, c are 10, 11, 12; 13 is unknown, 14 ends a word, 15 the sequence, 16 starts, 17 pads
 V = Vocabulary(Charset("abc"), 10)
@@ -116,7 +116,9 @@ def test_raster_order_goes_down_then_right_and_ends_with_the_unlocated():
 
 
 def test_random_order_keeps_words_whole_and_differs():
-    given = instances((100, 100), ["a", "b", "c"], [[5, 5], [15, 15], [25, 25]], weights=[1, 0.5, 1])
+    given = instances(
+        (100, 100), ["a", "b", "c"], [[5, 5], [15, 15], [25, 25]], weights=[1, 0.5, 1]
+    )
     words = collect_words(given, V, PADDED)
     seen = set()
     for seed in range(40):

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from wecromcl_d2.projects.spts.vocabulary import Vocabulary
 
 from wecromcl_d2.data.text import Charset
-from wecromcl_d2.projects.spts.vocabulary import Vocabulary
 
 ASCII = Charset.from_name("ascii", case_fold=False)
 TINY = Vocabulary(Charset("abc"), 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -10,7 +11,19 @@ from wecromcl_d2.data.datasets import Record, dataset_root, load_dataset
 from wecromcl_d2.data.synthetic.cache import build_cache
 from wecromcl_d2.data.synthetic.recipe import SceneRecipe
 
-# Name -> recipe and number of images. Words of one split occur in no other.
+# Few words that all splits share, for spotters that learn them as wholes.
+_CLOSED = SceneRecipe(
+    size=(160, 224),
+    difficulty=0.25,
+    num_words=(2, 5),
+    font_heights=(18, 30),
+    word_lengths=(3, 6),
+    vocabulary_size=50,
+    vocabulary_split="train",
+)
+
+# Name -> recipe and number of images. But for the closed sets, words of one split occur in no
+# other.
 SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
     "synth_words_clean_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.0), 4000),
     "synth_words_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.25), 4000),
@@ -18,6 +31,9 @@ SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
     "synth_scenes_train": (SceneRecipe(), 6000),
     "synth_scenes_val": (SceneRecipe(split="val"), 100),
     "synth_scenes_test": (SceneRecipe(split="test"), 300),
+    "synth_closed_train": (_CLOSED, 6000),
+    "synth_closed_val": (replace(_CLOSED, split="val"), 100),
+    "synth_closed_test": (replace(_CLOSED, split="test"), 300),
 }
 
 

@@ -189,7 +189,7 @@ class _Run:
         if 2 * int(images.sum()) * most <= len(self.rows):
             # Of each image that goes on, those that are not done come first.
             kept = images.nonzero()[:, 0]
-            columns = done[kept].long().argsort(1, stable=True)[:, :most]
+            columns = done[kept].long().argsort(dim=1, stable=True)[:, :most]
             self._select(kept, (kept[:, None] * self.group + columns).flatten())
             self.images, self.group = len(kept), most
         self.longest = int(self.lengths.max())

@@ -52,9 +52,11 @@ class SceneRecipe:
             (18, 34) for scenes, half to 0.85 of the picture's height for words. Words that do not
             fit are drawn smaller.
         word_lengths: fewest and most characters of a word.
-        split: "train", "val" or "test"; no word is in two of them.
+        split: "train", "val" or "test"; no picture is in two of them.
         seed: pictures of different seeds are unrelated.
         vocabulary_size: number of distinct words to draw from. None: no limit.
+        vocabulary_split: split whose words are drawn, where data sets of several splits shall share
+            a closed vocabulary. None: that of the pictures, so that no word is in two splits.
 
     Raises:
         ValueError: for a value out of its range.
@@ -70,6 +72,7 @@ class SceneRecipe:
     split: str = "train"
     seed: int = 0
     vocabulary_size: int | None = None
+    vocabulary_split: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("size", "max_size", "num_words", "font_heights", "word_lengths"):
@@ -78,8 +81,10 @@ class SceneRecipe:
                 object.__setattr__(self, name, _int_pair(name, value))
         if self.family not in FAMILIES:
             raise ValueError(f"family {self.family!r} is unknown: use one of {FAMILIES}")
-        if self.split not in SPLITS:
-            raise ValueError(f"split {self.split!r} is unknown: use one of {SPLITS}")
+        for name in ("split", "vocabulary_split"):
+            value = getattr(self, name)
+            if value not in SPLITS and (name, value) != ("vocabulary_split", None):
+                raise ValueError(f"{name} {value!r} is unknown: use one of {SPLITS}")
         object.__setattr__(self, "difficulty", parse_difficulty(self.difficulty))
         if self.seed < 0:
             raise ValueError(f"seed {self.seed} is negative: use 0 or more")
@@ -117,10 +122,15 @@ class SceneRecipe:
         return (18, 34) if self.family == "scenes" else (0.5 * height, 0.85 * height)
 
     def to_dict(self) -> dict[str, object]:
-        """The recipe as JSON types; equal recipes give equal dictionaries."""
+        """The recipe as JSON types; equal recipes give equal dictionaries.
+
+        A vocabulary that is not shared is left out, for pictures rendered before there were shared
+        ones to stay what they are.
+        """
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
+            if (key, value) != ("vocabulary_split", None)
         }
 
 

@@ -106,7 +106,8 @@ def _draw_size(rng: np.random.Generator, recipe: SceneRecipe) -> tuple[int, int]
 
 @lru_cache(maxsize=32)
 def _prepare(recipe: SceneRecipe) -> tuple[Style, Vocabulary]:
-    vocabulary = Vocabulary(recipe.split, recipe.word_lengths, recipe.vocabulary_size, recipe.seed)
+    words_of = recipe.vocabulary_split or recipe.split
+    vocabulary = Vocabulary(words_of, recipe.word_lengths, recipe.vocabulary_size, recipe.seed)
     return Style.of(recipe), vocabulary
 
 

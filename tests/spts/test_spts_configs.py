@@ -1,0 +1,85 @@
+"""The recipes hold the published numbers, and differ from them only where they say."""
+
+import pytest
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+
+from wecromcl_d2.projects import load_config
+
+# name -> updates of 350 epochs in batches of 8
+FINETUNING = {"icdar2013": 10000, "icdar2015": 43800, "totaltext": 54900, "ctw1500": 43800}
+MILLION = 1e6
+
+
+def read(name, *opts):
+    return load_config(f"configs/{name}.yaml", ["MODEL.DEVICE", "cpu", *opts])
+
+
+def parameters(cfg):
+    return sum(p.numel() for p in build_model(cfg).parameters())
+
+
+def test_the_published_model():
+    cfg = read("spts/Base-SPTS")
+    keys = cfg.MODEL.SPTS
+    assert (*("sequence", "padded", "random", "global"),) == (
+        keys.DECODER,
+        keys.LAYOUT,
+        keys.ORDER,
+        keys.ENCODER,
+    )
+    assert (keys.BINS, keys.MAX_WORDS, keys.MAX_LENGTH) == (1000, 60, 25)
+    assert (keys.WIDTH, keys.HEADS, keys.FEEDFORWARD, keys.DROPOUT) == (256, 8, 1024, 0.1)
+    assert (keys.ENCODER_LAYERS, keys.DECODER_LAYERS, keys.LOSS.EOS_WEIGHT) == (6, 6, 0.01)
+    assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (1000, 1824)
+    assert (cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE, cfg.SOLVER.BACKBONE_FACTOR) == (0.1, 0.1)
+    model = build_model(cfg)
+    assert (len(model.vocabulary), model.layout.max_inputs, model.stride) == (1100, 1621, 32)
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all(n.startswith(("backbone.stem", "backbone.res2")) for n in frozen)
+
+
+def test_pretraining():
+    cfg = read("spts/pretrain")
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.WARMUP_FACTOR * cfg.SOLVER.BASE_LR) == (5e-4, 1e-4)
+    images = 1255 + 7200 + 229 + 1000 + 149050
+    assert pytest.approx(150 * images / 32, rel=1e-3) == cfg.SOLVER.MAX_ITER
+    assert pytest.approx(cfg.SOLVER.MAX_ITER * 5 / 150) == cfg.SOLVER.WARMUP_ITERS
+    assert (
+        pytest.approx(280 * images / 32, rel=1e-3) == read("spts/sptsv2_pretrain").SOLVER.MAX_ITER
+    )
+
+
+@pytest.mark.parametrize("name", FINETUNING)
+def test_finetuning(name):
+    cfg = read(f"spts/{name}")
+    assert FINETUNING[name] == cfg.SOLVER.MAX_ITER
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.STEPS) == (1e-5, 8, ())
+    assert read("spts/pretrain").OUTPUT_DIR[2:] + "/model_final.pth" == cfg.MODEL.WEIGHTS
+    assert (f"{name}_test",) == cfg.DATASETS.TEST
+    assert all(test in DatasetCatalog.list() for test in cfg.DATASETS.TEST)
+
+
+def test_the_two_published_sizes():
+    # ResNet-50 23.5 M; six encoder and six decoder layers 4.7 M and 6.3 M; tables and head 1.6 M
+    assert parameters(read("spts/Base-SPTS")) == pytest.approx(36.6 * MILLION, rel=0.02)
+    assert parameters(read("spts/sptsv2_pretrain")) == pytest.approx(36.2 * MILLION, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["spts", "npts", "iad_prd"])
+def test_quick_models_are_small_and_share_their_set(name):
+    cfg = read(f"quick/{name}")
+    assert parameters(cfg) < 1.3 * MILLION
+    assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (
+        ("synth_closed_train",),
+        ("synth_closed_val",),
+    )
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH) == (4000, 16)
+    assert cfg.MODEL.SPTS.POINTS is cfg.INPUT.REQUIRE_POINTS is (name != "npts")
+
+
+def test_quick_models_can_start_from_the_quick_anchor_detector():
+    own = build_model(read("quick/spts")).backbone.state_dict()
+    other = build_model(read("quick/anchors")).backbone.state_dict()
+    assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in other.items()}
