@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from wecromcl_d2.data.datasets import LabelError, read_labels, usable_words
+from wecromcl_d2.data.datasets import LabelError, Record, read_labels, usable_words
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.predictor import (
     AnchorFinder,
@@ -193,14 +193,15 @@ def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[s
         if path.suffix.lower() == ".txt":
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             return [[line.strip() for line in lines if line.strip()] for _ in inputs]
-        records = {Path(r["file_name"]).resolve(): r for r in read_labels(path)}
+        words = {Path(r["file_name"]).resolve(): _counted(r) for r in read_labels(path)}
     except (OSError, UnicodeDecodeError, LabelError) as error:
         raise UsageError(f"--words {path}: {error}") from error
-    own = [records.get(item.path.resolve()) for item in inputs]
-    return [
-        record and [t for t, use in zip(record["texts"], usable_words(record), strict=True) if use]
-        for record in own
-    ]
+    return [words.get(item.path.resolve()) for item in inputs]
+
+
+def _counted(record: Record) -> list[str]:
+    """The words of a record that are not ignored."""
+    return [t for t, use in zip(record["texts"], usable_words(record), strict=True) if use]
 
 
 def build_model(args: argparse.Namespace) -> Model:

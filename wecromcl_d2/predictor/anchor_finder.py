@@ -8,7 +8,7 @@ from typing import overload
 from detectron2.structures import Instances
 
 from .base import BATCH_SIZE, Predictor
-from .images import ColorOrder, ImageSource, Picture, is_single
+from .images import SINGLE, ColorOrder, ImageSource, Picture
 from .results import Anchors
 
 
@@ -37,7 +37,7 @@ class AnchorFinder(Predictor):
     task = "anchors"
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # a path is not meant as a list of letters
         self,
         images: Picture,
         words: Sequence[str],
@@ -81,7 +81,7 @@ class AnchorFinder(Predictor):
             ImageError: if a picture cannot be read.
             ValueError: if `words` is no such list, or not one for each picture.
         """
-        if is_single(images):
+        if isinstance(images, SINGLE):
             own = _words_of_each(words, 1)
             return self._find([ImageSource(images, color_order)], own, batch_size)[0]
         sources = [ImageSource(picture, color_order) for picture in images]

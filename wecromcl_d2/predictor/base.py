@@ -58,7 +58,7 @@ class Predictor:
                 f"{type(self).__name__} needs one for {self.task!r}"
             )
         path = find_file(weights)
-        self.model = build_model(self.cfg).eval()
+        self.model: Any = build_model(self.cfg).eval()
         CheckedCheckpointer(self.model).load(str(path), [])
         self._resize = T.AugmentationList(build_augmentations(self.cfg, False))
 

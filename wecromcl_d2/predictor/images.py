@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeGuard
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,6 +16,9 @@ from ..data.dataset_mapper import ImageError
 
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 ColorOrder = Literal["RGB", "BGR"]
+
+# The types of one picture, as opposed to a list of them.
+SINGLE = (str, os.PathLike, np.ndarray, Image.Image)
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 # Steps of 16 bits in one of 8.
@@ -52,11 +54,6 @@ class ImageSource:
     def read(self) -> np.ndarray:
         """See `read_image`."""
         return read_image(self.picture, self.color_order)
-
-
-def is_single(images: Picture | Sequence[Picture]) -> TypeGuard[Picture]:
-    """Whether this is one picture and not a list of them."""
-    return isinstance(images, (str, os.PathLike, np.ndarray, Image.Image))
 
 
 def read_image(picture: Picture, color_order: ColorOrder = "RGB") -> np.ndarray:

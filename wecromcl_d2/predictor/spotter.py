@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.structures import Instances
 
 from .base import BATCH_SIZE, Predictor
-from .images import ColorOrder, ImageSource, Picture, is_single
+from .images import SINGLE, ColorOrder, ImageSource, Picture
 from .results import Spotting
 from .tiling import Tile, TileWords, Tiling
 
@@ -58,7 +58,7 @@ class Spotter(Predictor):
         self.tiling, self.full_size = tiling, full_size
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # a path is not meant as a list of letters
         self, images: Picture, *, color_order: ColorOrder = ..., batch_size: int = ...
     ) -> Spotting: ...
 
@@ -88,7 +88,7 @@ class Spotter(Predictor):
         Raises:
             ImageError: if a picture cannot be read.
         """
-        if is_single(images):
+        if isinstance(images, SINGLE):
             return self._spot([ImageSource(images, color_order)], batch_size)[0]
         sources = [ImageSource(picture, color_order) for picture in images]
         results: list[Spotting] = []

@@ -151,9 +151,9 @@ class _Page:
                 ground = (image @ LUMINANCE_WEIGHTS)[alpha > 0.5]
                 tone = float(ground.mean()) - rng.uniform(*contrast)
             image += weight * (colour_of_luminance(rng, tone, 0.3) - image)
-        image = cv2.GaussianBlur(image, (3, 3), _BLUR)
-        image += rng.normal(0, _NOISE, image.shape).astype(np.float32)
-        pixels = np.clip(np.round(image), 0, 255).astype(np.uint8)
+        blurred = cv2.GaussianBlur(image, (3, 3), _BLUR)
+        grainy = blurred + rng.normal(0, _NOISE, image.shape)
+        pixels = np.clip(np.round(grainy), 0, 255).astype(np.uint8)
         return StressCase(pixels, self.texts, self.polygons)
 
 
