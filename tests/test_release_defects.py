@@ -162,3 +162,13 @@ def test_d16_no_two_images_are_augmented_alike_and_all_can_be_repeated():
         np.random.seed(0)
         released += [np.random.uniform() for _ in range(12)]
     assert len(set(released)) == 12
+
+
+def test_w1_no_picture_is_opened_in_vain():
+    """The release reads a batch, throws it away and reads other pictures, some of them in vain."""
+    opened = []
+    batches = batches_of(4, lambda record: opened.append(record["word"]))
+    loader = iter(TrainLoader(batches, 0))
+    for _ in range(5):
+        next(loader)
+    assert len(opened) == 20

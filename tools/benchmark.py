@@ -10,7 +10,8 @@ Each case runs in a process of its own, so that its peak of memory is its own. W
 counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
 CPU, which other programs on the machine disturb less than the seconds of the clock. "least" is the
 time that the operations of matrix products and convolutions alone would take at the speed that this
-machine reaches on a product of square matrices, measured in the same process.
+machine reaches on a product of square matrices, measured in the same process. The peak of memory is
+what the process held resident, or, on a GPU, what PyTorch held there.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,10 +41,13 @@ from wecromcl_d2.files import replace_file
 
 # Sub-modules whose time is taken.
 PARTS = ("backbone", "image_encoder", "text_encoder")
+# Those of them that --compile compiles; the deformable encoder is no graph of fixed structure.
+COMPILED = ("backbone", "text_encoder")
 # Side of the square matrices that show how fast this machine multiplies.
 PRODUCT_SIDE = 1024
 # Words whose maps are asked for in addition, to see what one more costs.
 FURTHER_WORDS = 64
+MORE = f"{FURTHER_WORDS} words more"
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -112,6 +116,16 @@ def make_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def make_model(args: argparse.Namespace, cfg: CfgNode) -> nn.Module:
+    """The config's model; with --compile its parts of fixed structure are compiled at first use."""
+    model = build_model(cfg)
+    if args.compile:
+        for name in COMPILED:
+            part = model.get_submodule(name)
+            part.forward = torch.compile(part.forward)
+    return model
+
+
 def picture(size: list[int], index: int) -> torch.Tensor:
     """Noise, (3, H, W) uint8."""
     generator = torch.Generator().manual_seed(index)
@@ -142,7 +156,7 @@ def measure_training(
 ) -> tuple[int, dict[str, float]]:
     """Time training steps; returns the peak of memory in MB and the operations in GFLOP."""
     cfg = make_config(args)
-    model = build_model(cfg).train()
+    model = make_model(args, cfg).train()
     optimizer = AnchorTrainer.build_optimizer(cfg, model)
     inputs = training_batch(args, batch)
 
@@ -158,16 +172,16 @@ def measure_training(
     watch.watch(model)
     watch.repeat(step, args.warmup, args.repeat, "step")
     memory = peak_memory(args)
-    forward = count_operations(lambda: model(inputs), "step")
+    forward = count_operations(args, lambda: model(inputs), "step")
     forward["step: forward"] = forward.pop("step")
-    return memory, forward | {"step": count_operations(step, "step")["step"]}
+    return memory, forward | {"step": count_operations(args, step, "step")["step"]}
 
 
 def measure_inference(
     args: argparse.Namespace, batch: int, watch: Stopwatch
 ) -> tuple[int, dict[str, float]]:
     """Time inference with new words, known ones and more of them; returns as for training."""
-    model = build_model(make_config(args)).eval()
+    model = make_model(args, make_config(args)).eval()
     inputs: list[dict[str, Any]] = [
         {"image": picture(args.size, i), "texts": words(args.words, i * args.words)}
         for i in range(batch)
@@ -185,9 +199,9 @@ def measure_inference(
     watch.watch(model)
     watch.repeat(new, args.warmup, args.repeat, "new words")
     memory = peak_memory(args)
-    operations = count_operations(new, "new words")
+    operations = count_operations(args, new, "new words")
     watch.repeat(known, args.warmup, args.repeat, "known words")
-    watch.repeat(lambda: known(more), args.warmup + 1, args.repeat, f"{FURTHER_WORDS} words more")
+    watch.repeat(lambda: known(more), args.warmup + 1, args.repeat, MORE)
     return memory, operations
 
 
@@ -195,6 +209,11 @@ def peak_memory(args: argparse.Namespace) -> int:
     """Most memory that this process has held so far, in MB: of the GPU, or resident."""
     if args.device.startswith("cuda"):
         return round(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Of this program alone, where the next line may tell what its parent held.
+        lines = dict(x.split(":", 1) for x in status.read_text(encoding="utf-8").splitlines())
+        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
@@ -205,9 +224,15 @@ def precision_of(args: argparse.Namespace) -> torch.autocast:
     return torch.autocast(kind, dtype=precision, enabled=precision is not None)
 
 
-def count_operations(run: Callable[[], object], name: str) -> dict[str, float]:
-    """GFLOP of matrix products and convolutions, in all and in the parts of the model."""
-    with FlopCounterMode(display=False) as counter:
+def count_operations(
+    args: argparse.Namespace, run: Callable[[], object], name: str
+) -> dict[str, float]:
+    """GFLOP of matrix products and convolutions, in all and in the parts of the model.
+
+    Compiled parts hide theirs and are run uncompiled for it.
+    """
+    eager = torch.compiler.set_stance("force_eager") if args.compile else nullcontext()
+    with eager, FlopCounterMode(display=False) as counter:
         run()
     result = {name: counter.get_total_flops() / 1e9}
     for module, counts in counter.get_flop_counts().items():
@@ -237,7 +262,7 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     watch = Stopwatch(args.device)
     run = measure_training if args.what == "train" else measure_inference
     memory, operations = run(args, batch, watch)
-    return {
+    result: dict[str, Any] = {
         "batch": batch,
         "load_before": load,
         "peak_memory_mb": memory,
@@ -247,6 +272,10 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
             for name, seconds in watch.seconds.items()
         },
     }
+    if MORE in watch.seconds:
+        medians = [result["parts"][name]["median_s"] for name in (MORE, "known words")]
+        result["further_word_ms"] = (medians[0] - medians[1]) / FURTHER_WORDS / batch * 1e3
+    return result
 
 
 def summary(seconds: list[tuple[float, float]]) -> dict[str, Any]:
@@ -294,6 +323,8 @@ def report(case: dict[str, Any]) -> None:
         if part["gflop"] is not None:
             numbers += f"{part['gflop']:9.1f}{part['gflop'] / speed:9.3f}"
         print(f"  {name:30}{numbers}")
+    if "further_word_ms" in case:
+        print(f"  each further word of an image: {case['further_word_ms']:.2f} ms")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -310,6 +341,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile for backbone and text encoder: minutes in the warm-up, and on a CPU "
+        "only where a C++ compiler is installed",
+    )
     parser.add_argument("--warmup", type=int, default=1, help="runs that are not counted")
     parser.add_argument("--repeat", type=int, default=5, help="runs that are counted")
     parser.add_argument("--output", type=Path, help="JSON file for everything that was measured")

@@ -89,3 +89,22 @@ def test_kept_features_are_no_part_of_the_weights(model):
     names = set(model.state_dict())
     ask(model, "alpha")
     assert set(model.state_dict()) == names
+
+
+def test_inference_pools_nothing(model, monkeypatch):
+    monkeypatch.delattr(type(model.activation), "pool")
+    assert len(ask(model, "alpha", "beta")) == 2
+
+
+def test_training_encodes_its_distinct_texts_in_one_pass(model, encoded):
+    batch = [
+        {
+            "image": torch.zeros(3, 32, 48, dtype=torch.uint8),
+            "queries": [f"word{i}"],
+            "false_texts": ["one", f"TWO{i}", "word2", "Two0"],
+        }
+        for i in range(2)
+    ]
+    model.train()(batch)
+    # word0, word1, one, two0, two1, word2
+    assert encoded == [6]
