@@ -29,6 +29,13 @@ FULL = {
 }
 SMALL = {"file_name": "b.png", "height": 1, "width": 2, "texts": []}
 
+# A busy machine is no fault of the code.
+UNHURRIED = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
 
 def changed(**changes):
     return FULL | changes
@@ -181,9 +188,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@UNHURRIED
 @given(st.sampled_from(sorted(FULL)), JSON_VALUES)
 def test_any_value_under_any_key_reads_or_raises_our_error(tmp_path, key, value):
     path = write_raw(tmp_path / "l.jsonl", json.dumps(changed(**{key: value})))
@@ -195,9 +200,7 @@ def test_any_value_under_any_key_reads_or_raises_our_error(tmp_path, key, value)
         assert len(usable_words(record)) == len(record["texts"])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@UNHURRIED
 @given(st.binary(max_size=60), st.integers(0, 250), st.sampled_from(["json", "jsonl"]))
 def test_any_damage_reads_or_raises_our_error(tmp_path, noise, position, suffix):
     whole = tmp_path / f"whole.{suffix}"

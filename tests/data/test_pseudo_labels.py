@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wecromcl_d2.data.pseudo_labels import (
@@ -17,6 +17,8 @@ from wecromcl_d2.data.pseudo_labels import (
     weigh_anchors,
 )
 
+# A busy machine is no fault of the code.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCORES = st.lists(st.floats(0, 1, allow_nan=False, width=32), min_size=1, max_size=30)
 
 
@@ -36,7 +38,7 @@ def test_equal_limits_part_the_scores():
     assert score_weights([], (0.0, 0.0)).tolist() == []
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(SCORES)
 def test_weights_are_shares_in_the_order_of_the_scores(scores):
     weights = score_weights(scores, percentile_limits(scores))
@@ -46,7 +48,7 @@ def test_weights_are_shares_in_the_order_of_the_scores(scores):
     assert (np.diff(weights[order]) >= 0).all()
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(SCORES, st.floats(0.01, 100))
 def test_the_scale_of_the_scores_does_not_matter(scores, scale):
     scores = [0.5 + score for score in scores]
@@ -74,7 +76,7 @@ def test_equal_words_do_not_collide_and_of_equal_scores_the_first_stays():
     assert find_collisions([], [], []).tolist() == []
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(
     st.lists(
         st.tuples(st.integers(0, 12), st.integers(0, 3), st.sampled_from([0.1, 0.5, 0.9]),
