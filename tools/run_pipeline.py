@@ -31,6 +31,10 @@ from wecromcl_d2.projects import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Which anchors a spotter trusts, see tools/generate_anchors.py. Most of those with a low score are
+# right all the same, and their words are the ones that are hard to read.
+PERCENTILES = ("2", "15")
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -42,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     add("--spotter", help="config of the spotter, stage 2; without it, stage 1 alone is run")
     add("--output", required=True, type=Path, help="folder of all results")
     datasets = "registered dataset or label file: "
-    add("--train", help=datasets + "the spotter's training images (default: of its config)")
+    add("--train", help=datasets + "training images (default: of the configs)")
     add("--val", help=datasets + "chooses weights and threshold (default: of the configs)")
     add("--test", default="synth_scenes_test", help=datasets + "unseen images (%(default)s)")
     add(
@@ -161,12 +165,13 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     """Train and measure stage 1, and draw what it finds."""
     folder = runner.folder / "anchors"
     config = ("--config-file", args.config_file)
-    best = ("MODEL.WEIGHTS", str(folder / "model_best.pth"))
+    best = ("MODEL.WEIGHTS", detector_weights(runner))
+    train = ("DATASETS.TRAIN", names(args.train)) if args.train else ()
     val = ("DATASETS.TEST", names(args.val)) if args.val else ()
     opts = (*args.opts, "OUTPUT_DIR", str(folder))
     share = ("--num-gpus", str(args.processes))
     (seconds,) = runner.run(
-        Step("anchors-train", "train_net.py", (*config, "--resume", *share, *opts, *val))
+        Step("anchors-train", "train_net.py", (*config, "--resume", *share, *opts, *train, *val))
     )
     test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
     runner.run(Step("anchors-test", "train_net.py", (*config, *test)))
@@ -191,35 +196,29 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
 def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     """Label the training images with anchors, train and measure a spotter and let it read."""
     cfg = load_config(args.spotter, args.opts)
-    train = args.train or cfg.DATASETS.TRAIN[0]
     val = args.val or cfg.DATASETS.TEST[0]
-    points = runner.folder / "points.jsonl"
-    detector = str(runner.folder / "anchors" / "model_best.pth")
-    find = ("--config-file", args.config_file, "--weights", detector, "--dataset", train)
+    train = (args.train,) if args.train else cfg.DATASETS.TRAIN
+    phases = [*cfg.SOLVER.CURRICULUM.DATASETS, train]
     share = ("--num-gpus", str(args.processes))
-    (finding,) = runner.run(
-        Step(
-            "points",
-            "tools/generate_anchors.py",
-            (*find, "--output", str(points), *share, *args.opts),
-        )
-    )
-    report = json.loads(points.with_name("points_report.json").read_text(encoding="utf-8"))
-    start = ("--resume", "MODEL.BACKBONE.WEIGHTS", detector, "DATASETS.TEST", names(val))
-    found = ("DATASETS.TRAIN", names(report["dataset_name"]))
-    runs = {"spotting": found}
+    found, finding = find_points(args, runner, [name for phase in phases for name in phase])
+    runs = {"spotting": [tuple(found[name] for name in phase) for phase in phases]}
+    own: dict[str, tuple[str, ...]] = {"spotting": share}
     if args.true_points:
-        runs["spotting-true"] = ("DATASETS.TRAIN", names(train), "INPUT.POINT_SOURCE", "polygons")
-    else:
-        start = (*share, *start)
-    config = ("--config-file", args.spotter)
-    steps = [
-        Step(f"{run}-train", "train_net.py", (*config, *start, *data, *_output(args, runner, run)))
-        for run, data in runs.items()
-    ]
+        runs["spotting-true"] = [tuple(phase) for phase in phases]
+        own = {"spotting": (), "spotting-true": ()}
+    config = ("--config-file", args.spotter, "--resume")
+    start = ("MODEL.BACKBONE.WEIGHTS", detector_weights(runner), "DATASETS.TEST", names(val))
+    steps = []
+    for run, (*curriculum, last) in runs.items():
+        data = ("SOLVER.CURRICULUM.DATASETS", repr([list(phase) for phase in curriculum]))
+        data = (*data, "DATASETS.TRAIN", names(*last))
+        source = ("INPUT.POINT_SOURCE", "polygons") if run == "spotting-true" else ()
+        opts = (*start, *data, *source, *_output(args, runner, run))
+        steps.append(Step(f"{run}-train", "train_net.py", (*config, *own[run], *opts)))
     training, *_ = runner.run(*steps)
     metrics = {run: _measure(args, runner, run, val) for run in runs}
     pictures = runner.folder / "pictures" / "words"
+    config = ("--config-file", args.spotter)
     draw = ("--weights", str(runner.folder / "spotting" / "model_best.pth"))
     draw = (*draw, "--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     threshold = ("--threshold", str(metrics["spotting"]["threshold"]))
@@ -236,6 +235,32 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     }
     print_table("Unseen words found and read in unseen scenes, learned from the anchors", rows)
     return result
+
+
+def detector_weights(runner: Runner) -> str:
+    """Checkpoint of stage 1."""
+    return str(runner.folder / "anchors" / "model_best.pth")
+
+
+def find_points(
+    args: argparse.Namespace, runner: Runner, datasets: list[str]
+) -> tuple[dict[str, str], float]:
+    """Find the anchors of datasets.
+
+    Returns:
+        For each dataset the name of the one with the found points, and the seconds it took.
+    """
+    found, seconds = {}, 0.0
+    for number, dataset in enumerate(datasets):
+        output = runner.folder / "points" / f"{number}.jsonl"
+        command = ("--config-file", args.config_file, "--weights", detector_weights(runner))
+        command = (*command, "--dataset", dataset, "--output", str(output))
+        command = (*command, "--num-gpus", str(args.processes), "--percentiles", *PERCENTILES)
+        step = Step(f"points-{number}", "tools/generate_anchors.py", (*command, *args.opts))
+        seconds += sum(runner.run(step))
+        report = output.with_name(f"{number}_report.json")
+        found[dataset] = json.loads(report.read_text(encoding="utf-8"))["dataset_name"]
+    return found, seconds
 
 
 def _output(args: argparse.Namespace, runner: Runner, run: str) -> tuple[str, ...]:
