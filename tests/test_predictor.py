@@ -412,7 +412,8 @@ def test_anchors_keep_the_given_order_and_repeats(finder):
     row, column = np.unravel_index(result.maps[1].argmax(), result.maps[1].shape)
     assert result.scores[1] == result.maps[1].max()
     center = [(column + 0.5) * stride, (row + 0.5) * stride]
-    np.testing.assert_allclose(result.points[1], center, atol=stride / 2)
+    # The point is the middle of what the map holds around its peak, up to two cells away.
+    np.testing.assert_allclose(result.points[1], center, atol=2 * stride)
     assert result.draw().dtype == np.uint8
 
 

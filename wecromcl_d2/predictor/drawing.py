@@ -47,7 +47,8 @@ def draw_spotting(
     inks = [ANCHOR] * len(texts) if colors is None else list(colors)
     scale = max(1, round(SHORTEST_SHOWN / max(image.shape[:2])))
     result = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    pen = max(1, round(max(result.shape[:2]) / 800))
+    longest = max(result.shape[:2])
+    pen = max(1, round(longest / 500))
     dots = np.asarray(points, dtype=np.float64).reshape(-1, 2) * scale
     lines = np.zeros((0, 1, 2)) if polylines is None else np.asarray(polylines, np.float64) * scale
     for own, extra in (([BACKGROUND] * len(inks), 2), (inks, 0)):
@@ -59,10 +60,18 @@ def draw_spotting(
     outlines = (
         dots[:, None] if polylines is None else np.concatenate([dots[:, None], lines], axis=1)
     )
+    boxes = [_word_box(*parts) for parts in zip(texts, outlines, strict=True)]
     picture = Image.fromarray(result)
-    boxes = [bounding_box(outline.ravel().tolist()) for outline in outlines]
-    _write_beside(picture, texts, boxes, inks, 13 * pen)
+    _write_beside(picture, texts, boxes, inks, 8 + round(longest / 80))
     return np.array(picture)
+
+
+def _word_box(text: str, points: np.ndarray) -> Box:
+    """The box that a word fills, guessed from its points (M, 2): the first one and its line."""
+    left, top, right, bottom = bounding_box(points.ravel().tolist())
+    length = float(np.linalg.norm(np.diff(points[1:], axis=0), axis=1).sum())
+    around = 0.55 * length / max(len(text) - 1, 1)
+    return left - around, top - around, right + around, bottom + around
 
 
 def _write_beside(
@@ -80,10 +89,10 @@ def _write_beside(
         length, middle = font.getlength(shown), (top + bottom - size) / 2
         spots = []
         for x, y in (
-            (left, top - 2 * size),
-            (left, bottom + size),
-            (right + size, middle),
-            (left - size - length, middle),
+            (left, top - 1.5 * size),
+            (left, bottom + size / 2),
+            (right + size / 2, middle),
+            (left - size / 2 - length, middle),
         ):
             x = max(2.0, min(x, picture.width - length - 2))
             y = max(2.0, min(y, picture.height - size - 3))
