@@ -134,9 +134,3 @@ def test_a_full_disk_keeps_earlier_checkpoints(root, monkeypatch):
     monkeypatch.undo()
     losses, _ = toy.train(toy.toy_config(root), resume=True)
     assert min(losses) == 3 and max(losses) == 9
-
-
-def test_mixed_precision_on_a_cpu_is_refused_with_a_warning(root, caplog):
-    trainer = AnchorTrainer(toy.toy_config(root, "SOLVER.AMP.ENABLED", "True"))
-    assert "ignored on the CPU" in caplog.text
-    assert not trainer.cfg.SOLVER.AMP.ENABLED
