@@ -12,8 +12,8 @@ Beside the output stand OUTPUT_report.json, OUTPUT_report.png and OUTPUT_uncerta
 
 Images keep their places: "file_name" is relative to the folder of the output if all images are
 below it, else to the folder of all datasets if they are there, else to the one that they share.
-DATASETS.TRAIN takes "OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" otherwise, as the last
-line and the report say.
+DATASETS.TRAIN takes "OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" otherwise, as the
+last line and the report say.
 
 Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.parts.
 Other weights, images, texts, config or batch size start anew.

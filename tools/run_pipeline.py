@@ -107,14 +107,14 @@ class Runner:
                 print(f"== {step.name}: finished before, in {states[i]['seconds']:.0f} s")
         start = time.monotonic()
         processes = {i: self._start(steps[i], i == open_steps[0]) for i in open_steps}
-        codes = {}
+        codes: dict[int, int] = {}
         try:
             while len(codes) < len(processes):
                 time.sleep(0.2)
-                for i in [
-                    i for i, p in processes.items() if i not in codes and p.poll() is not None
-                ]:
-                    codes[i] = processes[i].returncode
+                for i, process in processes.items():
+                    if i in codes or process.poll() is None:
+                        continue
+                    codes[i] = process.returncode
                     states[i]["seconds"] += time.monotonic() - start
                     self._keep(steps[i], states[i], finished=codes[i] == 0)
         finally:
@@ -210,19 +210,19 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     start = ("MODEL.BACKBONE.WEIGHTS", detector_weights(runner), "DATASETS.TEST", names(val))
     steps = []
     for run, (*curriculum, last) in runs.items():
-        data = ("SOLVER.CURRICULUM.DATASETS", repr([list(phase) for phase in curriculum]))
-        data = (*data, "DATASETS.TRAIN", names(*last))
+        early = ("SOLVER.CURRICULUM.DATASETS", repr([list(phase) for phase in curriculum]))
         source = ("INPUT.POINT_SOURCE", "polygons") if run == "spotting-true" else ()
-        opts = (*start, *data, *source, *_output(args, runner, run))
+        data = (*early, "DATASETS.TRAIN", names(*last), *source)
+        opts = (*start, *data, *_output(args, runner, run))
         steps.append(Step(f"{run}-train", "train_net.py", (*config, *own[run], *opts)))
     training, *_ = runner.run(*steps)
     metrics = {run: _measure(args, runner, run, val) for run in runs}
     pictures = runner.folder / "pictures" / "words"
-    config = ("--config-file", args.spotter)
-    draw = ("--weights", str(runner.folder / "spotting" / "model_best.pth"))
-    draw = (*draw, "--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
+    weights = str(runner.folder / "spotting" / "model_best.pth")
+    model = ("--config-file", args.spotter, "--weights", weights)
+    draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     threshold = ("--threshold", str(metrics["spotting"]["threshold"]))
-    runner.run(Step("spotting-pictures", "tools/draw_words.py", (*config, *draw, *threshold)))
+    runner.run(Step("spotting-pictures", "tools/draw_words.py", (*model, *draw, *threshold)))
     result = _summary(metrics, finding + training, cfg)
     rows = {
         "F": f"{result['f']:.3f}",
@@ -253,10 +253,10 @@ def find_points(
     found, seconds = {}, 0.0
     for number, dataset in enumerate(datasets):
         output = runner.folder / "points" / f"{number}.jsonl"
-        command = ("--config-file", args.config_file, "--weights", detector_weights(runner))
-        command = (*command, "--dataset", dataset, "--output", str(output))
-        command = (*command, "--num-gpus", str(args.processes), "--percentiles", *PERCENTILES)
-        step = Step(f"points-{number}", "tools/generate_anchors.py", (*command, *args.opts))
+        model = ("--config-file", args.config_file, "--weights", detector_weights(runner))
+        data = ("--dataset", dataset, "--output", str(output), "--percentiles", *PERCENTILES)
+        command = (*model, *data, "--num-gpus", str(args.processes), *args.opts)
+        step = Step(f"points-{number}", "tools/generate_anchors.py", command)
         seconds += sum(runner.run(step))
         report = output.with_name(f"{number}_report.json")
         found[dataset] = json.loads(report.read_text(encoding="utf-8"))["dataset_name"]
@@ -272,11 +272,11 @@ def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> di
     folder = runner.folder / run
     config = ("--config-file", args.spotter, "--eval-only")
     weights = (*_output(args, runner, run), "MODEL.WEIGHTS", str(folder / "model_best.pth"))
-    data = ("DATASETS.TEST", names(val))
-    runner.run(Step(f"{run}-validate", "train_net.py", (*config, *weights, *data)))
+    command = (*config, *weights, "DATASETS.TEST", names(val))
+    runner.run(Step(f"{run}-validate", "train_net.py", command))
     threshold = read_metrics(folder, val, "spotting")["sweep_threshold"]
-    data = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
-    runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *data)))
+    chosen = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
+    runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *chosen)))
     return read_metrics(folder, args.test, "spotting")
 
 

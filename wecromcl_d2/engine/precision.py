@@ -45,7 +45,7 @@ def check_precision(cfg: CfgNode) -> CfgNode:
 
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 faster than float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
 
 
@@ -82,4 +82,4 @@ def _train_in(precision: torch.dtype, model: nn.Module) -> None:
         with torch.autocast("cpu", precision, enabled=model.training):
             return forward(*args, **kwargs)
 
-    model.forward = mixed  # type: ignore[method-assign]
+    model.forward = mixed

@@ -115,6 +115,7 @@ class Sampler(nn.Module):
         patches = rows[image[:, None, None], y.clamp(0, height - 1), x.clamp(0, width - 1)]
         values = patches.permute(0, 3, 1, 2)
         for layer in self.tower:
+            assert isinstance(layer, Conv2d) and layer.activation is not None
             values = F.conv2d(values * inside, layer.weight, layer.bias)
             values = layer.activation(values if layer.norm is None else layer.norm(values))
             inside = inside[..., 1:-1, 1:-1]
@@ -177,7 +178,7 @@ class Recognizer(nn.Module):
         super().__init__()
         width = channels[-1]
         self.tower = conv_tower(in_channels, channels, norm)
-        blocks = {"self_attn": SelfAttentionBlock, "bilstm": LSTMBlock, "none": _NoBlock}
+        blocks = {"self_attn": SelfAttentionBlock, "bilstm": LSTMBlock, "none": NoBlock}
         if sequence not in blocks:
             raise ValueError(f"MODEL.SRSTS_A.SEQUENCE is {sequence!r}; use one of {sorted(blocks)}")
         self.sequence = blocks[sequence](width, num_points, layers, heads)
@@ -224,7 +225,12 @@ class LSTMBlock(nn.Module):
         return self.lstm(samples)[0]
 
 
-class _NoBlock(nn.Identity):
+class NoBlock(nn.Module):
+    """Leaves the samples of a word as they are; each is read by itself."""
+
+    def __init__(self, width: int, num_points: int, layers: int, heads: int):
+        super().__init__()
+
     def forward(self, samples: Tensor, positions: Tensor) -> Tensor:
         """Return the samples as they are."""
         return samples

@@ -82,7 +82,8 @@ def _close_pairs(
     apart = torch.cdist(middle, middle)
     reach = length / 2 + NEAR * width
     possible = (image[:, None] == image) & (apart <= reach[:, None] + reach)
-    return possible.triu(1).nonzero(as_tuple=True)
+    first, second = possible.triu(1).nonzero(as_tuple=True)
+    return first, second
 
 
 def _alike(a: str, b: str) -> bool:
