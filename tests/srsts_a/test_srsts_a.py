@@ -103,7 +103,7 @@ def reader():
 def test_answers_do_not_depend_on_the_batch(reader):
     inputs = [make_input((h, w)) for h, w in ((48, 64), (70, 50), (48, 64), (33, 47))]
     together = found(reader, inputs)
-    assert min(map(len, together)) > 5
+    assert min(map(len, together)) > 2
     for one, x in zip(together, inputs, strict=True):
         (alone,) = found(reader, [x])
         assert alone.pred_texts == one.pred_texts
