@@ -1,19 +1,24 @@
 """The benchmark runs each case in a process of its own and writes what it measured."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
+ROOT = Path(__file__).resolve().parent.parent
+TOOL = ROOT / "tools" / "benchmark.py"
 SMALL = ("--config-file", "configs/quick/anchors.yaml", "--warmup", "0", "--repeat", "2")
 
 
 def measure(output, *arguments):
     command = [sys.executable, str(TOOL), *arguments, *SMALL, "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=TOOL.parents[1])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, cwd=ROOT, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(output.read_text(encoding="utf-8")), done.stdout
 
