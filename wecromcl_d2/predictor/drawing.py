@@ -21,7 +21,7 @@ from ..picture import (
 )
 from ..visualizer import ANCHOR
 
-# Smaller pictures are enlarged to about this many pixels of the longest side.
+# Smaller pictures are enlarged to at least this many pixels of the longest side.
 SHORTEST_SHOWN = 640
 
 
@@ -45,7 +45,7 @@ def draw_spotting(
     """
     check_picture(image)
     inks = [ANCHOR] * len(texts) if colors is None else list(colors)
-    scale = max(1, round(SHORTEST_SHOWN / max(image.shape[:2])))
+    scale = -(-SHORTEST_SHOWN // max(image.shape[:2]))
     result = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     longest = max(result.shape[:2])
     pen = max(1, round(longest / 500))
