@@ -154,9 +154,12 @@ def test_weights_that_are_not_finite_are_refused():
         (["MODEL.SRSTS_A.SAMPLER_EVAL", "both"], "SAMPLER_EVAL is 'both'"),
         (["MODEL.SRSTS_A.LOSS.CONFIDENCE", "hinge"], "LOSS.CONFIDENCE is 'hinge'"),
         (["MODEL.SRSTS_A.TEST.POINT", "box"], "TEST.POINT is 'box'"),
-        (["MODEL.SRSTS_A.NORM", "GN", "MODEL.SRSTS_A.SAMPLER_CHANNELS", "[64]"], "NORM normal"),
+        (["MODEL.SRSTS_A.NORM", "GN"], "NORM normalises"),
     ],
 )
 def test_bad_choices_are_named(opts, message):
     with pytest.raises(ValueError, match=message):
-        make_model("MODEL.SRSTS_A.TOWER_CHANNELS", "[32]", *opts)
+        make_model(
+            *("MODEL.SRSTS_A.ANCHOR_CHANNELS", "32", "MODEL.SRSTS_A.SAMPLER_CHANNELS", "[32]"),
+            *("MODEL.SRSTS_A.TOWER_CHANNELS", "[32]", *opts),
+        )
