@@ -1,6 +1,6 @@
 """What a spotter returns: words as `Instances` in pixels of the original image."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ class ArrayList:
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._arrays)
 
     def __getitem__(self, item: Any) -> Any:
         """One array for an integer, else an `ArrayList`: for a slice, a mask or indices."""

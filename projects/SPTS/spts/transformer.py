@@ -275,7 +275,8 @@ class TokenDecoder(nn.Module):
         """
         keys, values = [], []
         for layer in self.layers:
-            cross = layer.cross_attention
+            cross = layer.get_submodule("cross_attention")
+            assert isinstance(cross, Attention)
             keys.append(cross.split(cross.k(cells + position)).transpose(1, 2).contiguous())
             values.append(cross.split(cross.v(cells)).transpose(1, 2).contiguous())
         if valid is not None:
