@@ -23,7 +23,7 @@ ATTENTION = {
 
 
 def load_tool():
-    path = ROOT / "projects" / "SPTS" / "convert_weights.py"
+    path = ROOT / "tools" / "convert_spts_weights.py"
     spec = importlib.util.spec_from_file_location("convert_spts_weights", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

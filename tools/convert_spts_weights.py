@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Convert the published weights of SPTS or SPTSv2 to ours.
 
-    python projects/SPTS/convert_weights.py --source spts totaltext.pth weights/spts_totaltext.pth
-    python projects/SPTS/convert_weights.py --source sptsv2 ic15.pth weights/sptsv2_ic15.pth
+    python tools/convert_spts_weights.py --source spts totaltext.pth weights/spts_totaltext.pth
+    python tools/convert_spts_weights.py --source sptsv2 ic15.pth weights/sptsv2_ic15.pth
 
 The converted weights keep the terms of their publishers, who allow both for non-commercial research
 only; nothing of them comes with this project. Every name that is missing or not used is printed,
@@ -23,7 +23,7 @@ from wecromcl_d2.files import replace_file
 from wecromcl_d2.projects import load_config
 from wecromcl_d2.weights_file import WeightsError, read_weights
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {"spts": "configs/spts/Base-SPTS.yaml", "sptsv2": "configs/spts/sptsv2_pretrain.yaml"}
 # What the model has beside its weights, which the published files cannot hold.
 OWN_STATE = "charset_state."
