@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.modeling import build_model
@@ -19,10 +18,12 @@ from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
-from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.data import AnchorMapper, read_labels
+from wecromcl_d2.data import AnchorMapper
+from wecromcl_d2.data.datasets import ensure_registered
+from wecromcl_d2.engine.loading import CheckedCheckpointer
 from wecromcl_d2.evaluation import AnchorEvaluator
 from wecromcl_d2.evaluation.matching import inside_polygon
+from wecromcl_d2.projects import load_config
 from wecromcl_d2.visualizer import WordView, anchor_sheet, contact_sheet, save_image
 
 
@@ -32,8 +33,11 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="config of the detector")
-    parser.add_argument("--dataset", required=True, help="registered dataset, or a label file")
-    parser.add_argument("--image-root", help="folder of a label file's images (default: its own)")
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder of the pictures")
     parser.add_argument("--count", type=int, default=12, help="images used, from the first")
     parser.add_argument("opts", nargs="*", help="KEY VALUE pairs that override the config")
@@ -49,7 +53,7 @@ def build_detector(cfg: CfgNode) -> nn.Module:
     if not cfg.MODEL.WEIGHTS:
         raise ValueError("MODEL.WEIGHTS is empty; name the checkpoint of a trained detector")
     model = build_model(cfg).eval()
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    CheckedCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 
 
@@ -90,16 +94,11 @@ def _own_polygon(record: dict, text: str, point: np.ndarray) -> list[float] | No
 def main() -> None:
     """Draw the pictures and an overview, and measure where truth is known."""
     args = parse_args()
-    cfg = get_cfg()
-    add_wecromcl_config(cfg)
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = load_config(args.config_file, args.opts)
     setup_logger(name="wecromcl_d2")
     torch.set_flush_denormal(True)
-    if Path(args.dataset).is_file():
-        records = read_labels(args.dataset, args.image_root)
-    else:
-        records = DatasetCatalog.get(args.dataset)
+    ensure_registered(args.dataset)
+    records = DatasetCatalog.get(args.dataset)
     model, mapper = build_detector(cfg), AnchorMapper(cfg, False)
     evaluator = AnchorEvaluator(args.dataset)
     sheets = []

@@ -165,32 +165,37 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     """Train and measure stage 1, and draw what it finds."""
     folder = runner.folder / "anchors"
     config = ("--config-file", args.config_file)
-    best = ("MODEL.WEIGHTS", detector_weights(runner))
     train = ("DATASETS.TRAIN", names(args.train)) if args.train else ()
     val = ("DATASETS.TEST", names(args.val)) if args.val else ()
     opts = (*args.opts, "OUTPUT_DIR", str(folder))
-    share = ("--num-gpus", str(args.processes))
+    share = share_of(args)
     (seconds,) = runner.run(
         Step("anchors-train", "train_net.py", (*config, "--resume", *share, *opts, *train, *val))
     )
+    best = ("MODEL.WEIGHTS", detector_weights(runner))
     test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
     runner.run(Step("anchors-test", "train_net.py", (*config, *test)))
     pictures = runner.folder / "pictures" / "anchors"
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     runner.run(Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)))
     metrics = read_metrics(folder, args.test, "anchors")
-    rows = {
-        "inside rate": f"{metrics['inside_rate']:.3f}",
-        "chance": f"{metrics['chance']:.3f}",
-        "distance, median": f"{metrics['distance_median']:.3f} of the word's box",
-        "nearest-point H": f"{metrics['hmean']:.3f}",
+    names_of_rows = {
+        "inside_rate": "inside rate",
+        "chance": "chance",
+        "distance_median": "distance, median",
+        "hmean": "nearest-point H",
+    }
+    rows = {row: f"{metrics[key]:.3f}" for key, row in names_of_rows.items() if key in metrics}
+    rows |= {
         "images / words": f"{metrics['images']:.0f} / {metrics['words']:.0f}",
         "training": f"{seconds:.0f} s",
         "pictures": str(pictures),
     }
     print_table("Anchors of unseen words in unseen scenes, learned without any position", rows)
+    # Without outlines of the test words nobody knows where they are.
     keys = ("inside_rate", "chance", "distance_median", "precision", "recall", "hmean")
-    return {key: metrics[key] for key in keys} | {"seconds": round(seconds, 1)}
+    known = {key: metrics[key] for key in keys if key in metrics}
+    return known | {"seconds": round(seconds, 1)}
 
 
 def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
@@ -199,7 +204,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     val = args.val or cfg.DATASETS.TEST[0]
     train = (args.train,) if args.train else cfg.DATASETS.TRAIN
     phases = [*cfg.SOLVER.CURRICULUM.DATASETS, train]
-    share = ("--num-gpus", str(args.processes))
+    share = share_of(args)
     found, finding = find_points(args, runner, [name for phase in phases for name in phase])
     runs = {"spotting": [tuple(found[name] for name in phase) for phase in phases]}
     own: dict[str, tuple[str, ...]] = {"spotting": share}
@@ -218,8 +223,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     training, *_ = runner.run(*steps)
     metrics = {run: _measure(args, runner, run, val) for run in runs}
     pictures = runner.folder / "pictures" / "words"
-    weights = str(runner.folder / "spotting" / "model_best.pth")
-    model = ("--config-file", args.spotter, "--weights", weights)
+    model = ("--config-file", args.spotter, "--weights", best_weights(runner.folder / "spotting"))
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     threshold = ("--threshold", str(metrics["spotting"]["threshold"]))
     runner.run(Step("spotting-pictures", "tools/draw_words.py", (*model, *draw, *threshold)))
@@ -237,9 +241,20 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     return result
 
 
+def share_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Options of a training in several processes, on a port that no other training has."""
+    return ("--num-gpus", str(args.processes), "--dist-url", "auto")
+
+
+def best_weights(folder: Path) -> str:
+    """The best checkpoint of a training; the last one if nothing told them apart."""
+    best = folder / "model_best.pth"
+    return str(best if best.is_file() else folder / "model_final.pth")
+
+
 def detector_weights(runner: Runner) -> str:
     """Checkpoint of stage 1."""
-    return str(runner.folder / "anchors" / "model_best.pth")
+    return best_weights(runner.folder / "anchors")
 
 
 def find_points(
@@ -271,13 +286,14 @@ def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> di
     """Metrics on the test images at the threshold that is best on the validation images."""
     folder = runner.folder / run
     config = ("--config-file", args.spotter, "--eval-only")
-    weights = (*_output(args, runner, run), "MODEL.WEIGHTS", str(folder / "model_best.pth"))
+    weights = (*_output(args, runner, run), "MODEL.WEIGHTS", best_weights(folder))
     command = (*config, *weights, "DATASETS.TEST", names(val))
     runner.run(Step(f"{run}-validate", "train_net.py", command))
-    threshold = read_metrics(folder, val, "spotting")["sweep_threshold"]
+    threshold = read_metrics(folder, val, "spotting")["words"]["sweep_threshold"]
     chosen = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
     runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *chosen)))
-    return read_metrics(folder, args.test, "spotting")
+    metrics = read_metrics(folder, args.test, "spotting")
+    return metrics.get("spotting", metrics["words"])
 
 
 def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str, Any]:
@@ -295,11 +311,10 @@ def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str
     return result
 
 
-def read_metrics(folder: Path, dataset: str, task: str) -> dict[str, float]:
+def read_metrics(folder: Path, dataset: str, task: str) -> dict[str, Any]:
     """Metrics of the last evaluation of a dataset."""
     path = Path(results_folder(str(folder), dataset)) / f"{task}.json"
-    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-    return metrics.get(task, metrics)
+    return json.loads(path.read_text(encoding="utf-8"))["metrics"]
 
 
 def print_table(title: str, rows: dict[str, str]) -> None:

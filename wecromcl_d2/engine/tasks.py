@@ -14,6 +14,7 @@ from ..data.point_mapper import PointMapper
 from ..data.sampling import BatchSampler
 from ..data.shuffling import ShuffleSampler
 from ..evaluation import AnchorEvaluator, SpottingEvaluator
+from ..evaluation.spotting import SpottingProtocol
 from ..geometry import polygon_center
 from ..modeling.text_encoder import build_charset
 from .trainer import Trainer
@@ -90,10 +91,18 @@ class SpottingTrainer(Trainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """The point metric of SPTS; results go to OUTPUT_DIR/inference/<dataset>."""
+        """The point metric of SPTS, `spotting`, and the words alone, wherever they are, `words`.
+
+        Weights and threshold can be chosen by the latter, which needs no positions. Results go to
+        OUTPUT_DIR/inference/<dataset>.
+        """
         return SpottingEvaluator(
             dataset_name,
             results_folder(cfg.OUTPUT_DIR, dataset_name),
+            protocols={
+                "spotting": SpottingProtocol(),
+                "words": SpottingProtocol(metric="bag_of_words"),
+            },
             threshold=cfg.TEST.SPOTTING_THRESHOLD,
             thresholds=THRESHOLDS,
             details=True,
