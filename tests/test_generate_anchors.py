@@ -58,6 +58,13 @@ def make_record(index):
     return record
 
 
+@pytest.fixture(autouse=True, scope="module")
+def denormals():
+    """The tool turns them off for its process, which other tests need them in."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A folder with images, labels and weights."""
@@ -212,6 +219,12 @@ def test_killed_and_continued_by_two_processes_it_writes_the_same(source, whole,
     report = json.loads((tmp_path / "anchors_report.json").read_text(encoding="utf-8"))
     assert report["speed"]["images"] == IMAGES - 8
     assert report["speed"]["processes"] == 2
+
+
+def test_processes_that_read_ahead_change_nothing(source, whole, tmp_path):
+    output = tmp_path / "anchors.jsonl"
+    assert tool.main(arguments(source, output, "DATALOADER.NUM_WORKERS", "2")) == 0
+    assert output.read_bytes() == whole.read_bytes()
 
 
 def test_each_image_is_read_and_each_word_encoded_once(source, tmp_path, monkeypatch):

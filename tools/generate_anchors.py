@@ -67,7 +67,7 @@ from wecromcl_d2.visualizer import save_image
 logger = logging.getLogger("wecromcl_d2.generate_anchors")
 
 FAILED, INCOMPLETE, INTERRUPTED = 1, 3, 130
-MEASUREMENTS = 3
+MEASUREMENTS = 5
 # Processes that share the images do so evenly, but the last may take its time.
 TIMEOUT = timedelta(days=1)
 

@@ -8,9 +8,7 @@ the bytes of a part depend neither on the process that makes it nor on what was 
 import json
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..data.dataset_mapper import AnchorMapper, ImageError
@@ -30,8 +29,6 @@ from ..modeling.wecromcl import TEXTS_AT_ONCE, WeCromCL
 from .anchor_job import ASKED_KEYS, Job, asked_words, plan_parts, word_keys
 from .loading import CheckedCheckpointer
 
-# Images that are read while others are in the model, in batches.
-BATCHES_AHEAD = 2
 SCORE_DIGITS, POINT_DECIMALS = 6, 3
 
 
@@ -42,7 +39,7 @@ class Speed:
     Attributes:
         images: Images that were read.
         seconds: For them, from the first to the last part written.
-        cpu_seconds: Of the process, threads that read included, in the same time.
+        cpu_seconds: Of this process in the same time, without those that read ahead.
         forward_seconds: Those of `seconds` that the model ran.
         words: Distinct words that were encoded.
         word_seconds: For them.
@@ -114,8 +111,14 @@ def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None
     rank, world = comm.get_rank(), comm.get_world_size()
     own = list(pending[rank::world])
     indices = [i for number in own for i in parts[number]]
-    finder = _Finder(job, model, records, keys, words, speed)
-    pool = ThreadPoolExecutor(max(1, job.cfg.DATALOADER.NUM_WORKERS))
+    finder = _Finder(model, words, job.batch_size, speed)
+    images = DataLoader(
+        _Images(job, records, keys),
+        batch_size=None,
+        sampler=indices,
+        num_workers=job.cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_unchanged,
+    )
     bar = tqdm(
         total=len(indices),
         desc="anchors" if world == 1 else f"anchors, process 1 of {world}",
@@ -124,19 +127,16 @@ def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None
         mininterval=0.5 if sys.stderr.isatty() else 30,
     )
     start, cpu_start = time.perf_counter(), time.process_time()
-    try:
-        images = read_ahead(pool, finder.read, indices, BATCHES_AHEAD * job.batch_size)
+    with bar:
+        stream = iter(images)
         for number in own:
-            found = finder.find(parts[number], images, bar.update)
+            found = finder.find(parts[number], stream, bar.update)
             _write_part(job.part(number), found)
             speed.images += len(found)
-    finally:
-        bar.close()
-        pool.shutdown(cancel_futures=True)
     speed.seconds = time.perf_counter() - start
     speed.cpu_seconds = time.process_time() - cpu_start
-    with replace_file(job.speed_file(rank)) as stream:
-        stream.write(json.dumps(vars(speed)).encode())
+    with replace_file(job.speed_file(rank)) as file:
+        file.write(json.dumps(vars(speed)).encode())
 
 
 @torch.no_grad()
@@ -175,46 +175,20 @@ def encode_words(
     return Words(places, torch.cat([tables[number] for number in range(len(blocks))]))
 
 
-def read_ahead(
-    pool: ThreadPoolExecutor, read: Callable[[int], Any], indices: Sequence[int], ahead: int
-) -> Iterator[Any]:
-    """Yield `read(index)` in order, with up to `ahead` of them under way or waiting."""
-    waiting: deque[Future] = deque()
-    for index in indices:
-        waiting.append(pool.submit(read, index))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-class _Finder:
-    """Reads images and finds the anchors of their words.
+class _Images(Dataset):
+    """Item i is the model input of record i, or what is wrong with its image.
 
     Args:
         job: What is run.
-        model: The detector.
         records: All of the dataset.
         keys: See `word_keys`.
-        words: Queries of all words that are asked for.
-        speed: Gets the time that the model takes.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        model: WeCromCL,
-        records: Sequence[Record],
-        keys: Sequence[Sequence[str]],
-        words: Words,
-        speed: Speed,
-    ):
-        self.model, self.records, self.keys, self.words = model, records, keys, words
-        self.batch_size, self.speed = job.batch_size, speed
+    def __init__(self, job: Job, records: Sequence[Record], keys: Sequence[Sequence[str]]):
+        self.records, self.keys = records, keys
         self.mapper = AnchorMapper(job.cfg, False)
 
-    def read(self, index: int) -> dict[str, Any] | ImageError:
-        """Model input of an image, or what is wrong with it."""
+    def __getitem__(self, index: int) -> dict[str, Any] | ImageError:
         record, keys = self.records[index], self.keys[index]
         asked = {key: record[key] for key in ASKED_KEYS}
         asked["texts"] = [keys[row] for row in asked_words(record, keys)]
@@ -223,6 +197,24 @@ class _Finder:
         except ImageError as error:
             return error
 
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+class _Finder:
+    """Finds the anchors of the words of images.
+
+    Args:
+        model: The detector.
+        words: Queries of all words that are asked for.
+        batch_size: Images of one size that share a forward pass.
+        speed: Gets the time that the model takes.
+    """
+
+    def __init__(self, model: WeCromCL, words: Words, batch_size: int, speed: Speed):
+        self.model, self.words, self.batch_size, self.speed = model, words, batch_size, speed
+
     def find(
         self, indices: Sequence[int], images: Iterator[Any], progress: Callable[[int], Any]
     ) -> dict[int, dict[str, Any]]:
@@ -230,7 +222,7 @@ class _Finder:
 
         Args:
             indices: Of the part's records.
-            images: What `read` gives for them and those that follow.
+            images: Items of `_Images` for them and those that follow.
             progress: Called with the number of images that are done.
         """
         found: dict[int, dict[str, Any]] = {}
