@@ -180,6 +180,9 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # A CPU takes part with bfloat16 alone, if it has instructions for it.
     cfg.SOLVER.AMP.PRECISION = "float16"
 
+    # Batches whose gradients are averaged for each update; MAX_ITER counts updates. A contrastive
+    # loss still compares the images of one batch only.
+    cfg.SOLVER.ACCUMULATION = 1
     # "SGD" or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Learning rate of the backbone, as a factor of the others'.

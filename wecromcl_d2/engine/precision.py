@@ -1,4 +1,4 @@
-"""Mixed precision: what the config asks for and the device can do."""
+"""The training step in the number format that the config asks for and the device can do."""
 
 import logging
 from typing import Any
@@ -7,6 +7,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
+
+from .accumulate import AccumulatingTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ def cpu_has_bfloat16() -> bool:
 def build_step(
     cfg: CfgNode, model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer
 ) -> SimpleTrainer:
-    """Detectron2's training step in the precision of a checked config.
+    """Detectron2's training step, or ours for several batches per update, for a checked config.
 
     Args:
         cfg: see `check_precision`.
@@ -60,14 +62,24 @@ def build_step(
         loader: of training batches.
         optimizer: of the model.
     """
-    if not cfg.SOLVER.AMP.ENABLED:
-        return SimpleTrainer(model, loader, optimizer)
-    precision = PRECISIONS[cfg.SOLVER.AMP.PRECISION]
-    if not cfg.MODEL.DEVICE.startswith("cuda"):
+    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+    precision = PRECISIONS[cfg.SOLVER.AMP.PRECISION] if cfg.SOLVER.AMP.ENABLED else None
+    if precision is not None and not on_gpu:
         _train_in(precision, model)
-        return SimpleTrainer(model, loader, optimizer)
+        precision = None
     # The range of bfloat16 is that of float32: its gradients need no scaling.
     scaler = torch.amp.GradScaler("cuda", enabled=precision == torch.float16)
+    if cfg.SOLVER.ACCUMULATION > 1:
+        return AccumulatingTrainer(
+            model,
+            loader,
+            optimizer,
+            batches=cfg.SOLVER.ACCUMULATION,
+            precision=precision,
+            grad_scaler=scaler,
+        )
+    if precision is None:
+        return SimpleTrainer(model, loader, optimizer)
     return AMPTrainer(model, loader, optimizer, grad_scaler=scaler, precision=precision)
 
 

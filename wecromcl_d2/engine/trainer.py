@@ -64,7 +64,7 @@ class Trainer(DefaultTrainer):
         resumed = resume and self.checkpointer.has_checkpoint()
         if self.cfg.MODEL.BACKBONE.WEIGHTS and not resumed:
             load_backbone(self.checkpointer.model.backbone, self.cfg.MODEL.BACKBONE.WEIGHTS)
-        self.train_loader.seek(self.start_iter)
+        self.train_loader.seek(self.start_iter * self.cfg.SOLVER.ACCUMULATION)
 
     def build_hooks(self) -> list[HookBase | None]:
         """Detectron2's hooks, seeding first; the best model is kept before the state is saved."""
@@ -105,7 +105,7 @@ class Trainer(DefaultTrainer):
         for names, iterations, batch_size in zip(
             keys.DATASETS, keys.ITERS, keys.IMS_PER_BATCH, strict=True
         ):
-            end += iterations
+            end += iterations * cfg.SOLVER.ACCUMULATION
             phases.append(cls.build_phase(cfg, names, batch_size, end))
         last = cls.build_phase(cfg, cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, float("inf"))
         batches = TrainBatches([*phases, last], cls.build_mapper(cfg, True))
@@ -119,7 +119,7 @@ class Trainer(DefaultTrainer):
             cfg: the run's config.
             names: datasets that are read.
             batch_size: images per batch, of all processes together.
-            end: first iteration after the phase.
+            end: first batch after the phase.
 
         Raises:
             ValueError: if the datasets have no image.
@@ -172,6 +172,10 @@ def _checked(cfg: CfgNode) -> CfgNode:
     if cfg.SEED < 0:
         raise ValueError(
             f"SEED is {cfg.SEED}; training draws everything from it, so give a number from 0 on"
+        )
+    if cfg.SOLVER.ACCUMULATION < 1:
+        raise ValueError(
+            f"SOLVER.ACCUMULATION is {cfg.SOLVER.ACCUMULATION}; an update needs at least 1 batch"
         )
     if cfg.TEST.PRECISE_BN.ENABLED:
         raise ValueError("TEST.PRECISE_BN is not supported; set TEST.PRECISE_BN.ENABLED to False")
