@@ -69,11 +69,13 @@ class Step:
         name: of the step.
         script: path relative to the project.
         arguments: of the script.
+        accepted: exit statuses with which it has done its work.
     """
 
     name: str
     script: str
     arguments: tuple[str, ...]
+    accepted: tuple[int, ...] = (0,)
 
     @property
     def command(self) -> list[str]:
@@ -116,14 +118,14 @@ class Runner:
                         continue
                     codes[i] = process.returncode
                     states[i]["seconds"] += time.monotonic() - start
-                    self._keep(steps[i], states[i], finished=codes[i] == 0)
+                    self._keep(steps[i], states[i], finished=codes[i] in steps[i].accepted)
         finally:
             for i in processes.keys() - codes.keys():
                 processes[i].wait()
                 states[i]["seconds"] += time.monotonic() - start
                 self._keep(steps[i], states[i], finished=False)
         for i, code in codes.items():
-            if code:
+            if code not in steps[i].accepted:
                 print(f"{steps[i].name} failed; what is done is kept in {self.folder}")
                 raise SystemExit(code)
         return [state["seconds"] for state in states]
@@ -271,7 +273,8 @@ def find_points(
         model = ("--config-file", args.config_file, "--weights", detector_weights(runner))
         data = ("--dataset", dataset, "--output", str(output), "--percentiles", *PERCENTILES)
         command = (*model, *data, "--num-gpus", str(args.processes), *args.opts)
-        step = Step(f"points-{number}", "tools/generate_anchors.py", command)
+        # Images that cannot be used are listed and left out.
+        step = Step(f"points-{number}", "tools/generate_anchors.py", command, (0, 3))
         seconds += sum(runner.run(step))
         report = output.with_name(f"{number}_report.json")
         found[dataset] = json.loads(report.read_text(encoding="utf-8"))["dataset_name"]
