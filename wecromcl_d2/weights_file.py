@@ -1,6 +1,7 @@
 """Reading files of weights without running any code in them."""
 
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,17 @@ ARRAY_PARTS = {
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
 }
+
+# What reading a damaged file ends in, wherever the damage is.
+DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    struct.error,
+)
 
 
 class WeightsError(ValueError):
@@ -56,7 +68,7 @@ def reading(path: Path) -> Iterator[None]:
             f"{path} holds other things than weights, perhaps code, or is no such file at all; "
             "nothing in it was run"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+    except DAMAGE as error:
         raise WeightsError(f"{path} is damaged or cut off: {error}; fetch it again") from error
 
 
