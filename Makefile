@@ -2,6 +2,8 @@
 # PYTHON chooses the interpreter; if it can import Detectron2, that one is used.
 PYTHON ?= python3
 ARGS ?=
+# Processes that share the tests.
+JOBS ?= 2
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ demo: setup  ## train the quick anchor detector and spotter and draw what they f
 		--spotter configs/quick/srsts_a.yaml --true-points --output demo_output $(ARGS)
 
 test: setup  ## run the tests (ARGS="-k rules" for a part)
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: setup  ## ruff check, ruff format --check, mypy
 	@status=0; for tool in "ruff check" "ruff format --check" mypy; do \

@@ -59,6 +59,13 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "dev": ["hypothesis>=6.80", "mypy>=1.8", "pytest>=8.2", "ruff>=0.6", "scipy>=1.10"]
+        "dev": [
+            "hypothesis>=6.80",
+            "mypy>=1.8",
+            "pytest>=8.2",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "scipy>=1.10",
+        ]
     },
 )
