@@ -35,6 +35,11 @@ def main(args: argparse.Namespace) -> object:
     cfg = setup(args)
     trainer_type = trainer_class(cfg)
     if args.eval_only:
+        if not (args.resume or cfg.MODEL.WEIGHTS):
+            raise ValueError(
+                "there is nothing to evaluate: name a checkpoint behind MODEL.WEIGHTS, or give "
+                "--resume for the last one of OUTPUT_DIR"
+            )
         model = trainer_type.build_model(cfg)
         checkpointer = AtomicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)

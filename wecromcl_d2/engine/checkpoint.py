@@ -4,16 +4,16 @@ import os
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 
 from ..files import replace_file
+from .loading import CheckedCheckpointer
 
 
 class CheckpointError(OSError):
     """A checkpoint could not be written; earlier ones are untouched."""
 
 
-class AtomicCheckpointer(DetectionCheckpointer):
+class AtomicCheckpointer(CheckedCheckpointer):
     """A checkpointer whose files appear under their names only when complete.
 
     Files are written beside their final name, flushed to the disk and renamed, `last_checkpoint`
@@ -23,6 +23,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         model: module whose weights are saved.
         save_dir: folder of the checkpoints.
         tag_last: let `last_checkpoint`, from which a run resumes, name each saved file.
+        partial: see `CheckedCheckpointer`.
         **checkpointables: other objects with `state_dict` and `load_state_dict`.
     """
 
@@ -32,9 +33,10 @@ class AtomicCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         tag_last: bool = True,
+        partial: bool = False,
         **checkpointables: Any,
     ):
-        super().__init__(model, save_dir, **checkpointables)
+        super().__init__(model, save_dir, partial=partial, **checkpointables)
         self.tag_last = tag_last
 
     def save(self, name: str, **kwargs: Any) -> None:

@@ -35,22 +35,11 @@ class AnchorTrainer(Trainer):
     @classmethod
     def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> BatchSampler:
         """Batches without a query that two images contain."""
-        keys = cfg.DATALOADER.SAMPLING
         texts = [
             [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
             for r in records
         ]
-        return BatchSampler(
-            texts,
-            charset=build_charset(cfg),
-            max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
-            batch_size=batch_size,
-            num_queries=keys.NUM_QUERIES,
-            num_false_texts=keys.NUM_FALSE_TEXTS,
-            false_texts=keys.FALSE_TEXTS,
-            seed=cfg.SEED,
-            max_tries=keys.MAX_TRIES,
-        )
+        return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

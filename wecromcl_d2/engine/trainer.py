@@ -48,7 +48,7 @@ class Trainer(DefaultTrainer):
         self._trainer = build_step(cfg, ddp_model, self.train_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = AtomicCheckpointer(
-            ddp_model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            ddp_model, cfg.OUTPUT_DIR, partial=True, trainer=weakref.proxy(self)
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
