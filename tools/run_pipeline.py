@@ -70,12 +70,14 @@ class Step:
         script: path relative to the project.
         arguments: of the script.
         accepted: exit statuses with which it has done its work.
+        quiet: keep what it says in a file.
     """
 
     name: str
     script: str
     arguments: tuple[str, ...]
     accepted: tuple[int, ...] = (0,)
+    quiet: bool = False
 
     @property
     def command(self) -> list[str]:
@@ -108,7 +110,9 @@ class Runner:
             if i not in open_steps:
                 print(f"== {step.name}: finished before, in {states[i]['seconds']:.0f} s")
         start = time.monotonic()
-        processes = {i: self._start(steps[i], i == open_steps[0]) for i in open_steps}
+        processes = {
+            i: self._start(steps[i], i == open_steps[0] and not steps[i].quiet) for i in open_steps
+        }
         codes: dict[int, int] = {}
         try:
             while len(codes) < len(processes):
@@ -126,7 +130,8 @@ class Runner:
                 self._keep(steps[i], states[i], finished=False)
         for i, code in codes.items():
             if code not in steps[i].accepted:
-                print(f"{steps[i].name} failed; what is done is kept in {self.folder}")
+                print(f"{steps[i].name} failed with status {code}; see what it said above or in")
+                print(f"{self.folder / 'steps'}; what is done is kept")
                 raise SystemExit(code)
         return [state["seconds"] for state in states]
 
@@ -136,7 +141,7 @@ class Runner:
             return subprocess.Popen(step.command)
         path = self.folder / "steps" / f"{step.name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        print(f"   at the same time, with its output in {path}", flush=True)
+        print(f"   its output is in {path}", flush=True)
         with path.open("ab") as log:
             return subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT)
 
@@ -176,7 +181,7 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     )
     best = ("MODEL.WEIGHTS", detector_weights(runner))
     test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
-    runner.run(Step("anchors-test", "train_net.py", (*config, *test)))
+    runner.run(Step("anchors-test", "train_net.py", (*config, *test), quiet=True))
     pictures = runner.folder / "pictures" / "anchors"
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     runner.run(Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)))
@@ -291,10 +296,10 @@ def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> di
     config = ("--config-file", args.spotter, "--eval-only")
     weights = (*_output(args, runner, run), "MODEL.WEIGHTS", best_weights(folder))
     command = (*config, *weights, "DATASETS.TEST", names(val))
-    runner.run(Step(f"{run}-validate", "train_net.py", command))
+    runner.run(Step(f"{run}-validate", "train_net.py", command, quiet=True))
     threshold = read_metrics(folder, val, "spotting")["words"]["sweep_threshold"]
     chosen = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
-    runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *chosen)))
+    runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *chosen), quiet=True))
     metrics = read_metrics(folder, args.test, "spotting")
     return metrics.get("spotting", metrics["words"])
 
