@@ -9,15 +9,15 @@ The decoder is made to say sequences of so many words of so many letters, about 
 image of 1000x1824 pixels. "plain" is the loop of `plain.py`, the published arithmetic: no cache,
 one image at a time, all 27 tokens of a word, each step on the whole sequence and with the image's
 projections anew. Of its steps every n-th is run (--every) and stands for n. Both choose from the
-same logits; neither includes backbone and encoder. Memory is what the peak of a process of its own
-grows by during the decoding.
+same logits; neither includes backbone and encoder. Seconds are of the clock and of the CPU, which
+other programs disturb less; the ratio is that of the CPU's, per image. Memory is what the peak of a
+process of its own grows by during the decoding.
 """
 
 import argparse
 import json
 import os
 import resource
-import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -94,12 +94,12 @@ def time_cached(words, args):
         first = torch.full((args.batch, 1), vocabulary.sos)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for _ in range(args.repeat):
-            begin = time.perf_counter()
+            begin = now()
             memory = decoder.remember(cells, position, valid)
             start = decoder.embed(first, torch.zeros_like(first))
             forced = ForcedDecoder(decoder, grammar, tokens)
             choices = forced.decode(memory, start, torch.zeros(args.batch, dtype=torch.bool))
-            seconds.append(time.perf_counter() - begin)
+            seconds.append([end - start for start, end in zip(begin, now(), strict=True)])
             # A full sequence needs no token to end it.
             assert set(choices.lengths.tolist()) == {len(tokens) - (words == MAX_WORDS)}
             peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -115,14 +115,20 @@ def time_plain(words, args):
     inputs = torch.tensor([vocabulary.sos, *tokens])
     cells, position = torch.randn(CELLS, WIDTH), torch.randn(CELLS, WIDTH)
     padding = torch.zeros(CELLS, dtype=torch.bool)
-    total = 0.0
+    total = [0.0, 0.0]
     with torch.no_grad():
         for length in range((args.every + 1) // 2, len(tokens) + 1, args.every):
-            begin = time.perf_counter()
+            begin = now()
             states = plain.decode(plain.embed(inputs[:length]), cells, position, padding)
             int(plain.classify(states[-1]).softmax(-1).argmax())
-            total += (time.perf_counter() - begin) * args.every
+            spent = [end - start for start, end in zip(begin, now(), strict=True)]
+            total = [t + args.every * seconds for t, seconds in zip(total, spent, strict=True)]
     return total
+
+
+def now():
+    """Seconds of the clock and of this process's CPU time."""
+    return time.perf_counter(), time.process_time()
 
 
 def measure(words, args):
@@ -131,16 +137,14 @@ def measure(words, args):
     torch.set_flush_denormal(True)
     load = os.getloadavg()[0]
     seconds, memory = time_cached(words, args)
-    plain = None if args.no_plain else time_plain(words, args)
-    return {
-        "words": words,
-        "load_before": round(load, 1),
-        "seconds": statistics.median(seconds),
-        "fastest_s": min(seconds),
-        "plain_s": plain,
-        "ratio": plain and plain * args.batch / statistics.median(seconds),
-        "memory_mb": round(memory),
-    }
+    clock, cpu = (min(column) for column in zip(*seconds, strict=True))
+    case = {"words": words, "load": round(load, 1), "memory_mb": round(memory)}
+    case |= {"clock_s": clock, "cpu_s": cpu}
+    if not args.no_plain:
+        plain_clock, plain_cpu = time_plain(words, args)
+        case |= {"plain_clock_s": plain_clock, "plain_cpu_s": plain_cpu}
+        case["ratio"] = plain_cpu * args.batch / cpu
+    return case
 
 
 def parse_args(argv=None):
@@ -162,19 +166,15 @@ def parse_args(argv=None):
 def main(argv=None):
     args = parse_args(argv)
     cases = []
-    print(f"{'words':>6}{'seconds':>10}{'plain':>10}{'ratio':>8}{'MB':>6}{'load':>6}")
+    columns = ("words", "clock_s", "cpu_s", "plain_clock_s", "plain_cpu_s", "ratio", "memory_mb")
+    columns = (*columns, "load")
+    print("".join(f"{name:>14}" for name in columns))
     for words in args.words:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            case = process.submit(measure, words, args).result()
-        plain, ratio = (
-            "" if case[key] is None else f"{case[key]:.1f}" for key in ("plain_s", "ratio")
-        )
-        print(
-            f"{words:6}{case['seconds']:10.3f}{plain:>10}{ratio:>8}{case['memory_mb']:6}"
-            f"{case['load_before']:6}",
-            flush=True,
-        )
-        cases.append(case)
+            cases.append(process.submit(measure, words, args).result())
+        figures = (cases[-1].get(name, "") for name in columns)
+        cells = (f"{x:14.3f}" if isinstance(x, float) else f"{x:>14}" for x in figures)
+        print("".join(cells), flush=True)
     if args.output:
         options = {k: v for k, v in vars(args).items() if k != "output"}
         with replace_file(args.output) as file:

@@ -135,8 +135,10 @@ class Cache:
         missing = length - self.keys[0].shape[1]
         if missing > 0:
             more = -(-missing // CACHE_STEP) * CACHE_STEP
-            self.keys = [F.pad(x, (0, 0, 0, 0, 0, more)) for x in self.keys]
-            self.values = [F.pad(x, (0, 0, 0, 0, 0, more)) for x in self.values]
+            for kept in (self.keys, self.values):
+                # One after the other, so that no two caches are held at once.
+                for layer, x in enumerate(kept):
+                    kept[layer] = F.pad(x, (0, 0, 0, 0, 0, more))
 
     def write(
         self, layer: int, positions: Tensor, keys: Tensor, values: Tensor
