@@ -104,6 +104,10 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     # Where an anchor lies: "peak", at the centre of the peak's cell as published, or "mean", at the
     # mean of the map over that window.
     cfg.MODEL.WECROMCL.ANCHOR = "peak"
+    # Least distance, in cells, between the anchors of an image's words: two words cannot be in one
+    # place, so the surer one stays and the other takes its next peak. 0 places each word by itself,
+    # as published.
+    cfg.MODEL.WECROMCL.ANCHOR_DISTANCE = 0.0
 
 
 def _add_input_keys(cfg: CfgNode) -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from wecromcl_d2.modeling.activation import TextActivation, find_peaks, mean_of_peaks
+from wecromcl_d2.modeling.activation import TextActivation, find_peaks, mean_of_peaks, place_apart
 
 
 @pytest.fixture
@@ -97,3 +97,30 @@ def test_the_mean_of_a_peak_is_weighed_by_the_map_inside_the_window():
     moved = mean_of_peaks(maps, points, 3)
     assert moved.tolist() == [[[3.75, 2.5]], [[6.5, 1.0]]]
     assert mean_of_peaks(torch.zeros(2, 5, 7), points, 3).tolist() == points.tolist()
+
+
+def test_words_are_placed_apart_the_surer_one_first():
+    points = torch.tensor(
+        [
+            [[1.0, 1.0], [5.0, 1.0], [9.0, 1.0]],
+            [[1.5, 1.0], [5.0, 1.0], [0.0, 0.0]],
+            [[1.0, 1.0], [1.0, 2.0], [0.0, 0.0]],
+        ]
+    )
+    scores = torch.tensor([[0.9, 0.2, 0.1], [0.8, 0.4, 0.0], [0.3, 0.2, 0.0]])
+    # The second word yields to the first and is surer of (5, 1); the third finds nothing free.
+    assert place_apart(points, scores, ["a", "b", "c"], 2.0) == [0, 1, 0]
+    assert place_apart(points, scores, ["a", "b", "c"], 0.1) == [0, 0, 1]
+
+
+def test_copies_of_a_word_get_its_peaks_strongest_first():
+    points = torch.tensor([[[1.0, 1.0], [5.0, 1.0]]]).expand(2, -1, -1)
+    scores = torch.tensor([[0.6, 0.4]]).expand(2, -1)
+    assert place_apart(points, scores, ["a", "a"], 2.0) == [0, 1]
+
+
+def test_the_order_of_equally_sure_words_does_not_matter():
+    points = torch.tensor([[[1.0, 1.0], [5.0, 1.0]], [[1.0, 1.0], [9.0, 1.0]]])
+    scores = torch.tensor([[0.5, 0.1], [0.5, 0.1]])
+    assert place_apart(points, scores, ["a", "b"], 2.0) == [0, 1]
+    assert place_apart(points.flip(0), scores, ["b", "a"], 2.0) == [1, 0]

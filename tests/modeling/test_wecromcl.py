@@ -22,8 +22,9 @@ def quick_config(*opts):
 
 @pytest.fixture(scope="module")
 def model():
+    """Places each word by itself, so that answers can be compared word by word."""
     torch.manual_seed(0)
-    return build_model(quick_config()).eval()
+    return build_model(quick_config("MODEL.WECROMCL.ANCHOR_DISTANCE", "0.0")).eval()
 
 
 def picture(height, width, seed):
@@ -126,6 +127,20 @@ def test_a_thousand_words_in_one_image(model):
     assert instances.pred_maps.shape == (1000, 8, 12)
     few = anchors(model, entry(64, 96, ["w500", "w7", "w500"]))[0]
     assert_same_answer(instances[torch.tensor([500, 7, 999])], few)
+
+
+def test_words_placed_apart_stay_apart_in_any_order():
+    torch.manual_seed(0)
+    model = build_model(quick_config()).eval()
+    texts = ["alpha", "beta", "alpha", "gamma"]
+    (there,) = anchors(model, entry(64, 96, texts))
+    (back,) = anchors(model, entry(64, 96, texts[::-1]))
+    apart = torch.pdist(there.pred_points)
+    assert apart.min() >= 2 * model.stride
+    for text in set(texts):
+        own = [i for i, t in enumerate(texts) if t == text]
+        other = [i for i, t in enumerate(texts[::-1]) if t == text]
+        torch.testing.assert_close(there.pred_points[own], back.pred_points[other])
 
 
 def test_weights_that_are_not_finite_are_noticed(model):

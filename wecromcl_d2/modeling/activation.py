@@ -5,6 +5,7 @@ H x W cells.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -128,3 +129,33 @@ def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
     y = (share.sum(-1) * offset).sum(-1)
     tiny = torch.finfo(maps.dtype).tiny
     return points + torch.stack([x, y], -1) / total.clamp(min=tiny)[..., None]
+
+
+def place_apart(points: Tensor, scores: Tensor, texts: Sequence[str], distance: float) -> list[int]:
+    """Choose a peak for each word of an image so that no two words are in one place.
+
+    The surest peak of all is taken first; then peaks near it are no longer free.
+
+    Args:
+        points: (Q, P, 2) peaks in cells.
+        scores: (Q, P) their values, strongest first; 0 where there is no further peak.
+        texts: Q words; of equal peaks the one whose word comes first in the alphabet is taken
+            first, so that the order of the words does not matter.
+        distance: least one between two words, in cells.
+
+    Returns:
+        For each word the index of its peak; the strongest if none of its peaks is free.
+    """
+    places, values = points.tolist(), scores.tolist()
+    peaks = [
+        (-score, texts[q], q, p)
+        for q, own in enumerate(values)
+        for p, score in enumerate(own)
+        if score > 0
+    ]
+    chosen: dict[int, int] = {}
+    for _, _, q, p in sorted(peaks):
+        taken = (places[other][peak] for other, peak in chosen.items())
+        if q not in chosen and all(math.dist(places[q][p], place) >= distance for place in taken):
+            chosen[q] = p
+    return [chosen.get(q, 0) for q in range(len(values))]

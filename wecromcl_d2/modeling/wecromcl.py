@@ -20,7 +20,7 @@ from torch.distributed.nn.functional import all_gather
 
 from ..data.text import Charset, TextList
 from ..visualizer import draw_activation
-from .activation import TextActivation, find_peaks, mean_of_peaks
+from .activation import TextActivation, find_peaks, mean_of_peaks, place_apart
 from .charset_state import CharsetState
 from .image_batch import group_by_size, normalize_images
 from .image_encoder import ImageEncoder
@@ -30,6 +30,8 @@ from .text_encoder import build_charset, build_text_encoder
 # Texts whose folded queries are kept at inference, and texts that are encoded at once.
 MOST_TEXTS_KEPT = 2**16
 TEXTS_AT_ONCE = 256
+# Further peaks of a word's map that are looked at where words are placed apart.
+SPARE_PEAKS = 5
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,6 +51,8 @@ class WeCromCL(nn.Module):
         peak_ties: "first" or "all", what equal cells of a window are; see `find_peaks`.
         anchor: where an anchor lies, "peak", the centre of the peak's cell, or "mean", see
             `mean_of_peaks`.
+        anchor_distance: least distance in cells between the words of an image, see `place_apart`;
+            0 places each by itself.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
@@ -78,6 +82,7 @@ class WeCromCL(nn.Module):
         peak_window: int,
         peak_ties: str,
         anchor: str,
+        anchor_distance: float,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int,
@@ -105,6 +110,7 @@ class WeCromCL(nn.Module):
         self.charset_state = CharsetState(charset)
         self.mask_padding = mask_padding
         self.peak_window, self.peak_ties, self.anchor = peak_window, peak_ties, anchor
+        self.anchor_distance = anchor_distance
         self.stride = image_encoder.stride
         self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.input_format, self.vis_period = input_format, vis_period
@@ -130,6 +136,7 @@ class WeCromCL(nn.Module):
             "peak_window": cfg.MODEL.WECROMCL.PEAK_WINDOW,
             "peak_ties": cfg.MODEL.WECROMCL.PEAK_TIES,
             "anchor": cfg.MODEL.WECROMCL.ANCHOR,
+            "anchor_distance": cfg.MODEL.WECROMCL.ANCHOR_DISTANCE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
@@ -316,9 +323,12 @@ class WeCromCL(nn.Module):
         maps = maps[:, : math.ceil(size[0] / stride), : math.ceil(size[1] / stride)]
         keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
         repeats = [keys[:i].count(key) for i, key in enumerate(keys)]
-        points, scores = find_peaks(maps, max(repeats) + 1, self.peak_window, self.peak_ties)
+        count = max(repeats) + 1 + (SPARE_PEAKS if self.anchor_distance else 0)
+        points, scores = find_peaks(maps, count, self.peak_window, self.peak_ties)
         if self.anchor == "mean":
             points = mean_of_peaks(maps, points, self.peak_window)
+        if self.anchor_distance:
+            repeats = place_apart(points, scores, keys, self.anchor_distance)
         row = torch.arange(len(texts), device=maps.device)
         rank = torch.tensor(repeats, device=maps.device)
         height, width = x.get("height", size[0]), x.get("width", size[1])
