@@ -30,14 +30,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.engine import AnchorTrainer
 from wecromcl_d2.files import replace_file
+from wecromcl_d2.projects import load_config
 
 # Sub-modules whose time is taken.
 PARTS = ("backbone", "image_encoder", "text_encoder")
@@ -108,12 +108,7 @@ class Stopwatch:
 
 def make_config(args: argparse.Namespace) -> CfgNode:
     """The config file with the command line's changes."""
-    cfg = get_cfg()
-    add_wecromcl_config(cfg)
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
-    cfg.MODEL.DEVICE = args.device
-    return cfg
+    return load_config(args.config_file, [*args.opts, "MODEL.DEVICE", args.device])
 
 
 def make_model(args: argparse.Namespace, cfg: CfgNode) -> nn.Module:

@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.checkpoint_names import (
     CHARSET,
     OFFICIAL_IDLE_SHAPES,
@@ -33,6 +31,7 @@ from wecromcl_d2.checkpoint_names import (
 )
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.modeling.charset_state import describe_difference
+from wecromcl_d2.projects import load_config
 from wecromcl_d2.weights_file import WeightsError, read_weights
 
 
@@ -75,11 +74,7 @@ def check_charset(path: Path, weights: Mapping[str, Tensor], model: Mapping[str,
 
 def model_state(config_file: str) -> dict[str, Tensor]:
     """Random weights of a config's model, for their names and shapes."""
-    cfg = get_cfg()
-    add_wecromcl_config(cfg)
-    cfg.merge_from_file(config_file)
-    cfg.MODEL.DEVICE = "cpu"
-    return build_model(cfg).state_dict()
+    return build_model(load_config(config_file, ["MODEL.DEVICE", "cpu"])).state_dict()
 
 
 def report(conversion: Conversion) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from wecromcl_d2.engine import results_folder
-from wecromcl_d2.files import replace_file
+from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.projects import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,12 +155,6 @@ class Runner:
     def _keep(self, step: Step, state: dict[str, Any], finished: bool) -> None:
         done = {"finished": step.command} if finished else {}
         write_json(self._note(step), {"seconds": state["seconds"]} | done)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file, whole or not at all."""
-    with replace_file(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 def names(*datasets: str) -> str:

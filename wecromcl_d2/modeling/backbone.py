@@ -135,16 +135,13 @@ class BiFPN(Backbone):
         return dict(zip(self._shapes, maps, strict=True))
 
 
-def conv_norm_relu(
-    in_channels: int | None, out_channels: int, norm: str, stride: int = 1
-) -> Conv2d:
+def conv_norm_relu(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
     """3x3 convolution, normalisation and ReLU, with the published start values.
 
     Args:
         in_channels: of the input.
         out_channels: of the result.
         norm: a name that `detectron2.layers.get_norm` knows; empty for none, but a bias.
-        stride: of the convolution.
     """
     layer = Conv2d(
         in_channels,

@@ -3,14 +3,14 @@
 Letters: N images, M words per image, A anchors of all images, K sampling points, H x W cells.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
+
+from wecromcl_d2.data.augmentation import check_choice
 
 from .ctc import Reading, fits, read_greedily, reading_loss
 from .losses import dice_loss, focal_loss, line_losses
@@ -30,7 +30,7 @@ class Objective:
     """
 
     def __init__(self, keys: CfgNode, max_iter: int):
-        check_choice("LOSS.CONFIDENCE", keys.CONFIDENCE, ("focal", "dice"))
+        check_choice("MODEL.SRSTS_A.LOSS.CONFIDENCE", keys.CONFIDENCE, ("focal", "dice"))
         self.keys, self.max_iter = keys, max_iter
 
     def __call__(
@@ -129,13 +129,3 @@ def _mean_over_ranks(x: Tensor) -> Tensor:
         torch.distributed.all_reduce(x)
         x = x / comm.get_world_size()
     return x
-
-
-def check_choice(key: str, value: str, known: Sequence[str]) -> None:
-    """Refuse an unknown value of a key of MODEL.SRSTS_A.
-
-    Raises:
-        ValueError: naming the key, the value and what is known.
-    """
-    if value not in known:
-        raise ValueError(f"MODEL.SRSTS_A.{key} is {value!r}; use one of {sorted(known)}")

@@ -4,6 +4,7 @@ Letters: N images, M words per image, A anchors of all images, K sampling points
 H x W cells. Points are (x, y); lengths inside the network are in cells of the fused map.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from wecromcl_d2.data.augmentation import check_choice
 from wecromcl_d2.data.text import Charset, TextList
 from wecromcl_d2.modeling import ImageEncoder, build_charset
 from wecromcl_d2.modeling.charset_state import CharsetState
@@ -21,7 +23,7 @@ from wecromcl_d2.modeling.image_batch import group_by_size, normalize_images
 
 from .ctc import read_greedily
 from .heads import AnchorHead, Recognizer, Sampler
-from .objective import Objective, check_choice
+from .objective import Objective
 from .suppression import keep_best, trimmed_lines
 from .targets import IGNORE_RADIUS, Words, choose_anchors, confidence_targets
 
@@ -69,8 +71,8 @@ class SRSTSA(nn.Module):
         size_divisibility: int,
     ):
         super().__init__()
-        check_choice("SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
-        check_choice("TEST.POINT", test.POINT, ("line", "anchor"))
+        check_choice("MODEL.SRSTS_A.SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
+        check_choice("MODEL.SRSTS_A.TEST.POINT", test.POINT, ("line", "anchor"))
         if sampler_eval == "patch" and not sampler.pointwise:
             raise ValueError(
                 "MODEL.SRSTS_A.NORM normalises over the whole map, so patches would give other "
@@ -82,7 +84,7 @@ class SRSTSA(nn.Module):
         self.charset_state = CharsetState(charset)
         self.sampler_eval = sampler_eval
         self.stride = image_encoder.stride
-        self.size_divisibility = max(size_divisibility, backbone.size_divisibility)
+        self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
