@@ -182,14 +182,23 @@ def test_looking_rarely_at_who_is_done_changes_nothing(kind, request):
         torch.testing.assert_close(a["instances"].scores, b["instances"].scores, atol=1e-5, rtol=0)
 
 
-def test_the_cache_grows_by_chunks(monkeypatch):
-    from wecromcl_d2.projects.spts import transformer
+def test_what_the_memory_of_the_cache_held_before_does_not_matter(monkeypatch):
+    from wecromcl_d2.projects.spts.transformer import Cache
 
-    model = tiny_model("padded")
-    expected = model(inputs())
-    monkeypatch.setattr(transformer, "CACHE_STEP", 3)
-    for a, b in zip(expected, model(inputs()), strict=True):
-        assert a["instances"].pred_texts == b["instances"].pred_texts
+    models = [tiny_model(kind) for kind in KINDS]
+    expected = [model(inputs()) for model in models]
+    create = Cache.__init__
+
+    def dirty(self, *args):
+        create(self, *args)
+        for kept in (*self.keys, *self.values):
+            kept.fill_(torch.nan)
+
+    monkeypatch.setattr(Cache, "__init__", dirty)
+    for model, images in zip(models, expected, strict=True):
+        for a, b in zip(images, model(inputs()), strict=True):
+            assert a["instances"].pred_texts == b["instances"].pred_texts
+            torch.testing.assert_close(a["instances"].scores, b["instances"].scores)
 
 
 def test_finished_sequences_leave_the_batch(monkeypatch):

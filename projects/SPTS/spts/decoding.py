@@ -108,7 +108,10 @@ class _Run:
         self.images, self.group = len(memory.keys[0]), total // max(1, len(memory.keys[0]))
         self.rows = torch.arange(total, device=device)
         self.progress = Progress.start(skipped)
-        self.cache = rules.decoder.new_cache(total, memory)
+        most = self.grammar.max_tokens
+        # Most tokens of a sequence, its beginning included.
+        self.room = min(start.shape[1] + most, rules.decoder.position_embedding.num_embeddings)
+        self.cache = rules.decoder.new_cache(total, self.room, memory)
         self.lengths = torch.zeros(total, dtype=torch.long, device=device)
         self.longest = 0
         self.x = start
@@ -116,7 +119,7 @@ class _Run:
         self.steps = 0
         # On the CPU a look costs nothing.
         self.looks_always = device.type == "cpu"
-        most, vocabulary = self.grammar.max_tokens, self.grammar.vocabulary
+        vocabulary = self.grammar.vocabulary
         characters = len(vocabulary.charset) if self.grammar.characters else 0
         self.choices = Choices(
             torch.zeros(total, most, dtype=torch.long, device=device),
@@ -149,16 +152,14 @@ class _Run:
 
     def _positions(self, width: int) -> Tensor:
         """(R, M) places of the next tokens; those beyond a sequence's own count mean nothing."""
-        last = self.rules.decoder.position_embedding.num_embeddings - 1
         places = self.lengths[:, None] + torch.arange(width, device=self.lengths.device)
-        return places.clamp(max=last)
+        return places.clamp(max=self.room - 1)
 
     def _read(self) -> Tensor:
         """(R, D) states after the tokens that were chosen last."""
         width = self.x.shape[1]
         self.longest += width
-        last = self.rules.decoder.position_embedding.num_embeddings
-        self.cache.reserve(min(self.longest, last))
+        self.cache.reserve(min(self.longest, self.room))
         states = self.rules.decoder(self.x, self._positions(width), self.memory, self.cache)
         index = (self.counts - 1)[:, None, None].expand(-1, 1, states.shape[2])
         return states.gather(1, index)[:, 0]

@@ -13,9 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Tokens by which the cache of a sequence grows.
-CACHE_STEP = 128
-
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention; where nothing may be seen, which gives no number, zero.
@@ -114,31 +111,27 @@ class Memory:
 
 
 class Cache:
-    """Self-attention keys and values of the tokens so far, allocated ahead in steps.
+    """Self-attention keys and values of the tokens so far, allocated once.
+
+    Places that no token has reached were never touched, so a CPU gives them no memory yet.
 
     Args:
         layers: decoder layers.
-        rows: sequences R.
-        heads: attention heads.
-        channels: per head.
+        shape: sequences R, most tokens T, heads h, channels per head.
         like: tensor whose device and number format it takes.
     """
 
-    def __init__(self, layers: int, rows: int, heads: int, channels: int, like: Tensor):
-        self.keys = [like.new_zeros(rows, 0, heads, channels) for _ in range(layers)]
-        self.values = list(self.keys)
+    def __init__(self, layers: int, shape: tuple[int, int, int, int], like: Tensor):
+        self.keys = [like.new_empty(shape) for _ in range(layers)]
+        self.values = [like.new_empty(shape) for _ in range(layers)]
         self.end = 0
 
     def reserve(self, length: int) -> None:
-        """Make room for `length` tokens; attention then reaches over that many places."""
+        """Let attention reach over `length` places, at most T."""
+        for kept in (*self.keys, *self.values):
+            # What was there before may be no number, which even a weight of 0 does not silence.
+            kept[:, self.end : length] = 0
         self.end = length
-        missing = length - self.keys[0].shape[1]
-        if missing > 0:
-            more = -(-missing // CACHE_STEP) * CACHE_STEP
-            for kept in (self.keys, self.values):
-                # One after the other, so that no two caches are held at once.
-                for layer, x in enumerate(kept):
-                    kept[layer] = F.pad(x, (0, 0, 0, 0, 0, more))
 
     def write(
         self, layer: int, positions: Tensor, keys: Tensor, values: Tensor
@@ -161,8 +154,11 @@ class Cache:
 
     def select(self, rows: Tensor) -> None:
         """Keep some sequences only."""
-        self.keys = [x[rows] for x in self.keys]
-        self.values = [x[rows] for x in self.values]
+        for kept in (self.keys, self.values):
+            # One after the other, so that no two caches are held at once.
+            for layer, x in enumerate(kept):
+                kept[layer] = x.new_empty(len(rows), *x.shape[1:])
+                kept[layer][:, : self.end] = x[rows, : self.end]
 
 
 class DecoderLayer(nn.Module):
@@ -315,10 +311,10 @@ class TokenDecoder(nn.Module):
         """(..., D) states -> (..., V) logits."""
         return self.logits(self.classifier(states))
 
-    def new_cache(self, rows: int, memory: Memory) -> Cache:
-        """An empty cache for R sequences about images of a memory."""
+    def new_cache(self, rows: int, length: int, memory: Memory) -> Cache:
+        """An empty cache for R sequences of at most `length` tokens about images of a memory."""
         like = memory.keys[0]
-        return Cache(len(self.layers), rows, like.shape[1], like.shape[3], like)
+        return Cache(len(self.layers), (rows, length, like.shape[1], like.shape[3]), like)
 
 
 def initialise(module: nn.Module) -> None:
