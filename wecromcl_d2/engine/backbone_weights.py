@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..weights_file import WeightsError, read_weights
 
@@ -17,8 +17,8 @@ RESNET = "bottom_up."
 def load_backbone(backbone: nn.Module, path: str) -> None:
     """Fill a backbone with that of another model, such as a trained anchor detector.
 
-    Taken over whole where both are the same. Otherwise, if both have a ResNet below a pyramid, the
-    weights of the ResNet that fit are taken: the pyramids may fuse other levels.
+    Taken over whole where both are the same. Otherwise the weights of the ResNet that fit are
+    taken, whether it stands below a pyramid or alone: pyramids may fuse other levels.
 
     Args:
         backbone: of the model that will be trained.
@@ -30,9 +30,11 @@ def load_backbone(backbone: nn.Module, path: str) -> None:
     weights = read_weights(Path(path))
     stored = {k[len(PREFIX) :]: v for k, v in weights.items() if k.startswith(PREFIX)}
     own = backbone.state_dict()
-    fitting = {k: v for k, v in stored.items() if k in own and v.shape == own[k].shape}
+    fitting = _fitting(stored, own)
     if len(fitting) < len(own):
-        fitting = {k: v for k, v in fitting.items() if k.startswith(RESNET)}
+        prefix = RESNET if any(k.startswith(RESNET) for k in own) else ""
+        renamed = {prefix + k.removeprefix(RESNET): v for k, v in _resnet(stored).items()}
+        fitting = _fitting(renamed, _resnet(own))
     if not fitting:
         raise WeightsError(
             f"{path} holds {len(stored)} weights of a backbone, but none fits this one; give a "
@@ -40,3 +42,12 @@ def load_backbone(backbone: nn.Module, path: str) -> None:
         )
     backbone.load_state_dict(fitting, strict=False)
     logger.info("%d of the backbone's %d weights come from %s", len(fitting), len(own), path)
+
+
+def _resnet(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those below a pyramid; all if there is none."""
+    return {k: v for k, v in weights.items() if k.startswith(RESNET)} or weights
+
+
+def _fitting(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
