@@ -1,11 +1,12 @@
 """Batches of images, as every model here makes them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from detectron2.structures import ImageList
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def group_by_size(batched_inputs: Sequence[dict[str, Any]]) -> list[list[int]]:
@@ -20,18 +21,36 @@ def group_by_size(batched_inputs: Sequence[dict[str, Any]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def normalize_images(
-    images: Sequence[Tensor], mean: Tensor, std: Tensor, divisibility: int
-) -> ImageList:
-    """Normalise and pad right and bottom with zeros, the mean colour.
+class ImageModel(nn.Module):
+    """What every model here does with the images that it is given.
 
     Args:
-        images: (C, H, W) each, of any number format.
-        mean: (C, 1, 1), in the units of the images.
-        std: (C, 1, 1).
-        divisibility: both sides of the result are multiples of it.
+        pixel_mean: per channel, in the units of the input image.
+        pixel_std: per channel.
+        divisors: input sides are padded to a multiple of each; those below 1 count as 1.
     """
-    batch = ImageList.from_tensors([(x.float() - mean) / std for x in images], divisibility)
-    # Convolutions on CPU and in mixed precision are faster with the channels last.
-    batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
-    return batch
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self, pixel_mean: Sequence[float], pixel_std: Sequence[float], divisors: Sequence[int]
+    ):
+        super().__init__()
+        self.size_divisibility = math.lcm(*(max(1, divisor) for divisor in divisors))
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; images are moved there."""
+        return self.pixel_mean.device
+
+    def preprocess_images(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
+        """Normalise each `image` (C, H, W); pad right and bottom with zeros, the mean colour."""
+        images = [x["image"].to(self.device) for x in batched_inputs]
+        normal = [(x.float() - self.pixel_mean) / self.pixel_std for x in images]
+        batch = ImageList.from_tensors(normal, self.size_divisibility)
+        # Convolutions on CPU and in mixed precision are faster with the channels last.
+        batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
+        return batch

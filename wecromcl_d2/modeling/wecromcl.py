@@ -22,7 +22,7 @@ from ..data.text import Charset, TextList
 from ..visualizer import draw_activation
 from .activation import TextActivation, find_peaks, mean_of_peaks, place_apart
 from .charset_state import CharsetState
-from .image_batch import group_by_size, normalize_images
+from .image_batch import ImageModel, group_by_size
 from .image_encoder import ImageEncoder
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
 from .text_encoder import build_charset, build_text_encoder
@@ -35,7 +35,7 @@ SPARE_PEAKS = 5
 
 
 @META_ARCH_REGISTRY.register()
-class WeCromCL(nn.Module):
+class WeCromCL(ImageModel):
     """Anchor detector trained from images and their transcriptions alone.
 
     Args:
@@ -63,8 +63,6 @@ class WeCromCL(nn.Module):
         ValueError: if `embed_dim` differs from the text encoder's width, or for an unknown choice.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
     stride: int
 
     @configurable
@@ -89,7 +87,7 @@ class WeCromCL(nn.Module):
         input_format: str = "RGB",
         vis_period: int = 0,
     ):
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std, (size_divisibility, backbone.size_divisibility))
         if text_encoder.out_channels != embed_dim:
             raise ValueError(
                 f"MODEL.WECROMCL.EMBED_DIM is {embed_dim}, but the text encoder gives "
@@ -112,13 +110,10 @@ class WeCromCL(nn.Module):
         self.peak_window, self.peak_ties, self.anchor = peak_window, peak_ties, anchor
         self.anchor_distance = anchor_distance
         self.stride = image_encoder.stride
-        self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
         self.input_format, self.vis_period = input_format, vis_period
         # Folded queries by text, and the state of the weights that they belong to.
         self._kept_queries: dict[str, Tensor] = {}
         self._kept_of: list[tuple[int, int]] = []
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -143,11 +138,6 @@ class WeCromCL(nn.Module):
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
         }
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are; images are moved there."""
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, anchors otherwise.
@@ -189,11 +179,6 @@ class WeCromCL(nn.Module):
         i2t = image_to_text_loss(similarity, self.logit_scale, owner - first, own) * share
         t2i = text_to_image_loss(square, self.logit_scale, owner)
         return {"loss_i2t": i2t / 2, "loss_t2i": t2i / 2}
-
-    def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """See `normalize_images`."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
-        return normalize_images(images, self.pixel_mean, self.pixel_std, self.size_divisibility)
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
         """Fused maps (N, C, H, W) and their valid cells (N, H, W).

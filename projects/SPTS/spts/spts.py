@@ -15,7 +15,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from wecromcl_d2.modeling.charset_state import CharsetState
-from wecromcl_d2.modeling.image_batch import group_by_size, normalize_images
+from wecromcl_d2.modeling.image_batch import ImageModel, group_by_size
 from wecromcl_d2.modeling.text_encoder import build_charset
 
 from .encoder import GlobalEncoder, WindowEncoder, sine_position
@@ -30,7 +30,7 @@ ENCODERS = ("global", "window")
 
 
 @META_ARCH_REGISTRY.register()
-class SPTS(nn.Module):
+class SPTS(ImageModel):
     """Single-point text spotter: SPTS, NPTS or SPTSv2, by its configuration.
 
     Args:
@@ -53,9 +53,6 @@ class SPTS(nn.Module):
         ValueError: if the backbone has no such feature.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     @configurable
     def __init__(
         self,
@@ -75,7 +72,6 @@ class SPTS(nn.Module):
         eos_bias: float = 0.0,
         duplicate_distance: float = 0.0,
     ):
-        super().__init__()
         shapes = backbone.output_shape()
         if in_feature not in shapes:
             raise ValueError(
@@ -83,6 +79,8 @@ class SPTS(nn.Module):
             )
         shape = shapes[in_feature]
         assert shape.channels is not None and shape.stride is not None
+        divisors = (size_divisibility, backbone.size_divisibility, shape.stride)
+        super().__init__(pixel_mean, pixel_std, divisors)
         self.stride = shape.stride
         self.backbone, self.in_feature = backbone, in_feature
         self.input_proj = nn.Conv2d(shape.channels, width, kernel_size=1)
@@ -91,10 +89,6 @@ class SPTS(nn.Module):
         self.charset_state = CharsetState(vocabulary.charset)
         self.reader = READERS[reader](decoder, vocabulary, layout, recipe, eos_bias)
         self.duplicate_distance = duplicate_distance
-        divisors = (size_divisibility, backbone.size_divisibility, self.stride)
-        self.size_divisibility = math.lcm(*(max(1, divisor) for divisor in divisors))
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -140,11 +134,6 @@ class SPTS(nn.Module):
             "duplicate_distance": keys.TEST.DUPLICATE_DISTANCE,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are; images are moved there."""
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, words otherwise.
 
@@ -171,11 +160,6 @@ class SPTS(nn.Module):
         loss, right = self.reader.loss(memory, words)
         _log(words, right)
         return {"loss_sequence": loss}
-
-    def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalise and pad right and bottom with zeros."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
-        return normalize_images(images, self.pixel_mean, self.pixel_std, self.size_divisibility)
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor, Tensor]:
         """Encoded cells (I, S, D), their positions (I, S, D) and which are valid (I, S)."""

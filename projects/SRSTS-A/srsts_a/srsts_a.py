@@ -4,7 +4,6 @@ Letters: N images, M words per image, A anchors of all images, K sampling points
 H x W cells. Points are (x, y); lengths inside the network are in cells of the fused map.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from wecromcl_d2.data.augmentation import check_choice
 from wecromcl_d2.data.text import Charset, TextList
 from wecromcl_d2.modeling import ImageEncoder, build_charset
 from wecromcl_d2.modeling.charset_state import CharsetState
-from wecromcl_d2.modeling.image_batch import group_by_size, normalize_images
+from wecromcl_d2.modeling.image_batch import ImageModel, group_by_size
 
 from .ctc import read_greedily
 from .heads import AnchorHead, Recognizer, Sampler
@@ -29,7 +28,7 @@ from .targets import IGNORE_RADIUS, Words, choose_anchors, confidence_targets
 
 
 @META_ARCH_REGISTRY.register()
-class SRSTSA(nn.Module):
+class SRSTSA(ImageModel):
     """Single-point text spotter that learns from points and transcriptions.
 
     Args:
@@ -50,9 +49,6 @@ class SRSTSA(nn.Module):
         ValueError: for an unknown choice.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     @configurable
     def __init__(
         self,
@@ -70,7 +66,7 @@ class SRSTSA(nn.Module):
         pixel_std: Sequence[float],
         size_divisibility: int,
     ):
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std, (size_divisibility, backbone.size_divisibility))
         check_choice("MODEL.SRSTS_A.SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
         check_choice("MODEL.SRSTS_A.TEST.POINT", test.POINT, ("line", "anchor"))
         if sampler_eval == "patch" and not sampler.pointwise:
@@ -84,9 +80,6 @@ class SRSTSA(nn.Module):
         self.charset_state = CharsetState(charset)
         self.sampler_eval = sampler_eval
         self.stride = image_encoder.stride
-        self.size_divisibility = math.lcm(size_divisibility, max(1, backbone.size_divisibility))
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -122,11 +115,6 @@ class SRSTSA(nn.Module):
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are; images are moved there."""
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, words otherwise.
 
@@ -154,11 +142,6 @@ class SRSTSA(nn.Module):
         jittered = lines + keys.JITTER * torch.randn_like(lines)
         read = self.recognizer(feature, image, jittered).float()
         return self.objective(words, targets, logits, (image, word, cells), lines, read)
-
-    def preprocess_images(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """See `normalize_images`."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
-        return normalize_images(images, self.pixel_mean, self.pixel_std, self.size_divisibility)
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
         """Fused maps (N, C, H, W) and their valid cells (N, H, W), None if there is no padding."""
