@@ -1,5 +1,6 @@
 """The benchmark runs each case in a process of its own and writes what it measured."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "benchmark.py"
@@ -27,6 +30,10 @@ def assert_sound(case):
     assert 50 < case["peak_memory_mb"] < 5000
     for part in case["parts"].values():
         assert 0 < part["fastest_s"] <= part["median_s"] <= part["slowest_s"]
+        # Speeds are written with one decimal.
+        assert part["least_s"] * case["product_gflop_per_s"] == pytest.approx(part["gflop"], 0.05)
+        assert part["moving_s"] * case["copy_gb_per_s"] == pytest.approx(part["gb"], 0.05)
+        assert part["gb"] > 0
 
 
 def test_training_by_part_and_batch(tmp_path):
@@ -41,9 +48,13 @@ def test_training_by_part_and_batch(tmp_path):
         assert {"step", "step: forward", "step: backward", "step: update"} <= parts.keys()
         inner = ("step: backbone", "step: image_encoder", "step: text_encoder")
         assert sum(parts[name]["fastest_s"] for name in inner) < parts["step"]["slowest_s"]
-        forward = parts["step: forward"]["gflop"]
-        # Twice as much again for the gradients, but for the image, which needs none.
-        assert 2 * forward < parts["step"]["gflop"] < 3.1 * forward
+        forward, backward = (parts[f"step: {name}"] for name in ("forward", "backward"))
+        # For the gradients twice as much again, but for the image, which needs none.
+        assert 1 * forward["gflop"] < backward["gflop"] < 2.1 * forward["gflop"]
+        assert parts["step: update"]["gflop"] == 0
+        for unit in ("gflop", "gb"):
+            assert sum(parts[name][unit] for name in inner) < forward[unit]
+            assert forward[unit] + backward[unit] <= parts["step"][unit]
     one, two = (case["parts"]["step"]["gflop"] for case in found["cases"])
     assert 1.8 * one < two < 2.3 * one
     assert found["machine"]["threads"] == 1 and found["options"]["false_texts"] == 2
@@ -52,8 +63,10 @@ def test_training_by_part_and_batch(tmp_path):
 
 def test_inference_with_new_and_known_words(tmp_path):
     found, printed = measure(
-        tmp_path / "inference.json", *("inference", "--size", "64", "96", "--words", "3")
+        tmp_path / "inference.json",
+        *("inference", "--size", "64", "96", "--words", "3", "MODEL.TEXT_ENCODER.LAYERS", "1"),
     )
+    assert found["options"]["opts"] == ["MODEL.TEXT_ENCODER.LAYERS", "1"]
     (case,) = found["cases"]
     assert_sound(case)
     assert case["parts"]["new words: text_encoder"]["gflop"] > 0
@@ -62,3 +75,59 @@ def test_inference_with_new_and_known_words(tmp_path):
     expected = (medians[0] - medians[1]) / 64 * 1e3
     assert case["further_word_ms"] == pytest.approx(expected)
     assert "each further word of an image" in printed
+
+
+def work_of(run):
+    """FLOP and bytes, counted by the tool."""
+    spec = importlib.util.spec_from_file_location(
+        "stopwatch_of_tools", TOOL.parent / "stopwatch.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    watch = module.Stopwatch("cpu")
+    watch.count(run, "run", compiled=False)
+    return watch.work["run"]
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_work_of_a_linear_layer(mode):
+    layer, x = nn.Linear(3, 5), torch.ones(4, 3)
+    with mode():
+        # 4 x 5 sums of 3 products; 12 + 15 + 5 numbers are read, 20 are written.
+        assert work_of(lambda: layer(x)) == (2 * 4 * 5 * 3, 4 * (12 + 15 + 5 + 20))
+
+
+def test_work_of_gradients():
+    layer, x, grad = nn.Linear(3, 5, bias=False), torch.ones(4, 3), torch.ones(4, 5)
+    y = layer(x)
+    # 15 sums of 4 products for the weights, none for the input.
+    assert work_of(lambda: y.backward(grad)) == (2 * 15 * 4, 4 * (12 + 20 + 15))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "run"),
+    [
+        (30, lambda a, b: a + b),
+        (20, lambda a, b: a * a),
+        (30, lambda a, b: a.add_(b)),
+        (20, lambda a, b: a.copy_(b)),
+        (10, lambda a, b: a.zero_()),
+        (30, lambda a, b: torch.minimum(a, b, out=a)),
+        (21, lambda a, b: a[:1].expand(10) + b),
+        (40, lambda a, b: torch.cat([a, b])),
+        (0, lambda a, b: a.view(2, 5).t()),
+        (0, lambda a, b: torch.empty_like(a)),
+    ],
+)
+def test_bytes_that_operations_move(numbers, run):
+    a, b = torch.ones(10), torch.ones(10)
+    assert work_of(lambda: run(a, b)) == (0, 4 * numbers)
+
+
+def test_bytes_of_a_sparse_product():
+    starts, columns = torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1])
+    pattern = torch.sparse_csr_tensor(starts, columns, torch.zeros(3), size=(2, 3))
+    left, right = torch.ones(2, 4), torch.ones(4, 3)
+    flop, moved = work_of(lambda: torch.sparse.sampled_addmm(pattern, left, right))
+    # Three starts and three columns of 8 bytes and three values, read and written.
+    assert (flop, moved) == (0, 2 * (3 * 8 + 3 * 8 + 3 * 4) + 4 * (8 + 12))

@@ -8,22 +8,22 @@
 
 Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
-CPU, which other programs on the machine disturb less than the seconds of the clock. "least" is the
-time that the operations of matrix products and convolutions alone would take at the speed that this
-machine reaches on a product of square matrices, measured in the same process. The peak of memory is
-what the process held resident, or, on a GPU, what PyTorch held there.
+CPU, which other programs on the machine disturb less than the seconds of the clock. The peak of
+memory is what the process held resident, or, on a GPU, what PyTorch held there.
+
+"GFLOP" counts matrix products and convolutions; "least" is the time that they alone would take at
+the speed of a product of square matrices, measured in the same process. "GB" adds up the tensors
+that each operation reads and writes; "moving" is the time of that at the speed of a large copy.
+Only the former is a bound: what a cache still holds is not read from memory again.
 """
 
 import argparse
-import json
 import os
 import platform
 import resource
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,11 +32,11 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from stopwatch import Stopwatch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from wecromcl_d2.engine import AnchorTrainer
-from wecromcl_d2.files import replace_file
+from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.projects import load_config
 
 # Sub-modules whose time is taken.
@@ -45,65 +45,12 @@ PARTS = ("backbone", "image_encoder", "text_encoder")
 COMPILED = ("backbone", "text_encoder")
 # Side of the square matrices that show how fast this machine multiplies.
 PRODUCT_SIDE = 1024
+# Bytes of the copy that shows how fast it moves them; more than any cache holds.
+COPY_SIZE = 2**28
 # Words whose maps are asked for in addition, to see what one more costs.
 FURTHER_WORDS = 64
 MORE = f"{FURTHER_WORDS} words more"
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class Stopwatch:
-    """Seconds of the clock and of the CPU by part and run.
-
-    Args:
-        device: "cpu" or "cuda"; a GPU is waited for.
-    """
-
-    def __init__(self, device: str):
-        self.on_gpu = device.startswith("cuda")
-        self.seconds: dict[str, list[tuple[float, float]]] = {}
-        self._run: dict[str, tuple[float, float]] = {}
-
-    def now(self) -> tuple[float, float]:
-        """Clock and CPU time, all work given to the device being done."""
-        if self.on_gpu:
-            torch.cuda.synchronize()
-        return time.perf_counter(), time.process_time()
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a part of the present run."""
-        start = self.now()
-        yield
-        before = self._run.get(name, (0.0, 0.0))
-        clock, cpu = (b + n - s for b, n, s in zip(before, self.now(), start, strict=True))
-        self._run[name] = clock, cpu
-
-    def watch(self, model: nn.Module) -> None:
-        """Take the time of each forward pass through the `PARTS` of a model."""
-        for name in PARTS:
-            blocks: list[Any] = []
-
-            def enter(*_: Any, name: str = name, blocks: list = blocks) -> None:
-                blocks.append(self.part(name))
-                blocks[-1].__enter__()
-
-            def leave(*_: Any, blocks: list = blocks) -> None:
-                blocks.pop().__exit__(None, None, None)
-
-            module = model.get_submodule(name)
-            module.register_forward_pre_hook(enter)
-            module.register_forward_hook(leave)
-
-    def repeat(self, run: Callable[[], object], warmup: int, repeat: int, name: str) -> None:
-        """Run something often and keep the parts of the runs after the warm-up."""
-        for index in range(warmup + repeat):
-            self._run = {}
-            with self.part(name):
-                run()
-            if index >= warmup:
-                for part, seconds in self._run.items():
-                    key = part if part == name else f"{name}: {part}"
-                    self.seconds.setdefault(key, []).append(seconds)
 
 
 def make_config(args: argparse.Namespace) -> CfgNode:
@@ -146,10 +93,8 @@ def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]
     return batched
 
 
-def measure_training(
-    args: argparse.Namespace, batch: int, watch: Stopwatch
-) -> tuple[int, dict[str, float]]:
-    """Time training steps; returns the peak of memory in MB and the operations in GFLOP."""
+def measure_training(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
+    """Time training steps and count their work; returns the peak of memory in MB."""
     cfg = make_config(args)
     model = make_model(args, cfg).train()
     optimizer = AnchorTrainer.build_optimizer(cfg, model)
@@ -164,17 +109,14 @@ def measure_training(
         with watch.part("update"):
             optimizer.step()
 
-    watch.watch(model)
+    watch.watch(model, PARTS)
     watch.repeat(step, args.warmup, args.repeat, "step")
     memory = peak_memory(args)
-    forward = count_operations(args, lambda: model(inputs), "step")
-    forward["step: forward"] = forward.pop("step")
-    return memory, forward | {"step": count_operations(args, step, "step")["step"]}
+    watch.count(step, "step", args.compile)
+    return memory
 
 
-def measure_inference(
-    args: argparse.Namespace, batch: int, watch: Stopwatch
-) -> tuple[int, dict[str, float]]:
+def measure_inference(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
     """Time inference with new words, known ones and more of them; returns as for training."""
     model = make_model(args, make_config(args)).eval()
     inputs: list[dict[str, Any]] = [
@@ -191,13 +133,15 @@ def measure_inference(
         model.train().eval()  # forgets what it knows of the words
         known()
 
-    watch.watch(model)
+    watch.watch(model, PARTS)
     watch.repeat(new, args.warmup, args.repeat, "new words")
     memory = peak_memory(args)
-    operations = count_operations(args, new, "new words")
+    watch.count(new, "new words", args.compile)
     watch.repeat(known, args.warmup, args.repeat, "known words")
+    watch.count(known, "known words", args.compile)
     watch.repeat(lambda: known(more), args.warmup + 1, args.repeat, MORE)
-    return memory, operations
+    watch.count(lambda: known(more), MORE, args.compile)
+    return memory
 
 
 def peak_memory(args: argparse.Namespace) -> int:
@@ -219,33 +163,28 @@ def precision_of(args: argparse.Namespace) -> torch.autocast:
     return torch.autocast(kind, dtype=precision, enabled=precision is not None)
 
 
-def count_operations(
-    args: argparse.Namespace, run: Callable[[], object], name: str
-) -> dict[str, float]:
-    """GFLOP of matrix products and convolutions, in all and in the parts of the model.
-
-    Compiled parts hide theirs and are run uncompiled for it.
-    """
-    eager = torch.compiler.set_stance("force_eager") if args.compile else nullcontext()
-    with eager, FlopCounterMode(display=False) as counter:
-        run()
-    result = {name: counter.get_total_flops() / 1e9}
-    for module, counts in counter.get_flop_counts().items():
-        part = module.rpartition(".")[2]
-        if part in PARTS and module.count(".") <= 1:
-            result[f"{name}: {part}"] = sum(counts.values()) / 1e9
-    return result
-
-
 def product_speed(args: argparse.Namespace) -> float:
     """GFLOP a second of a product of square matrices, the best of several."""
     dtype = PRECISIONS[args.precision] or torch.float32
     left, right = (
         torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=args.device, dtype=dtype) for _ in range(2)
     )
+    return 2 * PRODUCT_SIDE**3 / 1e9 / fewest_seconds(args, lambda: left @ right)
+
+
+def copy_speed(args: argparse.Namespace) -> float:
+    """GB a second that a large copy reads and writes, the best of several."""
+    source = torch.ones(COPY_SIZE, dtype=torch.uint8, device=args.device)
+    target = torch.zeros_like(source)
+    return 2 * COPY_SIZE / 1e9 / fewest_seconds(args, lambda: target.copy_(source))
+
+
+def fewest_seconds(args: argparse.Namespace, run: Callable[[], object]) -> float:
+    """Best of many runs: on a GPU by the clock, otherwise CPU seconds of a thread."""
     watch = Stopwatch(args.device)
-    watch.repeat(lambda: left @ right, 3, 30, "product")
-    return 2 * PRODUCT_SIDE**3 / 1e9 / min(watch.seconds["product"])[0]
+    watch.repeat(run, 3, 30, "run")
+    clock, cpu = (min(seconds) for seconds in zip(*watch.seconds["run"], strict=True))
+    return clock if watch.on_gpu else cpu / args.threads
 
 
 def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
@@ -256,14 +195,16 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     load = os.getloadavg()[0]
     watch = Stopwatch(args.device)
     run = measure_training if args.what == "train" else measure_inference
-    memory, operations = run(args, batch, watch)
+    memory = run(args, batch, watch)
+    speeds = product_speed(args), copy_speed(args)
     result: dict[str, Any] = {
         "batch": batch,
         "load_before": load,
         "peak_memory_mb": memory,
-        "product_gflop_per_s": round(product_speed(args), 1),
+        "product_gflop_per_s": round(speeds[0], 1),
+        "copy_gb_per_s": round(speeds[1], 1),
         "parts": {
-            name: summary(seconds) | {"gflop": operations.get(name)}
+            name: summary(seconds, watch.work[name], speeds)
             for name, seconds in watch.seconds.items()
         },
     }
@@ -273,14 +214,21 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     return result
 
 
-def summary(seconds: list[tuple[float, float]]) -> dict[str, Any]:
-    """Of the runs' seconds of clock and CPU."""
+def summary(
+    seconds: list[tuple[float, ...]], work: tuple[float, ...], speeds: tuple[float, float]
+) -> dict[str, Any]:
+    """Of the runs' seconds of clock and CPU; FLOP and bytes, and their seconds at these speeds."""
     clock, cpu = zip(*seconds, strict=True)
+    gflop, gigabytes = (x / 1e9 for x in work)
     return {
         "median_s": statistics.median(clock),
         "fastest_s": min(clock),
         "slowest_s": max(clock),
         "cpu_s": min(cpu),
+        "gflop": gflop,
+        "least_s": gflop / speeds[0],
+        "gb": gigabytes,
+        "moving_s": gigabytes / speeds[1],
     }
 
 
@@ -303,21 +251,16 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
 
 def report(case: dict[str, Any]) -> None:
     """Print one case as a table."""
-    speed = case["product_gflop_per_s"]
     print(
-        f"batch {case['batch']}: peak of memory {case['peak_memory_mb']} MB, "
-        f"matrix product {speed} GFLOP/s, load before {case['load_before']:.1f}"
+        f"batch {case['batch']}: peak of memory {case['peak_memory_mb']} MB, matrix product "
+        f"{case['product_gflop_per_s']} GFLOP/s, copy {case['copy_gb_per_s']} GB/s, "
+        f"load before {case['load_before']:.1f}"
     )
-    print(
-        f"  {'seconds':30}{'median':>9}{'fastest':>9}{'slowest':>9}{'CPU':>9}{'GFLOP':>9}"
-        f"{'least':>9}"
-    )
+    heads = ("median", "fastest", "slowest", "CPU", "GFLOP", "least", "GB", "moving")
+    print(f"  {'seconds':28}" + "".join(f"{head:>9}" for head in heads))
     for name, part in case["parts"].items():
-        keys = ("median_s", "fastest_s", "slowest_s", "cpu_s")
-        numbers = "".join(f"{part[key]:9.3f}" for key in keys)
-        if part["gflop"] is not None:
-            numbers += f"{part['gflop']:9.1f}{part['gflop'] / speed:9.3f}"
-        print(f"  {name:30}{numbers}")
+        numbers = (f"{x:9.1f}" if key == "gflop" else f"{x:9.3f}" for key, x in part.items())
+        print(f"  {name:28}" + "".join(numbers))
     if "further_word_ms" in case:
         print(f"  each further word of an image: {case['further_word_ms']:.2f} ms")
 
@@ -346,7 +289,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5, help="runs that are counted")
     parser.add_argument("--output", type=Path, help="JSON file for everything that was measured")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # KEY VALUE may stand behind the options
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here; use --device cpu")
     args.batch = args.batch or ([4] if args.what == "train" else [1])
@@ -365,8 +308,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.output:
         options = {k: v for k, v in vars(args).items() if k not in ("output", "batch")}
         content = {"machine": machine(args), "options": options, "cases": cases}
-        with replace_file(args.output) as file:
-            file.write((json.dumps(content, indent=1) + "\n").encode())
+        write_json(args.output, content)
 
 
 if __name__ == "__main__":
