@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # Confidence of an untrained model: few cells are anchors.
 PRIOR = 0.01
@@ -210,7 +211,11 @@ class SelfAttentionBlock(nn.Module):
     def forward(self, samples: Tensor, positions: Tensor) -> Tensor:
         """Relate samples (A, K, C) at positions (A, K, 2) to each other."""
         place = positions - positions.mean(1, keepdim=True)
-        return self.layers(samples + self.number + self.place(place.to(samples.dtype)))
+        placed = samples + self.number + self.place(place.to(samples.dtype))
+        # So few samples need no fused kernel: its backward pass in bfloat16 takes a CPU five times
+        # as long.
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.layers(placed)
 
 
 class LSTMBlock(nn.Module):
