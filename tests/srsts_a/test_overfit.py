@@ -11,7 +11,7 @@ from wecromcl_d2.engine import SpottingTrainer
 from wecromcl_d2.geometry import polygon_center
 from wecromcl_d2.projects import load_config
 
-STEPS = 150
+STEPS = 220
 CONFIG = "configs/quick/srsts_a.yaml"
 
 
