@@ -192,7 +192,7 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         "training": f"{seconds:.0f} s",
         "pictures": str(pictures),
     }
-    print_table("Anchors of unseen words in unseen scenes, learned without any position", rows)
+    print_table(f"Anchors in {args.test}, learned without any position", rows)
     # Without outlines of the test words nobody knows where they are.
     keys = ("inside_rate", "chance", "distance_median", "precision", "recall", "hmean")
     known = {key: metrics[key] for key in keys if key in metrics}
@@ -238,7 +238,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         "training": f"{result['seconds']:.0f} s, of which finding points {finding:.0f} s",
         "pictures": str(pictures),
     }
-    print_table("Unseen words found and read in unseen scenes, learned from the anchors", rows)
+    print_table(f"Words found and read in {args.test}, learned from the anchors", rows)
     return result
 
 
