@@ -3,6 +3,8 @@
 The defaults describe the published model; the quick configs override what they shrink.
 """
 
+from collections.abc import Collection
+
 from detectron2.config import CfgNode
 
 
@@ -210,3 +212,13 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Words with a lower score do not count in the metrics of stage 2 that name no other threshold;
     # choose it on validation data.
     cfg.TEST.SPOTTING_THRESHOLD = 0.5
+
+
+def check_choice(key: str, value: str, known: Collection[str]) -> None:
+    """Make sure that a config's value is a known one.
+
+    Raises:
+        ValueError: naming the key, its value and what is known.
+    """
+    if value not in known:
+        raise ValueError(f"{key} is {value!r}; use one of {sorted(known)}")

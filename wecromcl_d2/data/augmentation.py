@@ -4,7 +4,7 @@ Images are (H, W, 3) uint8 arrays, sizes (height, width) in pixels.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import cv2
@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform
 from PIL import Image, ImageEnhance
+
+from ..config import check_choice
 
 BLUR_KINDS = ("gaussian", "average", "median", "bilateral", "motion")
 BLUR_SIZES = (3, 9)  # pixels, both included
@@ -83,16 +85,6 @@ def build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
     if is_train:
         return TrainResize(side, longest, keys.SIZE_DIVISIBILITY)
     return InferenceResize(side, longest, keys.SIZE_DIVISIBILITY)
-
-
-def check_choice(key: str, value: str, known: Collection[str]) -> None:
-    """Make sure that a config's value is a known one.
-
-    Raises:
-        ValueError: naming the key, its value and what is known.
-    """
-    if value not in known:
-        raise ValueError(f"{key} is {value!r}; use one of {sorted(known)}")
 
 
 def train_size(size: tuple[int, int], side: int, longest: int, multiple: int) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, NoOpTransform, Transform
 
-from .augmentation import build_pixel_changes, build_resize, build_rotation, check_choice
+from ..config import check_choice
+from .augmentation import build_pixel_changes, build_resize, build_rotation
 
 # Windows that are tried before an image is left whole.
 CROP_TRIES = 50

@@ -20,7 +20,7 @@ from detectron2.utils.registry import Registry
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from .augmentation import check_choice
+from ..config import check_choice
 from .text import Charset
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from torch import nn
 
+from ..config import check_choice
 from .accumulate import AccumulatingTrainer
 
 logger = logging.getLogger(__name__)
@@ -28,10 +29,7 @@ def check_precision(cfg: CfgNode) -> CfgNode:
         ValueError: for an unknown SOLVER.AMP.PRECISION.
     """
     keys = cfg.SOLVER.AMP
-    if keys.PRECISION not in PRECISIONS:
-        raise ValueError(
-            f"SOLVER.AMP.PRECISION is {keys.PRECISION!r}; use one of {list(PRECISIONS)}"
-        )
+    check_choice("SOLVER.AMP.PRECISION", keys.PRECISION, PRECISIONS)
     on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
     if not keys.ENABLED or on_gpu or (keys.PRECISION == "bfloat16" and cpu_has_bfloat16()):
         return cfg

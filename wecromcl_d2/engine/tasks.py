@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 from torch import nn
 
+from ..config import check_choice
 from ..data.dataset_mapper import AnchorMapper
 from ..data.datasets import usable_words
 from ..data.point_mapper import PointMapper
@@ -68,13 +69,10 @@ class SpottingTrainer(Trainer):
             ValueError: for an unknown INPUT.POINT_SOURCE.
         """
         records = super().load_records(cfg, names)
+        check_choice("INPUT.POINT_SOURCE", cfg.INPUT.POINT_SOURCE, ("points", "polygons"))
         if cfg.INPUT.POINT_SOURCE == "points":
             return records
-        if cfg.INPUT.POINT_SOURCE == "polygons":
-            return [_with_true_points(record) for record in records]
-        raise ValueError(
-            f"INPUT.POINT_SOURCE is {cfg.INPUT.POINT_SOURCE!r}; use 'points' or 'polygons'"
-        )
+        return [_with_true_points(record) for record in records]
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
@@ -130,6 +128,5 @@ def trainer_class(cfg: CfgNode) -> type[Trainer]:
     Raises:
         ValueError: for an unknown TASK.
     """
-    if cfg.TASK not in TRAINERS:
-        raise ValueError(f"TASK is {cfg.TASK!r}; use one of {sorted(TRAINERS)}")
+    check_choice("TASK", cfg.TASK, TRAINERS)
     return TRAINERS[cfg.TASK]

@@ -12,6 +12,8 @@ from detectron2.modeling.backbone import build_resnet_backbone
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
 from torch import Tensor, nn
 
+from ..config import check_choice
+
 # Keeps the normalised fusion weights finite when all of them are cut to zero.
 FUSION_EPS = 1e-4
 # Start value of the normalisations' biases, as published.
@@ -169,8 +171,7 @@ def build_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
     if not keys.NUM_BLOCKS:
         return build_resnet_backbone(cfg, input_shape)
     blocks = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
-    if keys.BLOCK not in blocks:
-        raise ValueError(f"MODEL.RESNETS.BLOCK is {keys.BLOCK!r}; use one of {sorted(blocks)}")
+    check_choice("MODEL.RESNETS.BLOCK", keys.BLOCK, blocks)
     assert input_shape.channels is not None
     stem = BasicStem(
         in_channels=input_shape.channels, out_channels=keys.STEM_OUT_CHANNELS, norm=keys.NORM

@@ -18,6 +18,7 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 
+from ..config import check_choice
 from ..data.text import Charset, TextList
 from ..visualizer import draw_activation
 from .activation import TextActivation, find_peaks, mean_of_peaks, place_apart
@@ -95,10 +96,8 @@ class WeCromCL(ImageModel):
             )
         if peak_window % 2 == 0:
             raise ValueError(f"MODEL.WECROMCL.PEAK_WINDOW must be odd, not {peak_window}")
-        if peak_ties not in ("first", "all"):
-            raise ValueError(f"MODEL.WECROMCL.PEAK_TIES is {peak_ties!r}; use 'first' or 'all'")
-        if anchor not in ("peak", "mean"):
-            raise ValueError(f"MODEL.WECROMCL.ANCHOR is {anchor!r}; use 'peak' or 'mean'")
+        check_choice("MODEL.WECROMCL.PEAK_TIES", peak_ties, ("first", "all"))
+        check_choice("MODEL.WECROMCL.ANCHOR", anchor, ("peak", "mean"))
         self.backbone = backbone
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder

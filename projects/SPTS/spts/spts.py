@@ -14,6 +14,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
+from wecromcl_d2.config import check_choice
 from wecromcl_d2.modeling.charset_state import CharsetState
 from wecromcl_d2.modeling.image_batch import ImageModel, group_by_size
 from wecromcl_d2.modeling.text_encoder import build_charset
@@ -226,8 +227,7 @@ def _check_choices(keys: CfgNode) -> None:
     """Refuse values of MODEL.SPTS that do not exist or contradict each other."""
     choices = {"DECODER": READERS, "LAYOUT": LAYOUTS, "ORDER": ORDERS, "ENCODER": ENCODERS}
     for key, values in choices.items():
-        if keys[key] not in values:
-            raise ValueError(f"MODEL.SPTS.{key} is {keys[key]!r}; use one of {list(values)}")
+        check_choice(f"MODEL.SPTS.{key}", keys[key], values)
     for key, value in (("DECODER", "iad_prd"), ("ORDER", "raster")):
         if keys[key] == value and not keys.POINTS:
             raise ValueError(f"MODEL.SPTS.{key} {value!r} needs points; set MODEL.SPTS.POINTS True")

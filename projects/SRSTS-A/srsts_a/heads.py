@@ -12,6 +12,8 @@ from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from wecromcl_d2.config import check_choice
+
 # Confidence of an untrained model: few cells are anchors.
 PRIOR = 0.01
 # Standard deviation of the sampler's last weights: at first, all its lines are nearly the same.
@@ -180,8 +182,7 @@ class Recognizer(nn.Module):
         width = channels[-1]
         self.tower = conv_tower(in_channels, channels, norm)
         blocks = {"self_attn": SelfAttentionBlock, "bilstm": LSTMBlock, "none": NoBlock}
-        if sequence not in blocks:
-            raise ValueError(f"MODEL.SRSTS_A.SEQUENCE is {sequence!r}; use one of {sorted(blocks)}")
+        check_choice("MODEL.SRSTS_A.SEQUENCE", sequence, blocks)
         self.sequence = blocks[sequence](width, num_points, layers, heads)
         self.classifier = nn.Linear(width, num_classes)
 

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
-from wecromcl_d2.data.augmentation import check_choice
+from wecromcl_d2.config import check_choice
 
 from .ctc import Reading, fits, read_greedily, reading_loss
 from .losses import dice_loss, focal_loss, line_losses

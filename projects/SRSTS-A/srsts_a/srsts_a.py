@@ -14,7 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from wecromcl_d2.data.augmentation import check_choice
+from wecromcl_d2.config import check_choice
 from wecromcl_d2.data.text import Charset, TextList
 from wecromcl_d2.modeling import ImageEncoder, build_charset
 from wecromcl_d2.modeling.charset_state import CharsetState
