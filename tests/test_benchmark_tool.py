@@ -17,7 +17,8 @@ SMALL = ("--config-file", "configs/quick/anchors.yaml", "--warmup", "0", "--repe
 
 
 def measure(output, *arguments):
-    command = [sys.executable, str(TOOL), *arguments, *SMALL, "--output", str(output)]
+    what, *others = arguments
+    command = [sys.executable, str(TOOL), what, *SMALL, *others, "--output", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=600, cwd=ROOT, env=environment
@@ -71,10 +72,26 @@ def test_inference_with_new_and_known_words(tmp_path):
     assert_sound(case)
     assert case["parts"]["new words: text_encoder"]["gflop"] > 0
     assert "known words: text_encoder" not in case["parts"]
-    medians = [case["parts"][name]["median_s"] for name in ("64 words more", "known words")]
-    expected = (medians[0] - medians[1]) / 64 * 1e3
+    medians = [case["parts"][name]["median_s"] for name in ("512 words more", "known words")]
+    expected = (medians[0] - medians[1]) / 512 * 1e3
     assert case["further_word_ms"] == pytest.approx(expected)
     assert "each further word of an image" in printed
+
+
+def test_inference_of_a_spotter(tmp_path):
+    found, _ = measure(
+        tmp_path / "spotting.json",
+        *("spotting", "--batch", "2", "--size", "32", "64", "--words", "3"),
+        *("--config-file", "configs/quick/srsts_a.yaml"),
+    )
+    (case,) = found["cases"]
+    assert_sound(case)
+    parts = case["parts"]
+    inner = [f"spotting: {x}" for x in ("backbone", "image_encoder", "anchor_head", "recognizer")]
+    assert set(inner) | {"spotting"} == parts.keys()
+    for unit in ("gflop", "gb"):
+        assert all(parts[name][unit] > 0 for name in inner)
+        assert sum(parts[name][unit] for name in inner) < parts["spotting"][unit]
 
 
 def work_of(run):

@@ -1,10 +1,14 @@
 #!/usr/bin/env python
-"""Measure speed and memory of stage 1, part by part, with random weights and pictures of noise.
+"""Measure speed and memory, part by part, with random weights and pictures of noise.
 
     python tools/benchmark.py train --batch 4 --size 256 256 --false-texts 16 --threads 1
     python tools/benchmark.py train --batch 4 8 16 32 64 --size 64 64
     python tools/benchmark.py inference --size 640 640 --words 8 --output inference.json
     python tools/benchmark.py inference --device cuda --precision bfloat16
+    python tools/benchmark.py spotting --size 640 640 --words 8
+
+"train" and "inference" are stage 1, "spotting" is the inference of SRSTS-A, which is made to read
+so many words of each picture.
 
 Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
@@ -39,8 +43,14 @@ from wecromcl_d2.engine import AnchorTrainer
 from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.projects import load_config
 
-# Sub-modules whose time is taken.
+# Sub-modules whose time is taken: of stage 1 and of SRSTS-A.
 PARTS = ("backbone", "image_encoder", "text_encoder")
+SPOTTER_PARTS = ("backbone", "image_encoder", "anchor_head", "recognizer")
+CONFIGS = {
+    "train": "configs/Base-WeCromCL.yaml",
+    "inference": "configs/Base-WeCromCL.yaml",
+    "spotting": "configs/srsts_a/Base-SRSTS-A.yaml",
+}
 # Those of them that --compile compiles; the deformable encoder is no graph of fixed structure.
 COMPILED = ("backbone", "text_encoder")
 # Side of the square matrices that show how fast this machine multiplies.
@@ -48,7 +58,7 @@ PRODUCT_SIDE = 1024
 # Bytes of the copy that shows how fast it moves them; more than any cache holds.
 COPY_SIZE = 2**28
 # Words whose maps are asked for in addition, to see what one more costs.
-FURTHER_WORDS = 64
+FURTHER_WORDS = 512
 MORE = f"{FURTHER_WORDS} words more"
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -144,6 +154,38 @@ def measure_inference(args: argparse.Namespace, batch: int, watch: Stopwatch) ->
     return memory
 
 
+def measure_spotting(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
+    """Time SRSTS-A on pictures of so many words each; returns as for training."""
+    if args.compile:
+        raise SystemExit("--compile is for stage 1; leave it out")
+    cfg = make_config(args)
+    if cfg.MODEL.META_ARCHITECTURE != "SRSTSA":
+        raise SystemExit(f"{args.config_file} describes no SRSTS-A; see configs/srsts_a")
+    cfg.defrost()
+    # The best places of any confidence count as words.
+    cfg.MODEL.SRSTS_A.TEST.CONFIDENCE = 0.0
+    cfg.MODEL.SRSTS_A.TEST.MAX_ANCHORS = args.words
+    model = build_model(cfg).eval()
+    inputs = [{"image": picture(args.size, i)} for i in range(batch)]
+
+    def spot() -> None:
+        with precision_of(args):
+            model(inputs)
+
+    watch.watch(model, SPOTTER_PARTS)
+    watch.repeat(spot, args.warmup, args.repeat, "spotting")
+    memory = peak_memory(args)
+    watch.count(spot, "spotting", args.compile)
+    return memory
+
+
+MEASUREMENTS = {
+    "train": measure_training,
+    "inference": measure_inference,
+    "spotting": measure_spotting,
+}
+
+
 def peak_memory(args: argparse.Namespace) -> int:
     """Most memory that this process has held so far, in MB: of the GPU, or resident."""
     if args.device.startswith("cuda"):
@@ -194,8 +236,7 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     torch.set_flush_denormal(True)
     load = os.getloadavg()[0]
     watch = Stopwatch(args.device)
-    run = measure_training if args.what == "train" else measure_inference
-    memory = run(args, batch, watch)
+    memory = MEASUREMENTS[args.what](args, batch, watch)
     speeds = product_speed(args), copy_speed(args)
     result: dict[str, Any] = {
         "batch": batch,
@@ -270,8 +311,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("train", "inference"))
-    parser.add_argument("--config-file", default="configs/Base-WeCromCL.yaml")
+    parser.add_argument("what", choices=tuple(MEASUREMENTS))
+    parser.add_argument("--config-file", help="default: the full-size model")
     parser.add_argument("--batch", type=int, nargs="+", help="images, one case for each number")
     parser.add_argument("--size", type=int, nargs=2, help="height and width in pixels")
     parser.add_argument("--false-texts", type=int, default=16, help="per training image")
@@ -292,6 +333,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)  # KEY VALUE may stand behind the options
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here; use --device cpu")
+    args.config_file = args.config_file or CONFIGS[args.what]
     args.batch = args.batch or ([4] if args.what == "train" else [1])
     args.size = args.size or ([256, 256] if args.what == "train" else [640, 640])
     return args
