@@ -141,6 +141,7 @@ def test_bytes_that_operations_move(numbers, run):
     assert work_of(lambda: run(a, b)) == (0, 4 * numbers)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 def test_bytes_of_a_sparse_product():
     starts, columns = torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1])
     pattern = torch.sparse_csr_tensor(starts, columns, torch.zeros(3), size=(2, 3))
