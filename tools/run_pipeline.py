@@ -222,7 +222,8 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         opts = (*start, *data, *_output(args, runner, run))
         steps.append(Step(f"{run}-train", "train_net.py", (*config, *own[run], *opts)))
     training, *_ = runner.run(*steps)
-    metrics = {run: _measure(args, runner, run, val) for run in runs}
+    metric = "spotting" if _gives_points(cfg) else "words"
+    metrics = {run: _measure(args, runner, run, val, metric) for run in runs}
     pictures = runner.folder / "pictures" / "words"
     model = ("--config-file", args.spotter, "--weights", best_weights(runner.folder / "spotting"))
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
@@ -230,7 +231,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     runner.run(Step("spotting-pictures", "tools/draw_words.py", (*model, *draw, *threshold)))
     result = _summary(metrics, finding + training, cfg)
     rows = {
-        "F": f"{result['f']:.3f}",
+        "F" if _gives_points(cfg) else "F, words alone": f"{result['f']:.3f}",
         "precision": f"{result['precision']:.3f}",
         "recall": f"{result['recall']:.3f}",
         "threshold": f"{result['threshold']:.2f}, chosen on {val}",
@@ -284,7 +285,14 @@ def _output(args: argparse.Namespace, runner: Runner, run: str) -> tuple[str, ..
     return (*args.opts, "OUTPUT_DIR", str(runner.folder / run))
 
 
-def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> dict[str, float]:
+def _gives_points(cfg: CfgNode) -> bool:
+    """Whether the spotter says where words are; NPTS does not."""
+    return cfg.MODEL.META_ARCHITECTURE != "SPTS" or cfg.MODEL.SPTS.POINTS
+
+
+def _measure(
+    args: argparse.Namespace, runner: Runner, run: str, val: str, metric: str
+) -> dict[str, float]:
     """Metrics on the test images at the threshold that is best on the validation images."""
     folder = runner.folder / run
     config = ("--config-file", args.spotter, "--eval-only")
@@ -295,13 +303,13 @@ def _measure(args: argparse.Namespace, runner: Runner, run: str, val: str) -> di
     chosen = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
     runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *chosen), quiet=True))
     metrics = read_metrics(folder, args.test, "spotting")
-    return metrics.get("spotting", metrics["words"])
+    return metrics.get(metric, metrics["words"])
 
 
 def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str, Any]:
     own = metrics["spotting"]
     result = {
-        "spotter": cfg.MODEL.META_ARCHITECTURE,
+        "spotter": cfg.MODEL.META_ARCHITECTURE if _gives_points(cfg) else "NPTS",
         "f": own["hmean"],
         "precision": own["precision"],
         "recall": own["recall"],
