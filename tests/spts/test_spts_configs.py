@@ -75,7 +75,7 @@ def test_quick_models_are_small_and_share_their_set(name):
         ("synth_closed_train",),
         ("synth_closed_val",),
     )
-    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH) == (4000, 16)
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.IMS_PER_BATCH) == (2500, 16)
     assert cfg.MODEL.SPTS.POINTS is cfg.INPUT.REQUIRE_POINTS is (name != "npts")
 
 

@@ -140,7 +140,7 @@ def test_a_checkpoint_of_another_alphabet_is_refused():
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (("MODEL.SPTS.LAYOUT", "loose"), "LAYOUT is 'loose'.*'padded', 'compact'"),
+        (("MODEL.SPTS.LAYOUT", "loose"), "LAYOUT is 'loose'.*'compact', 'padded'"),
         (("MODEL.SPTS.ORDER", "size"), "ORDER is 'size'"),
         (("MODEL.SPTS.DECODER", "spts"), "DECODER is 'spts'.*'iad_prd'"),
         (("MODEL.SPTS.ENCODER", "none"), "ENCODER is 'none'"),
