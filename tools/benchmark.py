@@ -156,8 +156,6 @@ def measure_inference(args: argparse.Namespace, batch: int, watch: Stopwatch) ->
 
 def measure_spotting(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
     """Time SRSTS-A on pictures of so many words each; returns as for training."""
-    if args.compile:
-        raise SystemExit("--compile is for stage 1; leave it out")
     cfg = make_config(args)
     if cfg.MODEL.META_ARCHITECTURE != "SRSTSA":
         raise SystemExit(f"{args.config_file} describes no SRSTS-A; see configs/srsts_a")
@@ -165,7 +163,7 @@ def measure_spotting(args: argparse.Namespace, batch: int, watch: Stopwatch) -> 
     # The best places of any confidence count as words.
     cfg.MODEL.SRSTS_A.TEST.CONFIDENCE = 0.0
     cfg.MODEL.SRSTS_A.TEST.MAX_ANCHORS = args.words
-    model = build_model(cfg).eval()
+    model = make_model(args, cfg).eval()
     inputs = [{"image": picture(args.size, i)} for i in range(batch)]
 
     def spot() -> None:
@@ -333,6 +331,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)  # KEY VALUE may stand behind the options
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here; use --device cpu")
+    if args.compile and args.what == "spotting":
+        parser.error("--compile is for stage 1; leave it out")
     args.config_file = args.config_file or CONFIGS[args.what]
     args.batch = args.batch or ([4] if args.what == "train" else [1])
     args.size = args.size or ([256, 256] if args.what == "train" else [640, 640])

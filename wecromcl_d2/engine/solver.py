@@ -14,6 +14,8 @@ from detectron2.solver import (
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
+from ..config import check_choice
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,14 +38,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_bias=keys.WEIGHT_DECAY_BIAS,
         lr_factor_func=lambda name: keys.BACKBONE_FACTOR if name.startswith("backbone.") else 1.0,
     )
+    check_choice("SOLVER.OPTIMIZER", keys.OPTIMIZER, ("SGD", "AdamW"))
     options: dict[str, Any] = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY}
     if keys.OPTIMIZER == "SGD":
         options |= {"momentum": keys.MOMENTUM, "nesterov": keys.NESTEROV}
         optimizer: torch.optim.Optimizer = torch.optim.SGD(params, **options)
-    elif keys.OPTIMIZER == "AdamW":
-        optimizer = torch.optim.AdamW(params, **options)
     else:
-        raise ValueError(f"SOLVER.OPTIMIZER is {keys.OPTIMIZER!r}; use 'SGD' or 'AdamW'")
+        optimizer = torch.optim.AdamW(params, **options)
     if keys.CLIP_GRADIENTS.ENABLED:
         optimizer.register_step_pre_hook(_clip_hook(keys.CLIP_GRADIENTS))
     return optimizer
@@ -62,11 +63,8 @@ def _clip_hook(keys: CfgNode) -> Any:
         else:
             nn.utils.clip_grad_value_(params, keys.CLIP_VALUE)
 
-    if keys.CLIP_TYPE not in ("full_model", "norm", "value"):
-        raise ValueError(
-            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {keys.CLIP_TYPE!r}; "
-            "use 'full_model', 'norm' or 'value'"
-        )
+    known = ("full_model", "norm", "value")
+    check_choice("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", keys.CLIP_TYPE, known)
     return clip
 
 
