@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         steps.append(Step(f"{run}-train", "train_net.py", (*config, *own[run], *opts)))
     training, *_ = runner.run(*steps)
     metric = "spotting" if _gives_points(cfg) else "words"
-    metrics = {run: _measure(args, runner, run, val, metric) for run in runs}
+    metrics = _measure(args, runner, runs, val, metric)
     pictures = runner.folder / "pictures" / "words"
     model = ("--config-file", args.spotter, "--weights", best_weights(runner.folder / "spotting"))
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
@@ -291,19 +292,28 @@ def _gives_points(cfg: CfgNode) -> bool:
 
 
 def _measure(
-    args: argparse.Namespace, runner: Runner, run: str, val: str, metric: str
-) -> dict[str, float]:
-    """Metrics on the test images at the threshold that is best on the validation images."""
-    folder = runner.folder / run
-    config = ("--config-file", args.spotter, "--eval-only")
-    weights = (*_output(args, runner, run), "MODEL.WEIGHTS", best_weights(folder))
-    command = (*config, *weights, "DATASETS.TEST", names(val))
-    runner.run(Step(f"{run}-validate", "train_net.py", command, quiet=True))
-    threshold = read_metrics(folder, val, "spotting")["words"]["sweep_threshold"]
-    chosen = ("DATASETS.TEST", names(args.test), "TEST.SPOTTING_THRESHOLD", str(threshold))
-    runner.run(Step(f"{run}-test", "train_net.py", (*config, *weights, *chosen), quiet=True))
-    metrics = read_metrics(folder, args.test, "spotting")
-    return metrics.get(metric, metrics["words"])
+    args: argparse.Namespace, runner: Runner, runs: Iterable[str], val: str, metric: str
+) -> dict[str, dict[str, float]]:
+    """Metrics of each run on the test images, at the threshold best on the validation images."""
+    folders = {run: runner.folder / run for run in runs}
+
+    def evaluate(name: str, dataset: str, own: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        config = ("--config-file", args.spotter, "--eval-only")
+        data = ("DATASETS.TEST", names(dataset))
+        steps = []
+        for run, folder in folders.items():
+            weights = (*_output(args, runner, run), "MODEL.WEIGHTS", best_weights(folder))
+            command = (*config, *weights, *data, *own.get(run, ()))
+            steps.append(Step(f"{run}-{name}", "train_net.py", command, quiet=True))
+        runner.run(*steps)
+        return {run: read_metrics(x, dataset, "spotting") for run, x in folders.items()}
+
+    thresholds = {
+        run: ("TEST.SPOTTING_THRESHOLD", str(metrics["words"]["sweep_threshold"]))
+        for run, metrics in evaluate("validate", val, {}).items()
+    }
+    tested = evaluate("test", args.test, thresholds)
+    return {run: metrics.get(metric, metrics["words"]) for run, metrics in tested.items()}
 
 
 def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from wecromcl_d2.projects.srsts_a.heads import Recognizer, Sampler, sample_points
 
 
@@ -84,6 +85,30 @@ def test_words_of_a_batch_do_not_touch_each_other(sequence):
 def test_an_unknown_sequence_block_is_refused():
     with pytest.raises(ValueError, match=r"SEQUENCE is 'gru'.*bilstm"):
         Recognizer(5, [8], num_points=3, num_classes=4, sequence="gru", layers=1, heads=1, norm="")
+
+
+def test_sampling_equals_pytorchs_grid_sampling():
+    feature = torch.randn(3, 5, 6, 7, requires_grad=True)
+    image = torch.tensor([2, 0, 2, 0, 2])
+    positions = (torch.rand(5, 4, 2) * 10 - 1.5).requires_grad_()
+    grid = positions * torch.tensor([2 / 7, 2 / 6]) - 1
+    expected = F.grid_sample(
+        feature[image], grid[:, None], padding_mode="border", align_corners=False
+    )
+    samples = sample_points(feature, image, positions)
+    torch.testing.assert_close(samples, expected[:, :, 0].transpose(1, 2))
+    weights = torch.randn_like(samples)
+    got = torch.autograd.grad((samples * weights).sum(), (feature, positions))
+    wanted = torch.autograd.grad(
+        (expected[:, :, 0].transpose(1, 2) * weights).sum(), (feature, positions)
+    )
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_place_that_is_not_a_number_gives_no_number_and_spoils_no_other():
+    positions = torch.tensor([[[float("nan"), 1.0], [1.0, float("nan")], [1.0, 1.0]]])
+    samples = sample_points(torch.ones(1, 2, 3, 4), torch.tensor([0]), positions)
+    assert samples.isnan().all(2).tolist() == [[True, True, False]]
 
 
 def test_sampling_has_the_gradients_of_bilinear_interpolation():

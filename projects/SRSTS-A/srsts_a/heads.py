@@ -133,20 +133,30 @@ def sample_points(feature: Tensor, image: Tensor, positions: Tensor) -> Tensor:
 
     Args:
         feature: (N, C, H, W).
-        image: (A,) image of each line of points, ascending.
+        image: (A,) image of each line of points.
         positions: (A, K, 2).
 
     Returns:
         (A, K, C).
     """
-    counts = torch.bincount(image, minlength=len(feature))
-    place = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image]
     height, width = feature.shape[-2:]
-    scale = positions.new_tensor([2 / width, 2 / height])
-    grid = positions.new_zeros(len(feature), int(counts.max()), *positions.shape[1:])
-    grid[image, place] = positions * scale - 1
-    values = F.grid_sample(feature.to(grid.dtype), grid, padding_mode="border", align_corners=False)
-    return values.permute(0, 2, 3, 1)[image, place]
+    # A cell is a row of a table, and a sample the weighted sum of the four rows around it.
+    table = feature.permute(0, 2, 3, 1).flatten(0, 2).to(positions.dtype)
+    last = positions.new_tensor([width - 1, height - 1])
+    place = torch.minimum((positions - 0.5).clamp(min=0), last)
+    low = place.detach().floor()
+    right, down = (place - low)[..., None].unbind(2)
+    across, along = torch.cat([1 - right, right], 2), torch.cat([1 - down, down], 2)
+    # Places that are not numbers must still be rows of the table.
+    x, y = low.long().clamp(min=0)[..., None].unbind(2)
+    columns = torch.cat([x, (x + 1).clamp(max=width - 1)], 2)
+    rows = torch.cat([y, (y + 1).clamp(max=height - 1)], 2) + height * image[:, None, None]
+    cells = rows[..., None] * width + columns[..., None, :]
+    shares = along[..., None] * across[..., None, :]
+    samples = F.embedding_bag(
+        cells.view(-1, 4), table, per_sample_weights=shares.view(-1, 4), mode="sum"
+    )
+    return samples.view(*positions.shape[:2], -1)
 
 
 class Recognizer(nn.Module):
