@@ -36,6 +36,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # right all the same, and their words are the ones that are hard to read.
 PERCENTILES = ("2", "15")
 
+# How glibc, where there is one, keeps memory: in large pages, and for the next training step.
+MEMORY = ":".join(
+    f"glibc.malloc.{setting}"
+    for setting in ("hugetlb=1", f"mmap_threshold={2**25}", f"trim_threshold={2**32}")
+)
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -263,21 +269,24 @@ def detector_weights(runner: Runner) -> str:
 def find_points(
     args: argparse.Namespace, runner: Runner, datasets: list[str]
 ) -> tuple[dict[str, str], float]:
-    """Find the anchors of datasets.
+    """Find the anchors of datasets, of all at the same time.
 
     Returns:
         For each dataset the name of the one with the found points, and the seconds it took.
     """
-    found, seconds = {}, 0.0
+    folder = runner.folder / "points"
+    model = ("--config-file", args.config_file, "--weights", detector_weights(runner))
+    share = ("--num-gpus", str(max(1, args.processes // len(datasets))))
+    steps = []
     for number, dataset in enumerate(datasets):
-        output = runner.folder / "points" / f"{number}.jsonl"
-        model = ("--config-file", args.config_file, "--weights", detector_weights(runner))
-        data = ("--dataset", dataset, "--output", str(output), "--percentiles", *PERCENTILES)
-        command = (*model, *data, "--num-gpus", str(args.processes), *args.opts)
+        data = ("--dataset", dataset, "--output", str(folder / f"{number}.jsonl"))
+        command = (*model, *data, "--percentiles", *PERCENTILES, *share, *args.opts)
         # Images that cannot be used are listed and left out.
-        step = Step(f"points-{number}", "tools/generate_anchors.py", command, (0, 3))
-        seconds += sum(runner.run(step))
-        report = output.with_name(f"{number}_report.json")
+        steps.append(Step(f"points-{number}", "tools/generate_anchors.py", command, (0, 3)))
+    seconds = max(runner.run(*steps))
+    found = {}
+    for number, dataset in enumerate(datasets):
+        report = folder / f"{number}_report.json"
         found[dataset] = json.loads(report.read_text(encoding="utf-8"))["dataset_name"]
     return found, seconds
 
@@ -350,6 +359,7 @@ def main() -> None:
     args = parse_args()
     # Threads of torch spin while they wait for each other: processes share the work better.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("GLIBC_TUNABLES", MEMORY)
     runner = Runner(args.output.resolve())
     summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
     write_json(runner.folder / "summary.json", summary)

@@ -1,0 +1,187 @@
+"""The pipeline's runner on small scripts, and what it asks of the other tools."""
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from wecromcl_d2.engine import results_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+SPOTTER = "configs/quick/srsts_a.yaml"
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    path = ROOT / "tools" / "run_pipeline.py"
+    spec = importlib.util.spec_from_file_location("run_pipeline", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run_pipeline"] = module  # its dataclass looks for it there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["run_pipeline"]
+
+
+@pytest.fixture
+def step(pipeline, tmp_path):
+    """Makes a step that notes its name in a file and ends with a status."""
+
+    def make(name, status=0, **options):
+        script = tmp_path / f"{name}.py"
+        script.write_text(
+            f"print('this is {name}')\n"
+            f"open({str(tmp_path / 'runs')!r}, 'a').write('{name} ')\n"
+            f"raise SystemExit({status})\n",
+            encoding="utf-8",
+        )
+        return pipeline.Step(name, str(script), (), **options)
+
+    return make
+
+
+@pytest.fixture
+def runs(tmp_path):
+    def read():
+        path = tmp_path / "runs"
+        return sorted(path.read_text(encoding="utf-8").split()) if path.exists() else []
+
+    return read
+
+
+def test_what_has_finished_is_not_run_again(pipeline, step, runs, tmp_path, capfd):
+    for _ in range(2):
+        (seconds,) = pipeline.Runner(tmp_path / "out").run(step("one"))
+        assert seconds > 0
+    assert runs() == ["one"]
+    assert "one: finished before" in capfd.readouterr().out
+
+
+def test_other_arguments_run_again(pipeline, step, runs, tmp_path):
+    first = step("one")
+    other = pipeline.Step("one", first.script, ("--more",))
+    for each in (first, other):
+        pipeline.Runner(tmp_path / "out").run(each)
+    assert runs() == ["one", "one"]
+
+
+def test_of_steps_at_the_same_time_the_first_is_shown(pipeline, step, tmp_path, capfd):
+    folder = tmp_path / "out"
+    times = pipeline.Runner(folder).run(step("one"), step("two"), step("three", quiet=True))
+    assert len(times) == 3
+    shown = capfd.readouterr().out
+    assert "this is one" in shown
+    for name in ("two", "three"):
+        assert f"this is {name}" not in shown
+        kept = (folder / "steps" / f"{name}.log").read_text(encoding="utf-8")
+        assert kept == f"this is {name}\n"
+
+
+def test_a_failure_ends_it_with_its_status_and_keeps_what_is_done(pipeline, step, runs, tmp_path):
+    runner = pipeline.Runner(tmp_path / "out")
+    with pytest.raises(SystemExit) as end:
+        runner.run(step("good"), step("bad", status=7))
+    assert end.value.code == 7
+    runner.run(step("good"), step("bad"))
+    assert runs() == ["bad", "bad", "good"]
+
+
+def test_an_accepted_status_is_a_success(pipeline, step, tmp_path):
+    runner = pipeline.Runner(tmp_path / "out")
+    runner.run(step("some", status=3, accepted=(0, 3)))
+    with pytest.raises(SystemExit):
+        runner.run(step("other", status=4, accepted=(0, 3)))
+
+
+class FakeRunner:
+    """Notes the steps and leaves the files that they would leave."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.together: list[list[str]] = []
+        self.commands: dict[str, list[str]] = {}
+
+    def run(self, *steps):
+        self.together.append([step.name for step in steps])
+        for step in steps:
+            assert step.name not in self.commands
+            self.commands[step.name] = step.command
+            if step.name.startswith("points"):
+                report = self.folder / "points" / f"{step.name[-1]}_report.json"
+                self._write(report, {"dataset_name": f"found-{step.name[-1]}"})
+            if step.name.endswith(("-validate", "-test")):
+                run, name = step.name.rsplit("-", 1)
+                dataset = {"validate": "my_val", "test": "my_test"}[name]
+                threshold = {"spotting": 0.7, "spotting-true": 0.6}[run]
+                metrics = dict.fromkeys(("hmean", "precision", "recall", "threshold"), threshold)
+                words = {**metrics, "sweep_threshold": threshold}
+                path = Path(results_folder(str(self.folder / run), dataset)) / "spotting.json"
+                self._write(path, {"metrics": {"spotting": metrics, "words": words}})
+        return [float(len(steps))] * len(steps)
+
+    @staticmethod
+    def _write(path, value):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value), encoding="utf-8")
+
+
+@pytest.fixture
+def asked(pipeline, tmp_path):
+    """The steps of stage 2 with true points to compare with, and the summary."""
+    arguments = argparse.Namespace(
+        config_file="configs/quick/anchors.yaml",
+        spotter=SPOTTER,
+        train="my_train",
+        val="my_val",
+        test="my_test",
+        true_points=True,
+        processes=2,
+        pictures=1,
+        opts=["SEED", "5"],
+    )
+    runner = FakeRunner(tmp_path)
+    summary = pipeline.run_spotter(arguments, runner)
+    return runner, summary
+
+
+def values(command, key):
+    """What follows a key of a command line."""
+    return [command[i + 1] for i, word in enumerate(command) if word == key]
+
+
+def test_both_spotters_learn_the_same_but_for_their_points(asked):
+    runner, _ = asked
+    found, true = (runner.commands[f"{run}-train"] for run in ("spotting", "spotting-true"))
+    assert values(found, "SOLVER.CURRICULUM.DATASETS") == ["[['found-0']]"]
+    assert values(found, "DATASETS.TRAIN") == ["('found-1',)"]
+    assert values(found, "INPUT.POINT_SOURCE") == []
+    assert values(true, "SOLVER.CURRICULUM.DATASETS") == ["[['synth_groups_train']]"]
+    assert values(true, "DATASETS.TRAIN") == ["('my_train',)"]
+    assert values(true, "INPUT.POINT_SOURCE") == ["polygons"]
+    for key in ("SEED", "MODEL.BACKBONE.WEIGHTS", "DATASETS.TEST", "--config-file"):
+        assert values(found, key) == values(true, key) != []
+
+
+def test_thresholds_come_from_the_validation_words(asked):
+    runner, summary = asked
+    for run, threshold in (("spotting", "0.7"), ("spotting-true", "0.6")):
+        assert values(runner.commands[f"{run}-validate"], "TEST.SPOTTING_THRESHOLD") == []
+        assert values(runner.commands[f"{run}-validate"], "DATASETS.TEST") == ["('my_val',)"]
+        assert values(runner.commands[f"{run}-test"], "TEST.SPOTTING_THRESHOLD") == [threshold]
+        assert values(runner.commands[f"{run}-test"], "DATASETS.TEST") == ["('my_test',)"]
+    assert values(runner.commands["spotting-pictures"], "--threshold") == ["0.7"]
+    assert (summary["f"], summary["f_true_points"]) == (0.7, 0.6)
+
+
+def test_what_does_not_need_each_other_is_done_at_once(asked):
+    runner, summary = asked
+    assert runner.together == [
+        ["points-0", "points-1"],
+        ["spotting-train", "spotting-true-train"],
+        ["spotting-validate", "spotting-true-validate"],
+        ["spotting-test", "spotting-true-test"],
+        ["spotting-pictures"],
+    ]
+    assert summary["seconds"] == 4.0  # two seconds of finding points and two of training
