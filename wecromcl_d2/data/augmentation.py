@@ -302,7 +302,8 @@ class RandomColor(T.Augmentation):
                 (ImageEnhance.Color, self.saturation),
             )
         ]
-        steps.append(partial(shift_hue, turns=np.random.uniform(-self.hue, self.hue)))
+        if self.hue > 0:
+            steps.append(partial(shift_hue, turns=np.random.uniform(-self.hue, self.hue)))
         order = np.random.permutation(len(steps))
         return T.ColorTransform(partial(_apply_steps, steps=[steps[i] for i in order]))
 

@@ -164,10 +164,13 @@ def ignore_extents(
         (N, H, W).
     """
     n, height, width = targets.counts.shape
-    centres = cell_centres(height, width, lines.device)
-    covered = torch.zeros(n, height * width, dtype=torch.int32, device=lines.device)
-    on_word = torch.zeros(len(lines), height * width, dtype=torch.bool, device=lines.device)
-    for point in lines.unbind(1):
-        on_word |= torch.cdist(point, centres) <= radii[:, None]
+    x = torch.arange(width, device=lines.device) + 0.5
+    y = torch.arange(height, device=lines.device) + 0.5
+    across = (lines[:, :, :1] - x).square()
+    along = (lines[:, :, 1:] - y).square() - radii.square()[:, None, None]
+    on_word = torch.zeros(len(lines), height, width, dtype=torch.bool, device=lines.device)
+    for dx, dy in zip(across.unbind(1), along.unbind(1), strict=True):
+        on_word |= dx[:, None, :] + dy[:, :, None] <= 0
+    covered = torch.zeros(n, height, width, dtype=torch.int32, device=lines.device)
     covered.index_add_(0, image, on_word.int())
-    return targets.counts & ((covered == 0).view(n, height, width) | targets.positive)
+    return targets.counts & ((covered == 0) | targets.positive)
