@@ -57,10 +57,16 @@ class ConfidenceTargets:
     owner: Tensor
 
 
+def cell_axes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Centres of the columns, x (W,), and of the rows, y (H,)."""
+    x = torch.arange(width, device=device) + 0.5
+    y = torch.arange(height, device=device) + 0.5
+    return x, y
+
+
 def cell_centres(height: int, width: int, device: torch.device) -> Tensor:
     """(H * W, 2) centres (x, y), row by row."""
-    y = torch.arange(height, device=device) + 0.5
-    x = torch.arange(width, device=device) + 0.5
+    x, y = cell_axes(height, width, device)
     yy, xx = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([xx, yy], -1).flatten(0, 1)
 
@@ -164,8 +170,7 @@ def ignore_extents(
         (N, H, W).
     """
     n, height, width = targets.counts.shape
-    x = torch.arange(width, device=lines.device) + 0.5
-    y = torch.arange(height, device=lines.device) + 0.5
+    x, y = cell_axes(height, width, lines.device)
     across = (lines[:, :, :1] - x).square()
     along = (lines[:, :, 1:] - y).square() - radii.square()[:, None, None]
     on_word = torch.zeros(len(lines), height, width, dtype=torch.bool, device=lines.device)
