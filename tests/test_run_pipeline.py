@@ -111,7 +111,10 @@ class FakeRunner:
             if step.name.startswith("points"):
                 report = self.folder / "points" / f"{step.name[-1]}_report.json"
                 self._write(report, {"dataset_name": f"found-{step.name[-1]}"})
-            if step.name.endswith(("-validate", "-test")):
+            if step.name == "anchors-test":
+                path = Path(results_folder(str(self.folder / "anchors"), "my_test"))
+                self._write(path / "anchors.json", {"metrics": {"images": 3, "words": 5}})
+            elif step.name.endswith(("-validate", "-test")):
                 run, name = step.name.rsplit("-", 1)
                 dataset = {"validate": "my_val", "test": "my_test"}[name]
                 threshold = {"spotting": 0.7, "spotting-true": 0.6}[run]
@@ -128,9 +131,8 @@ class FakeRunner:
 
 
 @pytest.fixture
-def asked(pipeline, tmp_path):
-    """The steps of stage 2 with true points to compare with, and the summary."""
-    arguments = argparse.Namespace(
+def arguments():
+    return argparse.Namespace(
         config_file="configs/quick/anchors.yaml",
         spotter=SPOTTER,
         train="my_train",
@@ -141,6 +143,11 @@ def asked(pipeline, tmp_path):
         pictures=1,
         opts=["SEED", "5"],
     )
+
+
+@pytest.fixture
+def asked(pipeline, arguments, tmp_path):
+    """The steps of stage 2 with true points to compare with, and the summary."""
     runner = FakeRunner(tmp_path)
     summary = pipeline.run_spotter(arguments, runner)
     return runner, summary
@@ -185,3 +192,10 @@ def test_what_does_not_need_each_other_is_done_at_once(asked):
         ["spotting-pictures"],
     ]
     assert summary["seconds"] == 4.0  # two seconds of finding points and two of training
+
+
+def test_anchors_are_measured_and_drawn_at_once(pipeline, arguments, tmp_path):
+    runner = FakeRunner(tmp_path)
+    summary = pipeline.run_anchors(arguments, runner)
+    assert runner.together == [["anchors-train"], ["anchors-test", "anchors-pictures"]]
+    assert summary == {"seconds": 1.0}  # and no inside rate, where nobody knows the outlines

@@ -182,10 +182,12 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     )
     best = ("MODEL.WEIGHTS", detector_weights(runner))
     test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
-    runner.run(Step("anchors-test", "train_net.py", (*config, *test), quiet=True))
     pictures = runner.folder / "pictures" / "anchors"
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
-    runner.run(Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)))
+    runner.run(
+        Step("anchors-test", "train_net.py", (*config, *test), quiet=True),
+        Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)),
+    )
     metrics = read_metrics(folder, args.test, "anchors")
     names_of_rows = {
         "inside_rate": "inside rate",

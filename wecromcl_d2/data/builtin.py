@@ -29,7 +29,7 @@ SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
     "synth_words_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.25), 4000),
     "synth_groups_train": (SceneRecipe(size=(64, 112), num_words=(1, 3)), 8000),
     "synth_scenes_train": (SceneRecipe(), 6000),
-    "synth_more_scenes_train": (SceneRecipe(seed=1), 8000),
+    "synth_dense_scenes_train": (SceneRecipe(seed=1, num_words=(5, 11)), 6000),
     "synth_scenes_val": (SceneRecipe(split="val"), 100),
     "synth_scenes_test": (SceneRecipe(split="test"), 300),
     "synth_closed_train": (_CLOSED, 6000),
