@@ -1,6 +1,5 @@
 """The benchmark runs each case in a process of its own and writes what it measured."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+
+from tests.scripts import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "benchmark.py"
@@ -96,12 +97,7 @@ def test_inference_of_a_spotter(tmp_path):
 
 def work_of(run):
     """FLOP and bytes, counted by the tool."""
-    spec = importlib.util.spec_from_file_location(
-        "stopwatch_of_tools", TOOL.parent / "stopwatch.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    watch = module.Stopwatch("cpu")
+    watch = load_script("tools/stopwatch.py").Stopwatch("cpu")
     watch.count(run, "run", compiled=False)
     return watch.work["run"]
 

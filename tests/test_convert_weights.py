@@ -1,11 +1,10 @@
-import importlib.util
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.scripts import load_script
 from wecromcl_d2.checkpoint_names import (
     OFFICIAL_IDLE_SHAPES,
     convert_weights,
@@ -14,17 +13,7 @@ from wecromcl_d2.checkpoint_names import (
     to_official,
 )
 
-TOOL = Path(__file__).resolve().parent.parent / "tools" / "convert_weights.py"
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location("convert_weights_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+tool = load_script("tools/convert_weights.py")
 
 
 @pytest.fixture

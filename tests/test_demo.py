@@ -1,9 +1,7 @@
 """The command line of the demo, run in this process on a spotter without learning."""
 
-import importlib.util
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +10,15 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from tests.fake_spotter import paint, write_model
+from tests.scripts import load_script
 from wecromcl_d2.projects import load_config
 
-ROOT = Path(__file__).resolve().parents[1]
 ANCHORS = "configs/quick/anchors.yaml"
 
 
 @pytest.fixture(scope="module")
 def demo():
-    spec = importlib.util.spec_from_file_location("demo_script", ROOT / "demo" / "demo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("demo/demo.py")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ python test_generate_anchors.py PART ARGUMENT...    # dies with half of that par
 """
 
 import errno
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
+from tests.scripts import load_script
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.data import AnchorMapper, read_labels, write_labels
 from wecromcl_d2.data.datasets import ensure_registered
@@ -36,16 +36,7 @@ WORDS = ["alpha", "Beta", "alpha", "gamma7", "漢字", "delta", "ALPHA", "beta!"
 COMMON = ["--config-file", CONFIG, "--batch-size", "1"]
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location(
-        "generate_anchors_tool", ROOT / "tools/generate_anchors.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+tool = load_script("tools/generate_anchors.py")
 
 
 def make_record(index):

@@ -1,7 +1,6 @@
 """What `setup.py`, `constraints.txt` and `tools/bootstrap.py` promise."""
 
 import ast
-import importlib.util
 import os
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.scripts import load_script
+
 ROOT = Path(__file__).resolve().parent.parent
 SLIM = ROOT / "projects" / "detectron2_slim"
 
@@ -23,11 +24,7 @@ SLIM = ROOT / "projects" / "detectron2_slim"
 @pytest.fixture(scope="module")
 def bootstrap() -> ModuleType:
     """The set-up script as a module; importing it changes nothing."""
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "tools" / "bootstrap.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/bootstrap.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,20 @@
 """The pipeline's runner on small scripts, and what it asks of the other tools."""
 
 import argparse
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.scripts import load_script
 from wecromcl_d2.engine import results_folder
 
-ROOT = Path(__file__).resolve().parents[1]
 SPOTTER = "configs/quick/srsts_a.yaml"
 
 
 @pytest.fixture(scope="module")
 def pipeline():
-    path = ROOT / "tools" / "run_pipeline.py"
-    spec = importlib.util.spec_from_file_location("run_pipeline", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["run_pipeline"] = module  # its dataclass looks for it there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["run_pipeline"]
+    return load_script("tools/run_pipeline.py")
 
 
 @pytest.fixture

@@ -1,29 +1,24 @@
 """Pictures that are hard in one way each, and the table over them."""
 
-import importlib.util
 import json
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
 
+from tests.scripts import load_script
 from wecromcl_d2.data.synthetic import split_of
 from wecromcl_d2.data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
 from wecromcl_d2.predictor.images import ImageSource
 from wecromcl_d2.predictor.results import Spotting
 
-ROOT = Path(__file__).resolve().parents[1]
 SQUARE = np.array([[10.0, 10], [30, 10], [30, 20], [10, 20]])
 
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("stress_tool", ROOT / "tools/stress_sheet.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/stress_sheet.py")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.scripts import load_script
 from wecromcl_d2.data.datasets import read_labels
 from wecromcl_d2.data.synthetic import SceneRecipe, build_cache, cache, render
 
@@ -264,11 +264,7 @@ def test_killed_builder_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = spec_from_file_location("render_synthetic", ROOT / "tools" / "render_synthetic.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/render_synthetic.py")
 
 
 def test_tool_renders_a_folder_and_a_contact_sheet(

@@ -1,6 +1,5 @@
 """Ours in stock models, stock parts in ours and a user's own, as docs/PLUGINS.md has them."""
 
-import importlib.util
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.modeling.backbone import BACKBONE_REGISTRY
 from detectron2.utils.events import EventStorage
 
+from tests.scripts import load_script
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.modeling import TEXT_ENCODER_REGISTRY
 
@@ -156,10 +156,7 @@ def test_a_text_encoder_of_ones_own(tmp_path):
 def run(path, code):
     """Import code as a file of the user's."""
     path.write_text(code, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(path)
 
 
 def test_every_block_of_the_page_is_run():

@@ -1,33 +1,23 @@
 """The published weights: their names and shapes as their code gives them."""
 
 import argparse
-import importlib.util
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 from wecromcl_d2.projects.spts.official_names import convert, official_names, to_official
 
+from tests.scripts import load_script
 from tests.spts.plain import PlainSPTS
 from wecromcl_d2.projects import load_config
 
-ROOT = Path(__file__).resolve().parents[2]
 ATTENTION = {
     "in_proj_weight": (768, 256),
     "in_proj_bias": (768,),
     "out_proj.weight": (256, 256),
     "out_proj.bias": (256,),
 }
-
-
-def load_tool():
-    path = ROOT / "tools" / "convert_spts_weights.py"
-    spec = importlib.util.spec_from_file_location("convert_spts_weights", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def linear(stem, outputs, inputs):
@@ -176,7 +166,7 @@ def test_other_sources_are_unknown():
 
 
 def run(tmp_path, content, *options):
-    tool = load_tool()
+    tool = load_script("tools/convert_spts_weights.py")
     torch.save(content, tmp_path / "in.pth")
     tool.main(["--source", "spts", *options, str(tmp_path / "in.pth"), str(tmp_path / "out.pth")])
     return torch.load(tmp_path / "out.pth", weights_only=True)["model"]
