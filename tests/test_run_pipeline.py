@@ -189,5 +189,5 @@ def test_what_does_not_need_each_other_is_done_at_once(asked):
 def test_anchors_are_measured_and_drawn_at_once(pipeline, arguments, tmp_path):
     runner = FakeRunner(tmp_path)
     summary = pipeline.run_anchors(arguments, runner)
-    assert runner.together == [["anchors-train"], ["anchors-test", "anchors-pictures"]]
+    assert runner.together == [["anchors-train"], ["anchors-pictures", "anchors-test"]]
     assert summary == {"seconds": 1.0}  # and no inside rate, where nobody knows the outlines

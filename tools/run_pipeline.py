@@ -185,8 +185,8 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     pictures = runner.folder / "pictures" / "anchors"
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     runner.run(
-        Step("anchors-test", "train_net.py", (*config, *test), quiet=True),
         Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)),
+        Step("anchors-test", "train_net.py", (*config, *test), quiet=True),
     )
     metrics = read_metrics(folder, args.test, "anchors")
     names_of_rows = {

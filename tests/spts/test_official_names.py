@@ -12,6 +12,7 @@ from tests.scripts import load_script
 from tests.spts.plain import PlainSPTS
 from wecromcl_d2.projects import load_config
 
+tool = load_script("tools/convert_spts_weights.py")
 ATTENTION = {
     "in_proj_weight": (768, 256),
     "in_proj_bias": (768,),
@@ -166,7 +167,6 @@ def test_other_sources_are_unknown():
 
 
 def run(tmp_path, content, *options):
-    tool = load_script("tools/convert_spts_weights.py")
     torch.save(content, tmp_path / "in.pth")
     tool.main(["--source", "spts", *options, str(tmp_path / "in.pth"), str(tmp_path / "out.pth")])
     return torch.load(tmp_path / "out.pth", weights_only=True)["model"]

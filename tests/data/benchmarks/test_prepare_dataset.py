@@ -1,17 +1,15 @@
 """The tool, from the command line to files."""
 
 import json
-import runpy
 import zipfile
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.scripts import load_script
 from wecromcl_d2.data.datasets import read_labels
 
-ROOT = Path(__file__).resolve().parents[3]
-main = runpy.run_path(str(ROOT / "tools" / "prepare_dataset.py"))["main"]
+main = load_script("tools/prepare_dataset.py").main
 QUADRILATERAL = "1,2,9,2,9,6,1,6"
 
 
