@@ -16,8 +16,8 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from wecromcl_d2.engine import AtomicCheckpointer, trainer_class
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.engine import AtomicCheckpointer
+from wecromcl_d2.tasks import load_config, trainer_class
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

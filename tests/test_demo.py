@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.fake_spotter import paint, write_model
 from tests.scripts import load_script
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 ANCHORS = "configs/quick/anchors.yaml"
 

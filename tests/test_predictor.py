@@ -23,7 +23,7 @@ from wecromcl_d2.predictor import (
 )
 from wecromcl_d2.predictor.drawing import draw_spotting
 from wecromcl_d2.predictor.tiling import STEP, Tile, TileWords
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError
 
 ANCHORS = "configs/quick/anchors.yaml"

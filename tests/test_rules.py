@@ -326,7 +326,7 @@ def test_no_banned_calls() -> None:
 def test_every_config_builds_its_model(path: Path) -> None:
     from detectron2.modeling import build_model
 
-    from wecromcl_d2.projects import load_config
+    from wecromcl_d2.tasks import load_config
 
     cfg = load_config(path, ["MODEL.DEVICE", "cpu"])
     assert any(parameter.requires_grad for parameter in build_model(cfg).parameters())

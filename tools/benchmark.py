@@ -39,9 +39,9 @@ from detectron2.modeling import build_model
 from stopwatch import Stopwatch
 from torch import nn
 
-from wecromcl_d2.engine import AnchorTrainer
+from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
 from wecromcl_d2.evaluation.report import write_json
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 # Sub-modules whose time is taken: of stage 1 and of SRSTS-A.
 PARTS = ("backbone", "image_encoder", "text_encoder")

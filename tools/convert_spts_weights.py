@@ -20,7 +20,7 @@ from torch import Tensor
 from wecromcl_d2.projects.spts.official_names import SOURCES, convert
 
 from wecromcl_d2.files import replace_file
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError, read_weights
 
 ROOT = Path(__file__).resolve().parent.parent

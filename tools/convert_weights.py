@@ -31,7 +31,7 @@ from wecromcl_d2.checkpoint_names import (
 )
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.modeling.charset_state import describe_difference
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError, read_weights
 
 

@@ -23,7 +23,7 @@ from wecromcl_d2.data.datasets import ensure_registered
 from wecromcl_d2.engine.loading import CheckedCheckpointer
 from wecromcl_d2.evaluation import AnchorEvaluator
 from wecromcl_d2.evaluation.matching import inside_polygon
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.visualizer import WordView, anchor_sheet, contact_sheet, save_image
 
 

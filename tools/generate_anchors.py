@@ -61,7 +61,7 @@ from wecromcl_d2.engine.anchor_job import (
 )
 from wecromcl_d2.evaluation.anchor_report import describe_labels, draw_report, draw_uncertain
 from wecromcl_d2.evaluation.report import package_version, write_json
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.visualizer import save_image
 
 logger = logging.getLogger("wecromcl_d2.generate_anchors")

@@ -28,7 +28,7 @@ from detectron2.config import CfgNode
 
 from wecromcl_d2.engine import results_folder
 from wecromcl_d2.evaluation.report import write_json
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,8 +9,8 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.data.dataset_mapper import ImageError
 from wecromcl_d2.data.datasets import LabelError
+from wecromcl_d2.data.images import ImageError
 from wecromcl_d2.data.point_mapper import PointMapper
 
 FIELDS = {

@@ -3,7 +3,8 @@ import pytest
 from detectron2.config import get_cfg
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.data.sampling import BatchSampler, SamplingError
+from wecromcl_d2.data.loader import SamplingError
+from wecromcl_d2.data.sampling import BatchSampler
 from wecromcl_d2.data.text import Charset
 
 CHARSET = Charset.from_name("alnum")

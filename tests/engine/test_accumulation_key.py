@@ -1,6 +1,6 @@
 import pytest
 
-from wecromcl_d2.engine import AnchorTrainer
+from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
 
 from . import toy
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from wecromcl_d2.data import LabelError, SamplingError
-from wecromcl_d2.engine import AnchorTrainer, CheckpointError
+from wecromcl_d2.engine import CheckpointError
+from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
 
 from . import toy
 

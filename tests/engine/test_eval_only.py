@@ -6,7 +6,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
 
 import train_net
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError
 
 ANCHORS, SPOTTER = "configs/quick/anchors.yaml", "configs/quick/srsts_a.yaml"

@@ -2,7 +2,8 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from wecromcl_d2.engine import AnchorTrainer, precision
+from wecromcl_d2.engine import precision
+from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
 
 from . import toy
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from wecromcl_d2 import __version__
 from wecromcl_d2.data.text import TextList
+from wecromcl_d2.evaluation.anchor_evaluator import AnchorEvaluator
 from wecromcl_d2.evaluation.counting import MatchingError, Threshold
-from wecromcl_d2.evaluation.evaluators import AnchorEvaluator, SpottingEvaluator
+from wecromcl_d2.evaluation.evaluators import SpottingEvaluator
 from wecromcl_d2.evaluation.lexicon import Lexicon
 from wecromcl_d2.evaluation.spotting import SpottingProtocol
 

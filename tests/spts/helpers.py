@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from wecromcl_d2.data.text import TextList
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 TINY = [
     *("MODEL.DEVICE", "cpu"),

@@ -10,7 +10,7 @@ from wecromcl_d2.projects.spts.official_names import convert, official_names, to
 
 from tests.scripts import load_script
 from tests.spts.plain import PlainSPTS
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 tool = load_script("tools/convert_spts_weights.py")
 ATTENTION = {

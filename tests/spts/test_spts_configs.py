@@ -4,7 +4,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 # name -> updates of 350 epochs in batches of 8
 FINETUNING = {"icdar2013": 10000, "icdar2015": 43800, "totaltext": 54900, "ctw1500": 43800}

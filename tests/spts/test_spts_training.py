@@ -7,8 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from wecromcl_d2.data import register_labels
 from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
-from wecromcl_d2.engine import trainer_class
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config, trainer_class
 
 NAME = "spts_test_scenes"
 

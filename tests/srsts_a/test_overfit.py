@@ -7,9 +7,9 @@ from detectron2.utils.events import EventStorage
 from wecromcl_d2.data.datasets import read_labels
 from wecromcl_d2.data.point_mapper import PointMapper
 from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
-from wecromcl_d2.engine import SpottingTrainer
+from wecromcl_d2.engine.spotting_trainer import SpottingTrainer
 from wecromcl_d2.geometry import polygon_center
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 STEPS = 220
 CONFIG = "configs/quick/srsts_a.yaml"

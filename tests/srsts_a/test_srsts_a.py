@@ -6,7 +6,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from wecromcl_d2.data.text import TextList
-from wecromcl_d2.projects import load_config
+from wecromcl_d2.tasks import load_config
 
 CONFIG = "configs/quick/srsts_a.yaml"
 SMALL = ["MODEL.SRSTS_A.TOWER_CHANNELS", "[16]", "MODEL.SRSTS_A.NUM_POINTS", "6"]

@@ -11,13 +11,16 @@ import torch
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from .dataset_mapper import ImageError
-from .sampling import SamplingError
+from .images import ImageError
 
 logger = logging.getLogger(__name__)
 
 # Damaged images in a row for which another one takes the place.
 MAX_REPLACEMENTS = 10
+
+
+class SamplingError(ValueError):
+    """The dataset cannot fill a batch; the message says what is missing."""
 
 
 class Choice(Protocol):

@@ -12,8 +12,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
-from .dataset_mapper import IMAGE_KEYS, ImageError, image_to_tensor, read_record
 from .datasets import LabelError, usable_words
+from .images import IMAGE_KEYS, ImageError, image_to_tensor, read_record
 from .point_augmentation import PointInput, build_point_augmentations
 from .text import TextList
 

@@ -21,6 +21,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 from ..config import check_choice
+from .loader import SamplingError
 from .text import Charset
 
 logger = logging.getLogger(__name__)
@@ -38,10 +39,6 @@ vocabulary and the texts asked for are strings, all other texts are indices into
 # What DATALOADER.SAMPLING.EXCLUSION and COMPARE may be.
 EXCLUSIONS = ("both", "earlier")
 COMPARISONS = ("labels", "spelling")
-
-
-class SamplingError(ValueError):
-    """The dataset cannot fill a batch; the message says what is missing."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..data.dataset_mapper import AnchorMapper, ImageError
+from ..data.dataset_mapper import AnchorMapper
 from ..data.datasets import Record
+from ..data.images import ImageError
 from ..files import replace_file
 from ..modeling.wecromcl import TEXTS_AT_ONCE, WeCromCL
 from .anchor_job import ASKED_KEYS, Job, asked_words, plan_parts, word_keys

@@ -1,6 +1,8 @@
 """The training loop of both stages, on Detectron2's engine."""
 
 import logging
+import os
+import re
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -155,6 +157,11 @@ class Trainer(DefaultTrainer):
     @abstractmethod
     def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> Sampler:
         """What decides which records share a batch."""
+
+
+def results_folder(output_dir: str, dataset_name: str) -> str:
+    """Where the results of a dataset go, whose name may be the path of a label file."""
+    return os.path.join(output_dir, "inference", re.sub(r"[^\w.-]+", "_", dataset_name))
 
 
 def _checked(cfg: CfgNode) -> CfgNode:

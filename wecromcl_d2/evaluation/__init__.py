@@ -1,7 +1,8 @@
 """Evaluators and the protocols behind them."""
 
+from .anchor_evaluator import AnchorEvaluator
 from .counting import Threshold, choose_threshold
-from .evaluators import AnchorEvaluator, SpottingEvaluator
+from .evaluators import SpottingEvaluator
 from .lexicon import ImageLexicons, Lexicon
 from .spotting import SpottingProtocol
 

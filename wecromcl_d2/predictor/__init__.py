@@ -1,6 +1,6 @@
 """Use trained models: pictures in, plain results out."""
 
-from ..data.dataset_mapper import ImageError
+from ..data.images import ImageError
 from .anchor_finder import AnchorFinder
 from .images import read_image
 from .registry import model_names, register_model

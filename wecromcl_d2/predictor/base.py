@@ -15,7 +15,7 @@ from detectron2.structures import Instances
 
 from ..data.augmentation import build_augmentations
 from ..engine.loading import CheckedCheckpointer
-from ..projects import load_config
+from ..tasks import load_config
 from .registry import find_file, find_model
 
 BATCH_SIZE = 8

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..data.dataset_mapper import ImageError
+from ..data.images import ImageError
 
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 ColorOrder = Literal["RGB", "BGR"]

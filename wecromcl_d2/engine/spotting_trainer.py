@@ -1,7 +1,5 @@
-"""What is special to each stage: its samples, its batches and its metric."""
+"""Training of stage 2: its samples, its batches and its metrics."""
 
-import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,43 +9,16 @@ from detectron2.evaluation import DatasetEvaluator
 from torch import nn
 
 from ..config import check_choice
-from ..data.dataset_mapper import AnchorMapper
-from ..data.datasets import usable_words
 from ..data.point_mapper import PointMapper
-from ..data.sampling import BatchSampler
 from ..data.shuffling import ShuffleSampler
-from ..evaluation import AnchorEvaluator, SpottingEvaluator
+from ..evaluation.evaluators import SpottingEvaluator
 from ..evaluation.spotting import SpottingProtocol
 from ..geometry import polygon_center
-from ..modeling.text_encoder import build_charset
-from .trainer import Trainer
+from .trainer import Trainer, results_folder
 
 # Those of which the best is sought on a validation set: scores of our spotters are lower than those
 # that the published ones of SPTS were made for.
 THRESHOLDS = tuple(step / 50 for step in range(1, 50))
-
-
-class AnchorTrainer(Trainer):
-    """Stage 1: learns from transcriptions where their words are."""
-
-    @classmethod
-    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
-        """Images and texts, for training without any position."""
-        return AnchorMapper(cfg, is_train)
-
-    @classmethod
-    def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> BatchSampler:
-        """Batches without a query that two images contain."""
-        texts = [
-            [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
-            for r in records
-        ]
-        return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size)
-
-    @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
-        return AnchorEvaluator(dataset_name, results_folder(cfg.OUTPUT_DIR, dataset_name))
 
 
 class SpottingTrainer(Trainer):
@@ -112,21 +83,3 @@ def _with_true_points(record: dict[str, Any]) -> dict[str, Any]:
     points = [None if polygon is None else polygon_center(polygon).tolist() for polygon in polygons]
     kept = {k: v for k, v in record.items() if k not in ("point_scores", "point_weights")}
     return kept | {"points": points}
-
-
-def results_folder(output_dir: str, dataset_name: str) -> str:
-    """Where the results of a dataset go, whose name may be the path of a label file."""
-    return os.path.join(output_dir, "inference", re.sub(r"[^\w.-]+", "_", dataset_name))
-
-
-TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": SpottingTrainer}
-
-
-def trainer_class(cfg: CfgNode) -> type[Trainer]:
-    """The trainer of the config's TASK.
-
-    Raises:
-        ValueError: for an unknown TASK.
-    """
-    check_choice("TASK", cfg.TASK, TRAINERS)
-    return TRAINERS[cfg.TASK]

@@ -1,0 +1,47 @@
+"""What a config stands for: its keys and the trainer of its stage."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode, get_cfg
+
+from .config import add_wecromcl_config, check_choice
+from .engine.anchor_trainer import AnchorTrainer
+from .engine.spotting_trainer import SpottingTrainer
+from .engine.trainer import Trainer
+from .projects import add_spts_config, add_srsts_a_config
+
+TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": SpottingTrainer}
+
+
+def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+    """Read a config of any stage; its meta-architecture is registered.
+
+    Args:
+        config_file: YAML file.
+        opts: KEY VALUE pairs that override it.
+
+    Returns:
+        The frozen config.
+
+    Raises:
+        KeyError: for a key that does not exist.
+    """
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    add_srsts_a_config(cfg)
+    add_spts_config(cfg)
+    cfg.merge_from_file(str(config_file))
+    cfg.merge_from_list(list(opts))
+    cfg.freeze()
+    return cfg
+
+
+def trainer_class(cfg: CfgNode) -> type[Trainer]:
+    """The trainer of the config's TASK.
+
+    Raises:
+        ValueError: for an unknown TASK.
+    """
+    check_choice("TASK", cfg.TASK, TRAINERS)
+    return TRAINERS[cfg.TASK]
