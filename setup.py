@@ -11,13 +11,6 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-# Folders outside `wecromcl_d2/` that are installed as packages, by the name they get.
-MAPPED_IN = {
-    "wecromcl_d2.configs": "configs",
-    "wecromcl_d2.projects.spts": "projects/SPTS/spts",
-    "wecromcl_d2.projects.srsts_a": "projects/SRSTS-A/srsts_a",
-}
-
 
 def read_version() -> str:
     """Version of the package, read from its text so that building needs none of its imports."""
@@ -35,8 +28,8 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=[*find_packages(include=["wecromcl_d2", "wecromcl_d2.*"]), *MAPPED_IN],
-    package_dir=MAPPED_IN,
+    packages=[*find_packages(include=["wecromcl_d2", "wecromcl_d2.*"]), "wecromcl_d2.configs"],
+    package_dir={"wecromcl_d2.configs": "configs"},
     package_data={"wecromcl_d2": ["py.typed"], "wecromcl_d2.configs": ["**/*.yaml"]},
     zip_safe=False,
     python_requires=">=3.10",

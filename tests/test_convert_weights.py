@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.scripts import load_script
-from wecromcl_d2.checkpoint_names import (
+from wecromcl_d2.stage1.checkpoint_names import (
     OFFICIAL_IDLE_SHAPES,
     convert_weights,
     official_names,

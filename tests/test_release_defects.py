@@ -17,10 +17,10 @@ from detectron2.structures import Instances
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.data.augmentation import build_augmentations
 from wecromcl_d2.data.loader import Phase, TrainBatches, TrainLoader
-from wecromcl_d2.data.sampling import BatchSampler
 from wecromcl_d2.data.text import Charset, TextList
-from wecromcl_d2.evaluation import AnchorEvaluator
-from wecromcl_d2.modeling.losses import cosine_similarity
+from wecromcl_d2.stage1.evaluator import AnchorEvaluator
+from wecromcl_d2.stage1.losses import cosine_similarity
+from wecromcl_d2.stage1.sampling import BatchSampler
 
 
 def quick_config(*opts):

@@ -39,8 +39,8 @@ from detectron2.modeling import build_model
 from stopwatch import Stopwatch
 from torch import nn
 
-from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
 from wecromcl_d2.evaluation.report import write_json
+from wecromcl_d2.stage1.trainer import AnchorTrainer
 from wecromcl_d2.tasks import load_config
 
 # Sub-modules whose time is taken: of stage 1 and of SRSTS-A.
@@ -49,7 +49,7 @@ SPOTTER_PARTS = ("backbone", "image_encoder", "anchor_head", "recognizer")
 CONFIGS = {
     "train": "configs/Base-WeCromCL.yaml",
     "inference": "configs/Base-WeCromCL.yaml",
-    "spotting": "configs/srsts_a/Base-SRSTS-A.yaml",
+    "spotting": "configs/stage2/srsts_a/Base-SRSTS-A.yaml",
 }
 # Those of them that --compile compiles; the deformable encoder is no graph of fixed structure.
 COMPILED = ("backbone", "text_encoder")
@@ -158,7 +158,7 @@ def measure_spotting(args: argparse.Namespace, batch: int, watch: Stopwatch) -> 
     """Time SRSTS-A on pictures of so many words each; returns as for training."""
     cfg = make_config(args)
     if cfg.MODEL.META_ARCHITECTURE != "SRSTSA":
-        raise SystemExit(f"{args.config_file} describes no SRSTS-A; see configs/srsts_a")
+        raise SystemExit(f"{args.config_file} describes no SRSTS-A; see configs/stage2/srsts_a")
     cfg.defrost()
     # The best places of any confidence count as words.
     cfg.MODEL.SRSTS_A.TEST.CONFIDENCE = 0.0

@@ -17,14 +17,17 @@ from pathlib import Path
 import torch
 from detectron2.modeling import build_model
 from torch import Tensor
-from wecromcl_d2.projects.spts.official_names import SOURCES, convert
 
 from wecromcl_d2.files import replace_file
+from wecromcl_d2.stage2.spts.official_names import SOURCES, convert
 from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError, read_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = {"spts": "configs/spts/Base-SPTS.yaml", "sptsv2": "configs/spts/sptsv2_pretrain.yaml"}
+CONFIGS = {
+    "spts": "configs/stage2/spts/Base-SPTS.yaml",
+    "sptsv2": "configs/stage2/spts/sptsv2_pretrain.yaml",
+}
 # What the model has beside its weights, which the published files cannot hold.
 OWN_STATE = "charset_state."
 TERMS = "the weights keep the terms of their publishers: non-commercial research only"

@@ -21,7 +21,9 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from wecromcl_d2.checkpoint_names import (
+from wecromcl_d2.files import replace_file
+from wecromcl_d2.layers.charset_state import describe_difference
+from wecromcl_d2.stage1.checkpoint_names import (
     CHARSET,
     OFFICIAL_IDLE_SHAPES,
     Conversion,
@@ -29,8 +31,6 @@ from wecromcl_d2.checkpoint_names import (
     official_names,
     to_official,
 )
-from wecromcl_d2.files import replace_file
-from wecromcl_d2.modeling.charset_state import describe_difference
 from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError, read_weights
 

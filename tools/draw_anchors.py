@@ -18,11 +18,11 @@ from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
-from wecromcl_d2.data import AnchorMapper
 from wecromcl_d2.data.datasets import ensure_registered
 from wecromcl_d2.engine.loading import CheckedCheckpointer
-from wecromcl_d2.evaluation import AnchorEvaluator
-from wecromcl_d2.evaluation.matching import inside_polygon
+from wecromcl_d2.stage1.evaluator import AnchorEvaluator
+from wecromcl_d2.stage1.mapper import AnchorMapper
+from wecromcl_d2.stage1.matching import inside_polygon
 from wecromcl_d2.tasks import load_config
 from wecromcl_d2.visualizer import WordView, anchor_sheet, contact_sheet, save_image
 

@@ -26,10 +26,8 @@ from typing import Any
 import numpy as np
 from detectron2.data import detection_utils as utils
 
-from wecromcl_d2.evaluation.anchor_run import AnchorImage, run_anchors
 from wecromcl_d2.evaluation.counting import PointWords, Threshold, choose_threshold
 from wecromcl_d2.evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
-from wecromcl_d2.evaluation.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
 from wecromcl_d2.evaluation.readers import (
     by_number,
     read_image_lexicons,
@@ -47,6 +45,8 @@ from wecromcl_d2.evaluation.spotting import (
     claim_words,
 )
 from wecromcl_d2.evaluation.spotting_run import SpottingRun, run_spotting
+from wecromcl_d2.stage1.anchor_run import AnchorImage, run_anchors
+from wecromcl_d2.stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
 from wecromcl_d2.visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
 
 Truths = Mapping[int | str, TruthWords]

@@ -45,11 +45,9 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
 from wecromcl_d2.data import write_labels
-from wecromcl_d2.data.dataset_mapper import AnchorMapper
 from wecromcl_d2.data.datasets import Record, dataset_root
-from wecromcl_d2.data.pseudo_labels import PERCENTILES
-from wecromcl_d2.engine.anchor_generation import Speed, load_detector, run_parts
-from wecromcl_d2.engine.anchor_job import (
+from wecromcl_d2.evaluation.report import package_version, write_json
+from wecromcl_d2.stage1.anchor_job import (
     Job,
     collect_parts,
     fingerprint,
@@ -59,8 +57,10 @@ from wecromcl_d2.engine.anchor_job import (
     plan_parts,
     word_keys,
 )
-from wecromcl_d2.evaluation.anchor_report import describe_labels, draw_report, draw_uncertain
-from wecromcl_d2.evaluation.report import package_version, write_json
+from wecromcl_d2.stage1.generate import Speed, load_detector, run_parts
+from wecromcl_d2.stage1.mapper import AnchorMapper
+from wecromcl_d2.stage1.pseudo_labels import PERCENTILES
+from wecromcl_d2.stage1.report import describe_labels, draw_report, draw_uncertain
 from wecromcl_d2.tasks import load_config
 from wecromcl_d2.visualizer import save_image
 

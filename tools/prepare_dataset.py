@@ -16,15 +16,10 @@ import numpy as np
 from detectron2.data import detection_utils
 from tqdm import tqdm
 
-from wecromcl_d2.data.benchmarks.base import Names, Tally
-from wecromcl_d2.data.benchmarks.registry import (
-    BENCHMARKS,
-    FORMATS,
-    Benchmark,
-    labels_name,
-)
-from wecromcl_d2.data.benchmarks.splits import Located, locate, read_split
 from wecromcl_d2.data.datasets import LabelError, Record, dataset_root, write_labels
+from wecromcl_d2.data.readers.base import Names, Tally
+from wecromcl_d2.data.readers.registry import BENCHMARKS, FORMATS, Benchmark, labels_name
+from wecromcl_d2.data.readers.splits import Located, locate, read_split
 from wecromcl_d2.data.text import Charset, CharsetError
 from wecromcl_d2.visualizer import (
     add_caption,

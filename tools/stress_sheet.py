@@ -18,12 +18,12 @@ from tabulate import tabulate
 
 from wecromcl_d2.data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
 from wecromcl_d2.evaluation.counting import PointWords
-from wecromcl_d2.evaluation.matching import inside_polygon
 from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.evaluation.spotting import SpottingProtocol, TruthWords, score_spotting
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.predictor import Spotter, Spotting, model_names
 from wecromcl_d2.predictor.drawing import draw_spotting
+from wecromcl_d2.stage1.matching import inside_polygon
 from wecromcl_d2.visualizer import contact_sheet, draw_polygons, save_image
 
 COLUMNS = 4  # of a sheet

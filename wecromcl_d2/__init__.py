@@ -1,6 +1,6 @@
 """WeCromCL for Detectron2: find and read text from images and their words alone.
 
-Importing the package registers its meta-architecture, backbone, text encoder and datasets.
+Importing the package registers its meta-architectures, backbone, text encoder and datasets.
 """
 
 try:
@@ -11,11 +11,11 @@ except ModuleNotFoundError as error:
         "`pip install ./projects/detectron2_slim` from a clone of wecromcl_d2"
     ) from error
 
-from . import modeling
+from . import layers, stage1, stage2
 from .config import add_wecromcl_config
 from .data import register_builtin_datasets, register_labels
-from .data.benchmarks.registry import register_benchmarks
-from .evaluation import AnchorEvaluator
+from .data.readers.registry import register_benchmarks
+from .stage1 import AnchorEvaluator
 
 __version__ = "0.1.0"
 
@@ -23,10 +23,12 @@ __all__ = [
     "AnchorEvaluator",
     "__version__",
     "add_wecromcl_config",
-    "modeling",
+    "layers",
     "register_benchmarks",
     "register_builtin_datasets",
     "register_labels",
+    "stage1",
+    "stage2",
 ]
 
 register_builtin_datasets()

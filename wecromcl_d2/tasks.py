@@ -6,10 +6,10 @@ from pathlib import Path
 from detectron2.config import CfgNode, get_cfg
 
 from .config import add_wecromcl_config, check_choice
-from .engine.anchor_trainer import AnchorTrainer
-from .engine.spotting_trainer import SpottingTrainer
 from .engine.trainer import Trainer
-from .projects import add_spts_config, add_srsts_a_config
+from .stage1.trainer import AnchorTrainer
+from .stage2 import add_spts_config, add_srsts_a_config
+from .stage2.trainer import SpottingTrainer
 
 TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": SpottingTrainer}
 

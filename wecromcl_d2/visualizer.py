@@ -15,17 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wecromcl_d2.files import replace_file
-from wecromcl_d2.fonts import font_for
-from wecromcl_d2.picture import (
-    BACKGROUND,
-    SHIFT,
-    Color,
-    bounding_box,
-    check_picture,
-    fixed_point,
-    overlap,
-)
+from .files import replace_file
+from .fonts import font_for
+from .picture import BACKGROUND, SHIFT, Color, bounding_box, check_picture, fixed_point, overlap
 
 Polygon = Sequence[float]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
+from wecromcl_d2.stage1.trainer import AnchorTrainer
 
 from . import toy
 

@@ -7,7 +7,7 @@ import torch
 
 from wecromcl_d2.data import LabelError, SamplingError
 from wecromcl_d2.engine import CheckpointError
-from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
+from wecromcl_d2.stage1.trainer import AnchorTrainer
 
 from . import toy
 

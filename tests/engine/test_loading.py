@@ -9,7 +9,7 @@ from torch import nn
 
 from wecromcl_d2.data.text import Charset
 from wecromcl_d2.engine.loading import CheckedCheckpointer
-from wecromcl_d2.modeling.charset_state import CharsetState
+from wecromcl_d2.layers.charset_state import CharsetState
 from wecromcl_d2.weights_file import WeightsError
 
 

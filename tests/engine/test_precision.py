@@ -3,7 +3,7 @@ import torch
 from detectron2.utils.events import EventStorage
 
 from wecromcl_d2.engine import precision
-from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
+from wecromcl_d2.stage1.trainer import AnchorTrainer
 
 from . import toy
 

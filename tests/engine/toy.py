@@ -20,7 +20,7 @@ from detectron2.engine import HookBase
 
 from wecromcl_d2 import add_wecromcl_config, register_labels
 from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
-from wecromcl_d2.engine.anchor_trainer import AnchorTrainer
+from wecromcl_d2.stage1.trainer import AnchorTrainer
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/quick/anchors.yaml"
 

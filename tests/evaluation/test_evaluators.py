@@ -9,11 +9,11 @@ from torch import nn
 
 from wecromcl_d2 import __version__
 from wecromcl_d2.data.text import TextList
-from wecromcl_d2.evaluation.anchor_evaluator import AnchorEvaluator
 from wecromcl_d2.evaluation.counting import MatchingError, Threshold
-from wecromcl_d2.evaluation.evaluators import SpottingEvaluator
+from wecromcl_d2.evaluation.evaluator import SpottingEvaluator
 from wecromcl_d2.evaluation.lexicon import Lexicon
 from wecromcl_d2.evaluation.spotting import SpottingProtocol
+from wecromcl_d2.stage1.evaluator import AnchorEvaluator
 
 LEFT = [0, 0, 10, 0, 10, 10, 0, 10]
 RIGHT = [30, 0, 40, 0, 40, 10, 30, 10]

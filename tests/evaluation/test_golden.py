@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wecromcl_d2.data.benchmarks.base import Truth
 from wecromcl_d2.data.datasets import LabelError
+from wecromcl_d2.data.readers.base import Truth
 from wecromcl_d2.evaluation.counting import MatchingError, PointWords, best_score
 from wecromcl_d2.evaluation.lexicon import (
     ImageLexicons,
@@ -22,7 +22,6 @@ from wecromcl_d2.evaluation.lexicon import (
     nearest_weighted,
     weighted_distance,
 )
-from wecromcl_d2.evaluation.matching import score_nearest_points
 from wecromcl_d2.evaluation.readers import parse_point_file, truth_words
 from wecromcl_d2.evaluation.spotting import (
     SPTS_THRESHOLDS,
@@ -33,6 +32,7 @@ from wecromcl_d2.evaluation.spotting import (
     middle,
     score_spotting,
 )
+from wecromcl_d2.stage1.matching import score_nearest_points
 
 DEFAULT_CASES = Path(__file__).parents[1] / "data" / "eval_cases"
 FOLDER = Path(os.environ.get("WECROMCL_EVAL_CASES", DEFAULT_CASES))

@@ -19,13 +19,13 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.checkpoint_names import (
+from wecromcl_d2.stage1 import wecromcl
+from wecromcl_d2.stage1.checkpoint_names import (
     convert_weights,
     official_names,
     to_official,
     to_official_layout,
 )
-from wecromcl_d2.modeling import wecromcl
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = Path(os.environ.get("WECROMCL_PARITY_FILE", ROOT / "tests/data/stage1_parity.npz"))

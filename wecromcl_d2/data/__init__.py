@@ -1,17 +1,12 @@
-"""Texts, label files, datasets and the way from a record to a training batch."""
+"""Texts, label files, datasets and training batches, which both stages read."""
 
 from .builtin import register_builtin_datasets, register_synthetic
-from .dataset_mapper import AnchorMapper
 from .datasets import LabelError, read_labels, register_labels, write_labels
 from .images import ImageError
 from .loader import SamplingError, TrainLoader
-from .sampling import FALSE_TEXT_SAMPLERS, BatchSampler
 from .text import Charset, CharsetError, TextList
 
 __all__ = [
-    "FALSE_TEXT_SAMPLERS",
-    "AnchorMapper",
-    "BatchSampler",
     "Charset",
     "CharsetError",
     "ImageError",

@@ -7,9 +7,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from wecromcl_d2.data.datasets import Record, dataset_root, load_dataset
-from wecromcl_d2.data.synthetic.cache import build_cache
-from wecromcl_d2.data.synthetic.recipe import SceneRecipe
+from .datasets import Record, dataset_root, load_dataset
+from .synthetic.cache import build_cache
+from .synthetic.recipe import SceneRecipe
 
 # Few words that all splits share, for spotters that learn them as wholes.
 _CLOSED = SceneRecipe(

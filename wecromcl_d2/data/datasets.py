@@ -25,7 +25,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from wecromcl_d2.files import replace_file
+from ..files import replace_file
 
 Record = dict[str, Any]
 PathLike = str | os.PathLike[str]

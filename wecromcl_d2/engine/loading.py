@@ -9,7 +9,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from ..data.text import CharsetError
-from ..modeling.charset_state import check_charsets
+from ..layers.charset_state import check_charsets
 from ..weights_file import WeightsError, check_content, read_arrays, reading
 
 # Names, or ends of names, whose absence from one side changes nothing: the config fills the first

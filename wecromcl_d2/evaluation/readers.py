@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from wecromcl_d2.data.benchmarks.base import (
+from ..data.datasets import LabelError, read_labels
+from ..data.readers.base import (
     UNREADABLE,
     Truth,
     Word,
@@ -35,18 +36,11 @@ from wecromcl_d2.data.benchmarks.base import (
     load_text,
     parse_lines,
 )
-from wecromcl_d2.data.benchmarks.sources import read_truths as read_folder
-from wecromcl_d2.data.benchmarks.totaltext import parse_polygon_line
-from wecromcl_d2.data.datasets import LabelError, read_labels
-from wecromcl_d2.evaluation.counting import MatchingError, Mode, PointWords
-from wecromcl_d2.evaluation.lexicon import (
-    DISTANCE_LIMIT,
-    ImageLexicons,
-    Lexicon,
-    LexiconError,
-    image_number,
-)
-from wecromcl_d2.evaluation.spotting import TruthWords
+from ..data.readers.sources import read_truths as read_folder
+from ..data.readers.totaltext import parse_polygon_line
+from .counting import MatchingError, Mode, PointWords
+from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon, LexiconError, image_number
+from .spotting import TruthWords
 
 ImageId = int | str
 Value = TypeVar("Value")

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from wecromcl_d2.evaluation.counting import Claims, Mode, Score, Threshold
-from wecromcl_d2.files import replace_file
+from ..files import replace_file
+from .counting import Claims, Mode, Score, Threshold
 
 SWEEP = "best of a sweep over this very set, as published"
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from wecromcl_d2.evaluation.counting import (
+from ..geometry import polygon_center
+from .counting import (
     Claims,
     MatchingError,
     Mode,
@@ -27,8 +28,7 @@ from wecromcl_d2.evaluation.counting import (
     claim_images,
     count_claims,
 )
-from wecromcl_d2.evaluation.lexicon import ImageLexicons, Lexicon
-from wecromcl_d2.geometry import polygon_center
+from .lexicon import ImageLexicons, Lexicon
 
 Metric = Literal["point", "nearest_text", "bag_of_words"]
 METRICS: tuple[Metric, ...] = ("point", "nearest_text", "bag_of_words")

@@ -8,21 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from wecromcl_d2.evaluation.counting import (
-    Claims,
-    PointWords,
-    Score,
-    Threshold,
-    best_score,
-    count_claims,
-)
-from wecromcl_d2.evaluation.report import SWEEP, Result, count_errors, word_states, worst_images
-from wecromcl_d2.evaluation.spotting import (
-    SPTS_THRESHOLDS,
-    SpottingProtocol,
-    TruthWords,
-    claim_words,
-)
+from .counting import Claims, PointWords, Score, Threshold, best_score, count_claims
+from .report import SWEEP, Result, count_errors, word_states, worst_images
+from .spotting import SPTS_THRESHOLDS, SpottingProtocol, TruthWords, claim_words
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""What the report of generated anchors says, on two images made by hand."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wecromcl_d2.stage1.pseudo_labels import LabelledImage
+from wecromcl_d2.stage1.report import (
+    TILE_SIDE,
+    compare_with_truth,
+    describe_labels,
+    draw_report,
+    draw_uncertain,
+)
+from wecromcl_d2.visualizer import BACKGROUND
+
+
+def box(left, top, right, bottom):
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def image(tmp_path, name, record, points, scores, weights, outcomes):
+    path = tmp_path / name
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(path)
+    identity = {"file_name": str(path), "image_id": name, "height": 48, "width": 64}
+    return LabelledImage(identity | record, points, scores, weights, outcomes)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """On their words are: one "a" of the first image, in its middle, and "b", near its end."""
+    outlines = [box(0, 0, 20, 10), box(30, 0, 50, 10), box(0, 20, 40, 30), None]
+    first = image(
+        tmp_path,
+        "1.png",
+        {"texts": ["A", "a", "b", "?"], "polygons": outlines},
+        [[40.0, 5.0], [60.0, 40.0], [38.0, 25.0], None],
+        [0.9, 0.1, 0.5, None],
+        [1.0, 0.0, 0.4, 0.0],
+        ["kept", "zero", "low_weight", "unreadable"],
+    )
+    second = image(tmp_path, "2.png", {"texts": []}, [], [], [], [])
+    return [first, second]
+
+
+DAMAGED = [({"file_name": "gone.png", "texts": ["x", "y"]}, "cannot use image gone.png")]
+
+
+def test_counts_and_shares(images):
+    report = describe_labels(images, DAMAGED, (0.1, 0.6))
+    assert report["images"] == {"labelled": 2, "without_words": 1, "damaged": 1}
+    counted = {name: count for name, count in report["words"].items() if count}
+    assert counted == {
+        "kept": 1, "zero": 1, "low_weight": 1, "unreadable": 1, "damaged_image": 2
+    }  # fmt: skip
+    assert report["shares"]["damaged_image"] == pytest.approx(1 / 3, abs=1e-4)
+    assert report["damaged"] == [{"file_name": "gone.png", "problem": "cannot use image gone.png"}]
+    histogram = report["scores"]["histogram"]
+    assert sum(histogram["counts"]) == 3
+    assert histogram["edges"][-1] == 0.9
+    assert (report["scores"]["weight_0_up_to"], report["scores"]["weight_1_from"]) == (0.1, 0.6)
+
+
+def test_anchors_against_outlines(images):
+    """Equal words are matched so that as many as possible lie inside."""
+    truth = compare_with_truth(images)
+    assert truth["all"]["inside_rate"] == pytest.approx(2 / 3, abs=1e-4)
+    assert truth["by_outcome"]["kept"] == {
+        "words": 1, "inside_rate": 1.0, "distance_median": 0.0
+    }  # fmt: skip
+    assert truth["by_outcome"]["zero"]["inside_rate"] == 0.0
+    assert truth["by_outcome"]["low_weight"]["distance_median"] == pytest.approx(18 / 40)
+    assert sum(entry["words"] for entry in truth["by_score"]) == 3
+    assert truth["by_score"][0]["inside_rate"] == 0.0
+    assert truth["by_score"][-1]["inside_rate"] == 1.0
+
+
+def test_without_outlines_there_is_no_truth(images):
+    del images[0].record["polygons"]
+    assert compare_with_truth(images) is None
+    assert compare_with_truth([]) is None
+
+
+@pytest.mark.parametrize("outlines", [True, False])
+def test_the_chart_is_drawn(images, tmp_path, outlines):
+    if not outlines:
+        del images[0].record["polygons"]
+    draw_report(describe_labels(images, DAMAGED, (0.1, 0.6)), tmp_path / "chart.png")
+    assert Image.open(tmp_path / "chart.png").size == (960, 640 if outlines else 320)
+
+
+def test_without_any_anchor_everything_still_works(images, tmp_path):
+    report = describe_labels(images[1:], [], (0.0, 0.0))
+    draw_report(report, tmp_path / "chart.png")
+    assert report["scores"]["histogram"]["counts"] == [0] * 40
+    assert set(report["shares"].values()) == {0.0}
+    assert (draw_uncertain(images[1:]) == BACKGROUND).all()
+
+
+def test_the_least_certain_come_first_as_many_as_asked(images):
+    one, three = draw_uncertain(images, 1), draw_uncertain(images)
+    tile = slice(8, 8 + TILE_SIDE)
+    assert np.array_equal(one[tile, tile], three[tile, tile])
+    assert three.shape[1] == 3 * (TILE_SIDE + 8) + 8
+    # The worst anchor is near the lower right corner: there the crop leaves the picture.
+    assert (one[8 + TILE_SIDE - 5, 8 + TILE_SIDE - 5] == BACKGROUND).all()
+    assert one[8 + 40, 8 + 20].tolist() == [200, 30, 30]
+
+
+def test_a_vanished_image_is_left_out_of_the_sheet(images, tmp_path):
+    (tmp_path / "1.png").unlink()
+    assert (draw_uncertain(images) == BACKGROUND).all()

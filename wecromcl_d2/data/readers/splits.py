@@ -1,0 +1,102 @@
+"""Finding the files of a split, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..datasets import LabelError, Record
+from .base import Tally
+from .convert import ImageFolder, convert
+from .registry import Part, Split
+
+
+@dataclass(frozen=True)
+class Located:
+    """A part with the paths of its pieces; None for one that is not there."""
+
+    part: Part
+    images: Path | None
+    truth: Path | None
+
+    def missing(self, root: Path) -> list[str]:
+        """Say what is not there, and under which names it was looked for."""
+        pieces = (
+            ("images", self.images, self.part.images),
+            ("truth", self.truth, truth_names(self.part)),
+        )
+        return [
+            f"{kind}: {root / names[0]}" + "".join(f", or {name}" for name in names[1:])
+            for kind, path, names in pieces
+            if path is None
+        ]
+
+
+def truth_names(part: Part) -> tuple[str, ...]:
+    """Return the names of a part's truth, folders also as zip archives."""
+    archives = tuple(f"{name}.zip" for name in part.truths if not Path(name).suffix)
+    return part.truths + archives
+
+
+def locate(split: Split, root: Path) -> list[Located]:
+    """Look for the pieces of a split under all their names."""
+    found = []
+    for part in split.parts:
+        images = next((root / name for name in part.images if (root / name).is_dir()), None)
+        truths = (root / name for name in truth_names(part))
+        truth = next((path for path in truths if path.exists()), None)
+        found.append(Located(part, images, truth))
+    return found
+
+
+def read_split(
+    located: list[Located],
+    root: Path,
+    tally: Tally,
+    *,
+    words_only: bool = False,
+    decode: bool = False,
+    **options: Any,
+) -> Iterator[Record]:
+    """Yield the records of a split, with ``file_name`` relative to ``root``.
+
+    Args:
+        located: Its parts, all of whose pieces are there.
+        root: Folder of the benchmark.
+        tally: Takes the counts.
+        words_only: See ``convert``.
+        decode: See ``convert``.
+        options: Options of the readers.
+
+    Raises:
+        LabelError: For the first fault of the source; if no annotated image is there; or if an
+            image folder lies outside ``root``.
+    """
+    for place in located:
+        assert place.images is not None and place.truth is not None
+        folder = ImageFolder(place.images)
+        if not place.images.is_relative_to(root) or ".." in place.images.relative_to(root).parts:
+            raise LabelError(f"image folder {place.images} lies outside {root}")
+        prefix = place.images.relative_to(root).as_posix()
+        truths = place.part.read(place.truth, tally, **place.part.options, **options)
+        for record in convert(
+            truths,
+            folder,
+            tally,
+            prefix="" if prefix == "." else prefix,
+            words_only=words_only,
+            decode=decode,
+        ):
+            if len(located) > 1:
+                # Parts count their images independently.
+                record.pop("image_id", None)
+            yield record
+        for name in folder.unused():
+            tally.note("images that no truth describes", name)
+    if not tally.images:
+        raise LabelError(
+            f"none of the {tally.missing.count} annotated images is in "
+            f"{', '.join(str(place.images) for place in located)}"
+        )

@@ -1,0 +1,158 @@
+"""Evaluators for Detectron2's evaluation loop: they collect, gather and call the protocols."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from .counting import MatchingError, PointWords, Threshold
+from .report import write_results
+from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, SpottingProtocol, TruthWords
+from .spotting_run import SpottingRun, run_spotting
+
+logger = logging.getLogger(__name__)
+
+
+class SpottingEvaluator(DatasetEvaluator):
+    """Measures which words are found and read, by one or more protocols at once.
+
+    For every protocol: ``precision``, ``recall``, ``hmean`` at ``threshold``; ``sweep_*`` at the
+    threshold that is best on this very set, as published; ``images`` and ``words``, those that
+    count. A protocol that needs positions is left out where a word has none, and the log says so.
+
+    Args:
+        dataset_name: For the log and the result files.
+        output_dir: Where ``spotting.json`` and ``spotting.csv`` go; None for nowhere.
+        protocols: What to count, by the name of its metrics; by default the SPTS point metric,
+            end-to-end and without a lexicon, as ``spotting``.
+        threshold: Score threshold: a fixed number, or one chosen on a validation split by
+            ``counting.choose_threshold``.
+        thresholds: Those of the sweep; by default the published ones of SPTS.
+        details: Write every image's words, too.
+        worst: How many of the worst images the file lists.
+
+    Raises:
+        ValueError: If there is no protocol.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        protocols: Mapping[str, SpottingProtocol] | None = None,
+        threshold: float | Threshold = SPTS_THRESHOLD,
+        thresholds: Sequence[float] = SPTS_THRESHOLDS,
+        details: bool = False,
+        worst: int = 20,
+    ) -> None:
+        chosen = {"spotting": SpottingProtocol()} if protocols is None else dict(protocols)
+        if not chosen:
+            raise ValueError("no protocol; name at least one")
+        self._dataset_name = dataset_name
+        self._output_dir = output_dir
+        self._protocols = chosen
+        self._threshold = threshold if isinstance(threshold, Threshold) else Threshold(threshold)
+        self._thresholds = thresholds
+        self._details = details
+        self._worst = worst
+        self._images: list[tuple[int | str, TruthWords, PointWords]] = []
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._images = []
+
+    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+        """Keep one batch.
+
+        Args:
+            inputs: Dataset dicts with ``texts`` and any of ``points``, ``polygons``, ``ignore``.
+            outputs: Per image ``{"instances": Instances}`` with ``pred_points`` (Q, 2), (x, y) in
+                pixels of the original image, ``pred_texts`` and ``scores`` (Q,).
+
+        Raises:
+            MatchingError: If a point or score is not finite.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            found = predictions_of(record, output["instances"])
+            self._images.append((identity_of(record), TruthWords.from_record(record), found))
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return ``{protocol name: {metric: number}}`` on the main process, elsewhere nothing.
+
+        Raises:
+            MatchingError: If two images have one identity; in official mode, where the published
+                script would fail.
+            LexiconError: See ``spotting.score_spotting``.
+            OSError: If a result file cannot be written.
+        """
+        images = gather_images(self._images, self._dataset_name)
+        if not images:
+            return {}
+        truths = {identity: truth for identity, truth, _ in images}
+        found = {identity: predictions for identity, _, predictions in images}
+        if len(truths) != len(images):
+            raise MatchingError(f"{len(images)} images have {len(truths)} values of image_id only")
+        placed = not any(truth.lacks_points() for truth in truths.values())
+        runs: dict[str, SpottingRun] = {}
+        for name, protocol in self._protocols.items():
+            if protocol.metric == "point" and not placed:
+                logger.warning(
+                    "%s has words without a position: %s is left out", self._dataset_name, name
+                )
+                continue
+            runs[name] = run_spotting(
+                self._dataset_name, truths, found, protocol, self._threshold, self._thresholds
+            )
+            for result in runs[name].results():
+                logger.info("%s", result.describe())
+        if self._output_dir is not None:
+            self._write(self._output_dir, runs)
+        return {name: run.metrics() for name, run in runs.items()}
+
+    def _write(self, folder: str, runs: Mapping[str, SpottingRun]) -> None:
+        results = [result for run in runs.values() for result in run.results()]
+        extra = {name: run.content(self._worst, self._details) for name, run in runs.items()}
+        metrics = {name: run.metrics() for name, run in runs.items()}
+        content = {"metrics": metrics, "protocols": extra}
+        paths = write_results(Path(folder), "spotting", results, content)
+        logger.info("wrote %s and %s", *paths)
+
+
+def identity_of(record: Mapping[str, Any]) -> int | str:
+    """What tells an image of a dataset from the others: `image_id`, or else its file name."""
+    return record.get("image_id", record.get("file_name", ""))
+
+
+def predictions_of(record: Mapping[str, Any], instances: Any) -> PointWords:
+    """A model's answer for one image as plain arrays.
+
+    Raises:
+        MatchingError: if a point or score is not finite; the message names the image.
+    """
+    try:
+        return PointWords.of(
+            list(instances.pred_texts),
+            instances.pred_points.detach().cpu().double().numpy(),
+            instances.scores.detach().cpu().double().numpy(),
+        )
+    except MatchingError as error:
+        name = record.get("file_name", "")
+        raise MatchingError(f"prediction for image {name!r}: {error}") from error
+
+
+def gather_images(images: list, dataset: str) -> list:
+    """Return the images of all ranks on the main process, elsewhere or without images nothing."""
+    comm.synchronize()
+    gathered = comm.gather(images, dst=0)
+    if not comm.is_main_process():
+        return []
+    images = [image for per_rank in gathered for image in per_rank]
+    if not images:
+        logger.warning("no image of %s was evaluated; there are no metrics", dataset)
+    return images

@@ -1,0 +1,29 @@
+"""Stage 1: transcriptions -> anchor points.
+
+Importing the package registers its meta-architecture and text encoder.
+"""
+
+from .evaluator import AnchorEvaluator
+from .mapper import AnchorMapper
+from .sampling import FALSE_TEXT_SAMPLERS, BatchSampler
+from .text_encoder import (
+    TEXT_ENCODER_REGISTRY,
+    CharacterTextEncoder,
+    build_charset,
+    build_text_encoder,
+)
+from .trainer import AnchorTrainer
+from .wecromcl import WeCromCL
+
+__all__ = [
+    "FALSE_TEXT_SAMPLERS",
+    "TEXT_ENCODER_REGISTRY",
+    "AnchorEvaluator",
+    "AnchorMapper",
+    "AnchorTrainer",
+    "BatchSampler",
+    "CharacterTextEncoder",
+    "WeCromCL",
+    "build_charset",
+    "build_text_encoder",
+]

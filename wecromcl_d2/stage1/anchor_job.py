@@ -1,0 +1,176 @@
+"""What finding the anchors of a dataset consists of: images, words, parts and their identity."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+
+from ..data.datasets import Record, ensure_registered, usable_words
+from .pseudo_labels import PERCENTILES, LabelledImage, Limits, percentile_limits, weigh_anchors
+from .text_encoder import build_charset
+
+# A part is lost by an interruption, and its last batches may be smaller than the others.
+BATCHES_PER_PART = 8
+# What a record gives to the model, beside its texts; positions are not among it.
+ASKED_KEYS = ("file_name", "height", "width")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run, and where its parts are kept.
+
+    Attributes:
+        cfg: Config of the detector, MODEL.WEIGHTS included.
+        dataset: Name as `ensure_registered` takes it.
+        batch_size: Images that share a forward pass, if they have one size.
+        folder: Of the parts; the same only for equal `fingerprint`s.
+        count: Images used, from the first; None for all.
+    """
+
+    cfg: CfgNode
+    dataset: str
+    batch_size: int
+    folder: Path
+    count: int | None = None
+
+    def records(self) -> list[Record]:
+        """Read the dataset."""
+        return load_records(self.dataset)[: self.count]
+
+    def part(self, number: int) -> Path:
+        """File of a part."""
+        return self.folder / f"part-{number:06d}.jsonl"
+
+    def speed_file(self, rank: int) -> Path:
+        """File in which a process notes its speed."""
+        return self.folder / f"speed-{rank}.json"
+
+
+def load_records(dataset: str) -> list[Record]:
+    """Read a registered dataset or a label file, see `ensure_registered`.
+
+    Raises:
+        ValueError: If there is no such dataset, or its labels are bad.
+    """
+    ensure_registered(dataset)
+    known = DatasetCatalog.list()
+    if dataset not in known:
+        raise ValueError(
+            f"there is no dataset {dataset!r}; name a label file (FILE.jsonl, or "
+            f"FILE.jsonl@IMAGE_ROOT) or one of {', '.join(sorted(known))}"
+        )
+    return list(DatasetCatalog.get(dataset))
+
+
+def word_keys(cfg: CfgNode, records: Sequence[Record]) -> list[list[str]]:
+    """The texts of each record as the model reads them; those it cannot read are empty."""
+    charset, longest = build_charset(cfg), cfg.MODEL.TEXT_ENCODER.MAX_LENGTH
+    return [[charset.normalize(text)[:longest] for text in r["texts"]] for r in records]
+
+
+def asked_words(record: Record, keys: Sequence[str]) -> list[int]:
+    """Indices of the words whose anchors are looked for: they count and can be read."""
+    return [i for i, usable in enumerate(usable_words(record)) if usable and keys[i]]
+
+
+def plan_parts(records: Sequence[Record], batch_size: int) -> list[list[int]]:
+    """Indices of the records of each part; images of like shape are neighbours."""
+    order = sorted(
+        range(len(records)),
+        key=lambda i: (records[i]["width"] / records[i]["height"], records[i]["height"], i),
+    )
+    size = batch_size * BATCHES_PER_PART
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def fingerprint(job: Job, records: Sequence[Record]) -> dict[str, str]:
+    """Everything that the content of the parts depends on, as digests by name."""
+    images = hashlib.sha256()
+    for record in records:
+        asked = [record[key] for key in ASKED_KEYS] + [record["texts"], usable_words(record)]
+        images.update(json.dumps(asked).encode())
+    cfg = job.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = ""
+    config = cfg.MODEL.dump() + cfg.INPUT.dump()
+    weights = hashlib.sha256()
+    with open(job.cfg.MODEL.WEIGHTS, "rb") as stream:
+        while block := stream.read(2**20):
+            weights.update(block)
+    return {
+        "weights": weights.hexdigest(),
+        "config": hashlib.sha256(config.encode()).hexdigest(),
+        "images_and_texts": images.hexdigest(),
+        "batch_size": str(job.batch_size),
+    }
+
+
+def pending_parts(job: Job, parts: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of the parts that are not there yet."""
+    return [number for number in range(len(parts)) if not job.part(number).is_file()]
+
+
+def collect_parts(job: Job, parts: Sequence[Sequence[int]]) -> dict[int, dict[str, Any]]:
+    """Read all parts.
+
+    Returns:
+        By index of the image `points` and `scores` of its asked words, or its `problem`.
+
+    Raises:
+        ValueError: If a part does not hold what it should.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for number, indices in enumerate(parts):
+        path = job.part(number)
+        try:
+            answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            held = {answer.pop("index"): answer for answer in answers}
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
+        if list(held) != list(indices):
+            raise ValueError(f"{path} is damaged (other images); delete it and run again")
+        found |= held
+    return found
+
+
+def label_images(
+    records: Sequence[Record],
+    keys: Sequence[Sequence[str]],
+    found: dict[int, dict[str, Any]],
+    percentiles: Sequence[float] = PERCENTILES,
+) -> tuple[list[LabelledImage], list[tuple[Record, str]], Limits]:
+    """Weigh all anchors.
+
+    Args:
+        records: All of the dataset.
+        keys: See `word_keys`.
+        found: See `collect_parts`.
+        percentiles: See `percentile_limits`.
+
+    Returns:
+        The images, those that could not be used with the reason, and the limits of the weights.
+    """
+    scores = [s for answer in found.values() for s in answer.get("scores", ()) if s is not None]
+    limits = percentile_limits(scores, percentiles)
+    images, damaged = [], []
+    for index, (record, words) in enumerate(zip(records, keys, strict=True)):
+        answer = found[index]
+        if "problem" in answer:
+            damaged.append((record, answer["problem"]))
+            continue
+        count = len(words)
+        points: list[list[float] | None] = [None] * count
+        heights: list[float | None] = [None] * count
+        for row, point, score in zip(
+            asked_words(record, words), answer["points"], answer["scores"], strict=True
+        ):
+            points[row], heights[row] = point, score
+        ignore = record.get("ignore") or [False] * count
+        weights, outcomes = weigh_anchors(points, heights, words, ignore, limits)
+        images.append(LabelledImage(record, points, heights, weights, outcomes))
+    return images, damaged, limits

@@ -1,0 +1,278 @@
+"""Stage 1 over a whole dataset: in parts, by several processes, going on after any interruption.
+
+The images, ordered by their shape, are cut into parts; a part is a file that appears in one step.
+Batches do not cross parts, and texts are encoded in blocks that depend on the dataset alone, so
+the bytes of a part depend neither on the process that makes it nor on what was made before.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..data.datasets import Record
+from ..data.images import ImageError
+from ..engine.loading import CheckedCheckpointer
+from ..files import replace_file
+from .anchor_job import ASKED_KEYS, Job, asked_words, plan_parts, word_keys
+from .mapper import AnchorMapper
+from .wecromcl import TEXTS_AT_ONCE, WeCromCL
+
+SCORE_DIGITS, POINT_DECIMALS = 6, 3
+
+
+@dataclass
+class Speed:
+    """What a process did, and how long it took.
+
+    Attributes:
+        images: Images that were read.
+        seconds: For them, from the first to the last part written.
+        cpu_seconds: Of this process in the same time, without those that read ahead.
+        forward_seconds: Those of `seconds` that the model ran.
+        words: Distinct words that were encoded.
+        word_seconds: For them.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    forward_seconds: float = 0.0
+    words: int = 0
+    word_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Words:
+    """Folded queries of the words of a dataset.
+
+    Attributes:
+        row: Of each word in the table, by the word as the model reads it.
+        table: (U, C) on the CPU.
+    """
+
+    row: dict[str, int] = field(default_factory=dict)
+    table: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+
+    def of(self, keys: Sequence[str]) -> Tensor:
+        """(Q, C) queries of words."""
+        return self.table[[self.row[key] for key in keys]]
+
+
+def load_detector(cfg: CfgNode) -> WeCromCL:
+    """The trained stage-1 model of a config, for inference.
+
+    Raises:
+        ValueError: If the config describes another kind of model.
+        WeightsError: If MODEL.WEIGHTS cannot be read or does not fit.
+    """
+    model = build_model(cfg).eval()
+    if not isinstance(model, WeCromCL):
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; anchors are found by "
+            "stage 1, 'WeCromCL'"
+        )
+    CheckedCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model
+
+
+def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None = None) -> None:
+    """Make this process's share of the missing parts; called in every process of a launch.
+
+    Args:
+        job: What to run.
+        pending: Numbers of the missing parts, the same in every process.
+        records: The job's, if the process has read them.
+
+    Raises:
+        OSError: If a part cannot be written; the others stay.
+        FloatingPointError: If the weights give values that are not finite.
+        ValueError: If dataset, config or weights are unusable.
+    """
+    # Sharp softmax maps are full of denormal numbers, which slow a CPU down several times.
+    torch.set_flush_denormal(True)
+    records = job.records() if records is None else records
+    keys = word_keys(job.cfg, records)
+    parts = plan_parts(records, job.batch_size)
+    model = load_detector(job.cfg)
+    speed = Speed()
+    words = encode_words(model, records, keys, [i for n in pending for i in parts[n]], speed)
+    rank, world = comm.get_rank(), comm.get_world_size()
+    own = list(pending[rank::world])
+    indices = [i for number in own for i in parts[number]]
+    finder = _Finder(model, words, job.batch_size, speed)
+    images = DataLoader(
+        _Images(job, records, keys),
+        batch_size=None,
+        sampler=indices,
+        num_workers=job.cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_unchanged,
+    )
+    bar = tqdm(
+        total=len(indices),
+        desc="anchors" if world == 1 else f"anchors, process 1 of {world}",
+        unit="image",
+        disable=rank > 0,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+    )
+    start, cpu_start = time.perf_counter(), time.process_time()
+    with bar:
+        stream = iter(images)
+        for number in own:
+            found = finder.find(parts[number], stream, bar.update)
+            _write_part(job.part(number), found)
+            speed.images += len(found)
+    speed.seconds = time.perf_counter() - start
+    speed.cpu_seconds = time.process_time() - cpu_start
+    with replace_file(job.speed_file(rank)) as file:
+        file.write(json.dumps(vars(speed)).encode())
+
+
+@torch.no_grad()
+def encode_words(
+    model: WeCromCL,
+    records: Sequence[Record],
+    keys: Sequence[Sequence[str]],
+    indices: Sequence[int],
+    speed: Speed,
+) -> Words:
+    """Encode the words of some images, each once, the work shared among the processes.
+
+    Args:
+        model: The detector.
+        records: All of the dataset.
+        keys: See `word_keys`.
+        indices: Of the images that are needed.
+        speed: Gets the number of words and the time.
+    """
+    start = time.perf_counter()
+    asked = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
+    every = list(dict.fromkeys(key for per_image in asked for key in per_image))
+    needed = {key for index in indices for key in asked[index]}
+    blocks = [every[i : i + TEXTS_AT_ONCE] for i in range(0, len(every), TEXTS_AT_ONCE)]
+    blocks = [block for block in blocks if not needed.isdisjoint(block)]
+    own = {}
+    for number in range(comm.get_rank(), len(blocks), comm.get_world_size()):
+        features, row = model.encode_texts(blocks[number])
+        own[number] = model.activation.fold_queries(features)[row].cpu()
+        speed.words += len(blocks[number])
+    tables = {n: table for share in comm.all_gather(own) for n, table in share.items()}
+    speed.word_seconds = time.perf_counter() - start
+    if not blocks:
+        return Words()
+    places = {key: i for i, key in enumerate(key for block in blocks for key in block)}
+    return Words(places, torch.cat([tables[number] for number in range(len(blocks))]))
+
+
+class _Images(Dataset):
+    """Item i is the model input of record i, or what is wrong with its image.
+
+    Args:
+        job: What is run.
+        records: All of the dataset.
+        keys: See `word_keys`.
+    """
+
+    def __init__(self, job: Job, records: Sequence[Record], keys: Sequence[Sequence[str]]):
+        self.records, self.keys = records, keys
+        self.mapper = AnchorMapper(job.cfg, False)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | ImageError:
+        record, keys = self.records[index], self.keys[index]
+        asked = {key: record[key] for key in ASKED_KEYS}
+        asked["texts"] = [keys[row] for row in asked_words(record, keys)]
+        try:
+            return self.mapper(asked)
+        except ImageError as error:
+            return error
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+class _Finder:
+    """Finds the anchors of the words of images.
+
+    Args:
+        model: The detector.
+        words: Queries of all words that are asked for.
+        batch_size: Images of one size that share a forward pass.
+        speed: Gets the time that the model takes.
+    """
+
+    def __init__(self, model: WeCromCL, words: Words, batch_size: int, speed: Speed):
+        self.model, self.words, self.batch_size, self.speed = model, words, batch_size, speed
+
+    def find(
+        self, indices: Sequence[int], images: Iterator[Any], progress: Callable[[int], Any]
+    ) -> dict[int, dict[str, Any]]:
+        """What is found in each image of a part, images of one size together.
+
+        Args:
+            indices: Of the part's records.
+            images: Items of `_Images` for them and those that follow.
+            progress: Called with the number of images that are done.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        groups: dict[tuple, list[tuple[int, dict[str, Any]]]] = {}
+        for index in indices:
+            image = next(images)
+            if isinstance(image, ImageError):
+                found[index] = {"problem": str(image)}
+                progress(1)
+                continue
+            if not image["texts"]:
+                found[index] = {"points": [], "scores": []}
+                progress(1)
+                continue
+            group = groups.setdefault(tuple(image["image"].shape), [])
+            group.append((index, image))
+            if len(group) == self.batch_size:
+                found |= self._ask(groups.pop(tuple(image["image"].shape)))
+                progress(len(group))
+        for group in groups.values():
+            found |= self._ask(group)
+            progress(len(group))
+        return {index: found[index] for index in indices}
+
+    def _ask(self, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
+        start = time.perf_counter()
+        keys = list(dict.fromkeys(key for _, image in group for key in image["texts"]))
+        self.model.keep_queries(keys, self.words.of(keys))
+        outputs = self.model([image for _, image in group])
+        found = {
+            index: _answer(output["instances"])
+            for (index, _), output in zip(group, outputs, strict=True)
+        }
+        self.speed.forward_seconds += time.perf_counter() - start
+        return found
+
+
+def _answer(instances: Instances) -> dict[str, Any]:
+    """Points and scores in plain numbers; a peak that does not exist is None."""
+    points = instances.pred_points.cpu().numpy().round(POINT_DECIMALS).tolist()
+    scores = [float(f"{score:.{SCORE_DIGITS}g}") for score in instances.scores.tolist()]
+    return {
+        "points": [p if s > 0 else None for p, s in zip(points, scores, strict=True)],
+        "scores": [s if s > 0 else None for s in scores],
+    }
+
+
+def _write_part(path: Path, found: dict[int, dict[str, Any]]) -> None:
+    with replace_file(path) as stream:
+        for index, answer in found.items():
+            line = json.dumps({"index": index, **answer}, ensure_ascii=False) + "\n"
+            stream.write(line.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,280 @@
+"""Counting rules for anchors, as pure functions on strings and arrays.
+
+Two protocols stand side by side. *Nearest point* is the published evaluation of stage 1: counts of
+anchors whose nearest true point carries their word. *Anchor accuracy* asks whether each word's own
+anchor lies on the word.
+
+Letters: ``T`` true words, ``P`` predictions of one image. Points are (x, y) and sizes are
+(height, width), in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+
+from ..evaluation.counting import (
+    Claims,
+    Mode,
+    PointWords,
+    Score,
+    best_claims,
+    claim_images,
+    count_claims,
+    joined,
+)
+
+# The published evaluation reports the best of these, tuned on the very set it evaluates.
+NEAREST_POINT_THRESHOLDS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05)
+DISTANCE_LIMITS = (0.1, 0.25, 0.5)
+
+
+def score_nearest_points(
+    truths: Mapping[Any, PointWords],
+    predictions: Mapping[Any, PointWords],
+    thresholds: Sequence[float] = NEAREST_POINT_THRESHOLDS,
+    mode: Mode = "robust",
+) -> list[Score]:
+    """Count the published stage-1 protocol over a data set, once per threshold.
+
+    1. A prediction whose score is below the threshold is left out.
+    2. Every other prediction goes to the nearest true point of its image: the first on a tie,
+       whatever its word, taken or not, at any distance.
+    3. It is a true positive if the lower-cased strings are equal and no earlier one took the point.
+
+    A point is taken by any one of its equal predictions, so the count does not depend on their
+    order and is, per point, whether its best equal prediction reaches the threshold.
+
+    Args:
+        truths: True words by image; don't-care words are left out by the caller.
+        predictions: Predicted words by image.
+        thresholds: Score thresholds; a score equal to one passes it.
+        mode: ``"official"`` truncates true points to integers as the published files do, and raises
+            where the published script fails. ``"robust"`` counts predictions on images without a
+            true word as false positives, and lets a missing score pass every threshold.
+
+    Returns:
+        One ``Score`` per threshold, in the given order.
+
+    Raises:
+        MatchingError: In official mode, if a prediction has no score or its image no true word.
+        ValueError: If ``mode`` is neither of the two.
+    """
+    claims = claim_nearest_points(truths, predictions, min(thresholds), mode)
+    return count_claims(claims.values(), thresholds)
+
+
+def claim_nearest_points(
+    truths: Mapping[Any, PointWords],
+    predictions: Mapping[Any, PointWords],
+    lowest: float,
+    mode: Mode = "robust",
+) -> dict[Any, Claims]:
+    """Return each image's claims by the rules of ``score_nearest_points``.
+
+    Args:
+        truths: See there.
+        predictions: See there.
+        lowest: The lowest threshold that will be counted.
+        mode: See there.
+
+    Raises:
+        MatchingError: See there.
+        ValueError: See there.
+    """
+
+    def claim(truth: PointWords, found: PointWords, scores: np.ndarray) -> Claims:
+        points = np.trunc(truth.points) if mode == "official" else truth.points
+        nearest = np.linalg.norm(found.points[:, None] - points[None], axis=2).argmin(axis=1)
+        words = [text.lower() for text in truth.texts]
+        equal = [t.lower() == words[n] for t, n in zip(found.texts, nearest, strict=True)]
+        won = best_claims(np.where(np.array(equal, dtype=bool), nearest, -1), scores)
+        return Claims(len(words), scores, np.ones(len(scores), dtype=bool), won)
+
+    return claim_images(truths, predictions, claim, lowest, mode)
+
+
+@dataclass(frozen=True)
+class AnchorMatch:
+    """How the anchors of one image fit its true words; every array has shape ``(T,)``.
+
+    Attributes:
+        anchor: Index of the word's anchor among the predictions, -1 for none.
+        inside: Whether that anchor lies in the word's outline, border included.
+        distance: ``sqrt((dx / w)^2 + (dy / h)^2)`` from the word's centre in units of its
+            axis-parallel box; infinite without an anchor.
+    """
+
+    anchor: np.ndarray
+    inside: np.ndarray
+    distance: np.ndarray
+
+
+def match_anchors(
+    texts: Sequence[str],
+    polygons: Sequence[Sequence[float]],
+    centers: np.ndarray,
+    predictions: PointWords,
+) -> AnchorMatch:
+    """Give each true word one anchor of its own text.
+
+    Equal lower-cased texts are assigned one to one so that as many anchors as possible lie inside,
+    and among those assignments the summed distance is smallest.
+
+    Args:
+        texts: ``T`` true words.
+        polygons: ``T`` flat outlines ``x1, y1, ...``; an invalid one is repaired.
+        centers: ``(T, 2)`` word centres.
+        predictions: ``P`` anchors.
+    """
+    count = len(texts)
+    match = AnchorMatch(np.full(count, -1), np.zeros(count, bool), np.full(count, np.inf))
+    anchors_of: dict[str, list[int]] = defaultdict(list)
+    for index, text in enumerate(predictions.texts):
+        anchors_of[text.lower()].append(index)
+    words_of: dict[str, list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        words_of[text.lower()].append(index)
+    for text, words in words_of.items():
+        anchors = anchors_of[text]
+        if not anchors:
+            continue
+        points = predictions.points[anchors]
+        inside = np.stack([inside_polygon(polygons[word], points) for word in words])
+        distance = np.stack([_normalized(polygons[w], centers[w], points) for w in words])
+        # One hit outweighs every distance together, so hits are maximised first.
+        cost = distance - inside * (1 + distance.sum())
+        for row, column in enumerate(assign_one_to_one(cost)):
+            if column >= 0:
+                word = words[row]
+                match.anchor[word] = anchors[column]
+                match.inside[word] = inside[row, column]
+                match.distance[word] = distance[row, column]
+    return match
+
+
+def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
+    """Return rates over all true words of several images.
+
+    Returns:
+        ``inside_rate``; ``within_0.10`` and so on, the shares of words whose anchor is no further
+        than that from the centre; ``distance_mean`` and ``distance_median`` over the words that
+        have an anchor, absent when none has one. Empty without any word.
+    """
+    inside = joined([match.inside for match in matches])
+    distance = joined([match.distance for match in matches])
+    if not len(inside):
+        return {}
+    summary = {"inside_rate": float(inside.mean())}
+    known = distance[np.isfinite(distance)]
+    if len(known):
+        summary["distance_mean"] = float(known.mean())
+        summary["distance_median"] = float(np.median(known))
+    for limit in DISTANCE_LIMITS:
+        summary[f"within_{limit:.2f}"] = float((distance <= limit).mean())
+    return summary
+
+
+def inside_polygon(polygon: Sequence[float], points: np.ndarray) -> np.ndarray:
+    """Say for each of ``(P, 2)`` points whether it lies in the flat outline, border included."""
+    return shapely.intersects_xy(_shape(polygon), points[:, 0], points[:, 1])
+
+
+def area_share(polygon: Sequence[float], image_size: tuple[int, int]) -> float:
+    """Return the share of the image that the outline covers: a random point's chance to hit it.
+
+    The mean over all words is the inside rate to expect from anchors drawn uniformly.
+
+    Args:
+        polygon: Flat outline.
+        image_size: (height, width) of the image.
+    """
+    height, width = image_size
+    image = shapely.box(0, 0, width, height)
+    return float(shapely.intersection(_shape(polygon), image).area / image.area)
+
+
+def perturb_anchors(
+    centers: np.ndarray,
+    box_sizes: np.ndarray,
+    image_size: tuple[int, int],
+    alpha: float,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Return word centres moved by normal noise in proportion to the words' boxes.
+
+    ``a = c + alpha * (w e1, h e2)`` with standard normal ``e``, then clipped to the image.
+
+    Args:
+        centers: ``(T, 2)`` points (x, y).
+        box_sizes: ``(T, 2)`` sizes (height, width).
+        image_size: (height, width) of the image.
+        alpha: Noise in box sizes.
+        generator: Source of the noise, one draw a word.
+    """
+    noise = generator.standard_normal(centers.shape) * box_sizes[:, ::-1]
+    return np.clip(centers + alpha * noise, 0, np.array(image_size[::-1]))
+
+
+def assign_one_to_one(cost: np.ndarray) -> np.ndarray:
+    """Find the cheapest one-to-one assignment of rows to columns.
+
+    Rows join one after another along the cheapest alternating path in reduced costs, which the row
+    and column prices keep non-negative, so each partial assignment is optimal.
+
+    Args:
+        cost: Finite costs of shape ``(R, C)``.
+
+    Returns:
+        Column of each row, -1 for the ``R - C`` rows left over when rows outnumber columns.
+    """
+    rows, columns = cost.shape
+    if rows > columns:
+        by_column = assign_one_to_one(cost.T)
+        by_row = np.full(rows, -1)
+        by_row[by_column] = np.arange(columns)
+        return by_row
+    row_price, column_price = np.zeros(rows), np.zeros(columns)
+    owner = np.full(columns, -1)
+    for start in range(rows):
+        length, previous = np.full(columns, np.inf), np.full(columns, -1)
+        closed = np.zeros(columns, bool)
+        row, column, walked = start, -1, 0.0
+        while row >= 0:
+            step = walked + cost[row] - row_price[row] - column_price
+            shorter = ~closed & (step < length)
+            length[shorter], previous[shorter] = step[shorter], column
+            column = int(np.where(closed, np.inf, length).argmin())
+            closed[column], walked, row = True, length[column], owner[column]
+        slack = np.where(closed, walked - length, 0.0)
+        taken = closed & (owner >= 0)
+        row_price[owner[taken]] += slack[taken]
+        row_price[start] += walked
+        column_price -= slack
+        while column >= 0:
+            before = previous[column]
+            owner[column] = owner[before] if before >= 0 else start
+            column = before
+    by_row = np.full(rows, -1)
+    by_row[owner[owner >= 0]] = np.flatnonzero(owner >= 0)
+    return by_row
+
+
+def _normalized(polygon: Sequence[float], center: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return the distance of ``(P, 2)`` points from the centre in box sizes of at least 1 px."""
+    size = np.maximum(np.ptp(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), axis=0), 1)
+    return np.linalg.norm((points - center) / size, axis=1)
+
+
+def _shape(polygon: Sequence[float]) -> shapely.Geometry:
+    """Return a valid area of the outline; without any area left, its convex hull."""
+    shape = shapely.Polygon(np.asarray(polygon, dtype=np.float64).reshape(-1, 2))
+    if shape.is_valid:
+        return shape
+    repaired = shape.buffer(0)
+    return shape.convex_hull if repaired.is_empty else repaired

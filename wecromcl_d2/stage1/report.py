@@ -1,0 +1,237 @@
+"""What came out when anchors were made into labels: numbers, a chart and the doubtful ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from detectron2.data import detection_utils as utils
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..evaluation.counting import PointWords, joined
+from ..evaluation.spotting import TruthWords
+from ..files import replace_file
+from ..visualizer import BACKGROUND, add_caption, contact_sheet, draw_anchors, draw_polygons
+from .anchor_run import AnchorImage
+from .matching import summarize_anchors
+from .pseudo_labels import OUTCOMES, PERCENTILES, LabelledImage, Limits
+
+HISTOGRAM_BINS = 40
+# Bins of equal counts in which anchors are compared with the truth.
+TRUTH_BINS = 10
+# The sheet of doubtful anchors: how many, in how many columns; the side of a crop in pixels of the
+# image, as a share of the image's longer side but not less than the smallest; and of a tile.
+UNCERTAIN_COUNT, UNCERTAIN_COLUMNS = 50, 10
+CROP_SHARE, SMALLEST_CROP = 0.4, 64
+TILE_SIDE = 144
+
+DAMAGED = "damaged_image"
+
+
+def describe_labels(
+    images: Sequence[LabelledImage],
+    damaged: Sequence[tuple[Mapping[str, Any], str]],
+    limits: Limits,
+    percentiles: Sequence[float] = PERCENTILES,
+) -> dict[str, Any]:
+    """Return what a report says about the found anchors, in plain values.
+
+    Args:
+        images: The images that were labelled.
+        damaged: Records of those that could not be used, with the reason.
+        limits: See ``pseudo_labels.percentile_limits``.
+        percentiles: Those that gave the limits.
+
+    Returns:
+        Counts of images; ``words`` and ``shares`` by outcome; ``scores``, their limits and
+        histogram; ``truth``, how the anchors fit the outlines, None where no image has any; and
+        ``damaged``, file and reason of each.
+    """
+    counts = Counter(outcome for image in images for outcome in image.outcomes)
+    counts[DAMAGED] = sum(len(record["texts"]) for record, _ in damaged)
+    total = sum(counts.values())
+    scores = _scores(images)
+    heights, edges = np.histogram(scores, HISTOGRAM_BINS, (0, max(scores, default=1.0)))
+    return {
+        "images": {
+            "labelled": len(images),
+            "without_words": sum(not image.outcomes for image in images),
+            "damaged": len(damaged),
+        },
+        "words": {name: counts[name] for name in (*OUTCOMES, DAMAGED)},
+        "shares": {
+            name: round(counts[name] / total, 4) if total else 0.0 for name in (*OUTCOMES, DAMAGED)
+        },
+        "scores": {
+            "percentiles": list(percentiles),
+            "weight_0_up_to": limits[0],
+            "weight_1_from": limits[1],
+            "histogram": {"edges": edges.tolist(), "counts": heights.tolist()},
+        },
+        "truth": compare_with_truth(images),
+        "damaged": [{"file_name": str(r["file_name"]), "problem": why} for r, why in damaged],
+    }
+
+
+def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
+    """Return how the anchors fit the outlines of the source; None where it has none.
+
+    Of equal words in an image, each goes to the outline that ``matching.match_anchors`` gives it.
+
+    Returns:
+        ``all``, the numbers of ``matching.summarize_anchors`` over all words with an outline;
+        ``by_score``, over anchors in bins of equal counts; ``by_outcome``.
+    """
+    matches, scores, outcomes = [], [], []
+    for image in images:
+        found = [row for row, point in enumerate(image.points) if point is not None]
+        texts = [image.record["texts"][row] for row in found]
+        points = [image.points[row] for row in found]
+        words = PointWords.of(texts, points, [image.scores[row] for row in found])
+        truth = TruthWords.from_record(image.record)
+        match = AnchorImage.of(image.record["image_id"], truth, words).match()
+        matches.append(match)
+        own = match.anchor[match.anchor >= 0]
+        scores.append(words.scores[own])
+        outcomes += [image.outcomes[found[row]] for row in own]
+    summary = summarize_anchors(matches)
+    if not summary:
+        return None
+    found_ones = [match.anchor >= 0 for match in matches]
+    inside = joined([match.inside[rows] for match, rows in zip(matches, found_ones, strict=True)])
+    away = joined([match.distance[rows] for match, rows in zip(matches, found_ones, strict=True)])
+    heights, kinds = joined(scores), np.array(outcomes, dtype=object)
+
+    def rates(rows: np.ndarray) -> dict[str, Any]:
+        if not rows.any():
+            return {"words": 0}
+        return {
+            "words": int(rows.sum()),
+            "inside_rate": round(float(inside[rows].mean()), 4),
+            "distance_median": round(float(np.median(away[rows])), 4),
+        }
+
+    return {
+        "all": {name: round(value, 4) for name, value in summary.items()},
+        "by_score": [
+            {"from": low, "to": high, **rates((heights >= low) & (heights < high))}
+            for low, high in _equal_bins(heights)
+        ],
+        "by_outcome": {name: rates(kinds == name) for name in OUTCOMES if name in outcomes},
+    }
+
+
+def draw_report(report: Mapping[str, Any], path: Path) -> None:
+    """Draw what ``describe_labels`` returned as a PNG file.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    truth = report["truth"]
+    figure = Figure(figsize=(12, 8 if truth else 4), layout="constrained")
+    axes = figure.subplots(2 if truth else 1, 2, squeeze=False)
+    scores, shares = report["scores"], report["shares"]
+    histogram = scores["histogram"]
+    axes[0, 0].stairs(histogram["counts"], histogram["edges"], fill=True)
+    for limit in (scores["weight_0_up_to"], scores["weight_1_from"]):
+        axes[0, 0].axvline(limit, color="black", linestyle=":")
+    _describe(axes[0, 0], "scores, and where weights start and end to rise", "score", "anchors")
+    bars = axes[0, 1].barh(list(shares), list(shares.values()))
+    axes[0, 1].bar_label(bars, [f"{share:.1%}" for share in shares.values()], padding=3)
+    axes[0, 1].invert_yaxis()
+    axes[0, 1].margins(x=0.15)
+    _describe(axes[0, 1], "what became of the words", "share", "")
+    if truth:
+        bins = truth["by_score"]
+        middle = range(len(bins))
+        names = [f"{entry['from']:.3g}" for entry in bins]
+        for place, key, title in (
+            (axes[1, 0], "inside_rate", "anchors on their word"),
+            (axes[1, 1], "distance_median", "median distance from the centre, in word sizes"),
+        ):
+            place.bar(middle, [entry.get(key, 0.0) for entry in bins])
+            place.set_xticks(middle, names)
+            _describe(place, title, "score from", "")
+    with replace_file(path) as stream:
+        figure.savefig(stream, format="png", dpi=80)
+
+
+def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT) -> np.ndarray:
+    """Show the anchors of lowest score, the lowest first.
+
+    Each is the middle of a crop, which the outline of the word, where known, is drawn into. An
+    image that cannot be read any more is left out.
+
+    Returns:
+        A picture, without any anchor an empty one.
+    """
+    ranked = sorted(
+        (score, number, row)
+        for number, image in enumerate(images)
+        for row, score in enumerate(image.scores)
+        if score is not None
+    )
+    tiles = []
+    for score, number, row in ranked[:count]:
+        try:
+            picture = utils.read_image(images[number].record["file_name"], "RGB")
+        except (OSError, SyntaxError, ValueError):
+            continue
+        tile = _crop(picture, images[number], row)
+        tiles.append(
+            add_caption(tile, images[number].record["texts"][row], f"{score:.3g}", size=13)
+        )
+    if not tiles:
+        return np.full((TILE_SIDE, TILE_SIDE, 3), BACKGROUND, dtype=np.uint8)
+    return contact_sheet(tiles, min(UNCERTAIN_COLUMNS, len(tiles)))
+
+
+def _crop(picture: np.ndarray, image: LabelledImage, row: int) -> np.ndarray:
+    """Return a square tile round an anchor, which is marked; outside the image it is empty."""
+    point = image.points[row]
+    assert point is not None
+    side = max(SMALLEST_CROP, math.ceil(CROP_SHARE * max(picture.shape[:2])))
+    left, top = (math.floor(value - side / 2) for value in point)
+    rows, columns = (
+        np.clip(np.arange(start, start + side), 0, size - 1)
+        for start, size in ((top, picture.shape[0]), (left, picture.shape[1]))
+    )
+    tile = picture[rows[:, None], columns[None]]
+    tile[(rows != np.arange(top, top + side))] = BACKGROUND
+    tile[:, (columns != np.arange(left, left + side))] = BACKGROUND
+    scale = TILE_SIDE / side
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    tile = cv2.resize(tile, (TILE_SIDE, TILE_SIDE), interpolation=method)
+    polygon = (image.record.get("polygons") or [None] * (row + 1))[row]
+    if polygon is not None:
+        corner = np.tile([left, top], len(polygon) // 2)
+        tile = draw_polygons(tile, [((np.asarray(polygon) - corner) * scale).tolist()])
+    return draw_anchors(tile, [[(point[0] - left) * scale, (point[1] - top) * scale]])
+
+
+def _scores(images: Sequence[LabelledImage]) -> list[float]:
+    return [score for image in images for score in image.scores if score is not None]
+
+
+def _equal_bins(scores: np.ndarray) -> Iterator[tuple[float, float]]:
+    """Yield half-open bins of about equal counts that hold all scores."""
+    if not len(scores):
+        return
+    edges = np.unique(np.quantile(scores, np.linspace(0, 1, TRUTH_BINS + 1)))
+    if len(edges) == 1:
+        edges = np.append(edges, edges)
+    edges[-1] = np.nextafter(edges[-1], np.inf)
+    yield from pairwise(edges.tolist())
+
+
+def _describe(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)

@@ -1,0 +1,348 @@
+"""Which images and texts meet in a training batch, decided on strings alone.
+
+Every choice for batch t is a pure function of (seed, t), so that neither the number of workers nor
+a restart changes it.
+
+Letters: N images of a batch, K false texts per image, L characters that the text encoder reads.
+"""
+
+import logging
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.utils.registry import Registry
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+from ..config import check_choice
+from ..data.loader import SamplingError
+from ..data.text import Charset
+
+logger = logging.getLogger(__name__)
+
+# Similar texts among which "hard" false texts are drawn, as a multiple of their number.
+NEIGHBOURS = 4
+
+FALSE_TEXT_SAMPLERS = Registry("FALSE_TEXT_SAMPLERS")
+FALSE_TEXT_SAMPLERS.__doc__ = """
+Functions (generator, vocabulary, for each image the set of those texts of the vocabulary that it
+has, for each image the list of the texts it is asked for, K) -> for each image K false texts. The
+vocabulary and the texts asked for are strings, all other texts are indices into the vocabulary.
+"""
+
+# What DATALOADER.SAMPLING.EXCLUSION and COMPARE may be.
+EXCLUSIONS = ("both", "earlier")
+COMPARISONS = ("labels", "spelling")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One place of a training batch.
+
+    Attributes:
+        index: of the image in the dataset.
+        queries: the image's texts that are asked for; no other image of the batch contains them.
+        false_texts: K texts that the image does not contain.
+    """
+
+    index: int
+    queries: list[str]
+    false_texts: list[str]
+
+    def extend(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The image's record with the chosen texts added."""
+        return dict(record, queries=self.queries, false_texts=self.false_texts)
+
+
+class BatchSampler:
+    """Draws batches in which no query is a text of two images.
+
+    Args:
+        texts: the transcriptions of each image.
+        charset: normalises texts; those left empty are never drawn.
+        max_length: characters L that the text encoder reads.
+        batch_size: images N.
+        num_false_texts: false texts K per image.
+        num_queries: texts asked for per image, fewer where an image has fewer of its own.
+        false_texts: name in `FALSE_TEXT_SAMPLERS`.
+        seed: of all choices.
+        max_tries: candidates looked at per place of the batch before giving up.
+        vocabulary: what false texts are drawn from; None for `texts` themselves.
+        exclusion: "both" for what the first line says; "earlier", as published, lets an image join
+            that contains the query of an image before it.
+        compare: "labels" takes texts for the same that the text encoder cannot tell apart, being
+            normalised by the charset and cut to L characters; "spelling", as published, only
+            drops unknown characters, so that one word may be true and false at once.
+
+    Raises:
+        SamplingError: if there are fewer distinct texts than a batch needs.
+        ValueError: for another `exclusion` or `compare`.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        *,
+        charset: Charset,
+        max_length: int,
+        batch_size: int,
+        num_queries: int,
+        num_false_texts: int,
+        false_texts: str,
+        seed: int,
+        max_tries: int,
+        vocabulary: Sequence[str] | None = None,
+        exclusion: str = "both",
+        compare: str = "labels",
+    ):
+        check_choice("DATALOADER.SAMPLING.EXCLUSION", exclusion, EXCLUSIONS)
+        check_choice("DATALOADER.SAMPLING.COMPARE", compare, COMPARISONS)
+        self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
+        self.num_queries, self.exclusion = num_queries, exclusion
+        self.num_false_texts = num_false_texts if false_texts != "none" else 0
+        self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
+        normal = [[_normalize(text, charset, compare) for text in image] for image in texts]
+        length = max_length if compare == "labels" else None
+        self._index([[text[:length] for text in image] for image in normal])
+        self.vocabulary = self.words
+        if vocabulary is not None:
+            found = {_normalize(text, charset, compare)[:length] for text in vocabulary}
+            self.vocabulary = sorted(found - {""})
+        # Of each word its place in the vocabulary, or -1.
+        place = {key: i for i, key in enumerate(self.vocabulary)}
+        self.places = np.array([place.get(word, -1) for word in self.words], dtype=np.int64)
+        logger.info(
+            "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
+            "are never asked for, %d longer than %d characters are cut; false texts are drawn from "
+            "%d",
+            len(texts),
+            len(self.images),
+            len(self.words),
+            sum(not text for image in normal for text in image),
+            sum(len(text) > max_length for image in normal for text in image),
+            max_length,
+            len(self.vocabulary),
+        )
+        self._check_size(len(texts))
+
+    def _index(self, keys: Sequence[Sequence[str]]) -> None:
+        """Number the distinct texts and keep, for each image that has any, those it has."""
+        self.words = sorted({key for image in keys for key in image if key})
+        number = {key: i for i, key in enumerate(self.words)}
+        ids = [sorted({number[key] for key in image if key}) for image in keys]
+        self.images = np.array([i for i, image in enumerate(ids) if image], dtype=np.int64)
+        self.bounds = np.cumsum([0] + [len(ids[i]) for i in self.images])
+        self.ids = np.array([j for i in self.images for j in ids[i]], dtype=np.int32)
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, texts: Sequence[Sequence[str]], charset: Charset, batch_size: int
+    ) -> "BatchSampler":
+        """Read SEED and DATALOADER.SAMPLING; see the class for the arguments."""
+        keys = cfg.DATALOADER.SAMPLING
+        return cls(
+            texts,
+            charset=charset,
+            max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
+            batch_size=batch_size,
+            num_queries=keys.NUM_QUERIES,
+            num_false_texts=keys.NUM_FALSE_TEXTS,
+            false_texts=keys.FALSE_TEXTS,
+            seed=cfg.SEED,
+            max_tries=keys.MAX_TRIES,
+            vocabulary=read_vocabulary(keys.VOCABULARY) if keys.VOCABULARY else None,
+            exclusion=keys.EXCLUSION,
+            compare=keys.COMPARE,
+        )
+
+    def _check_size(self, num_images: int) -> None:
+        needed = max(self.batch_size, self.num_false_texts + 1)
+        few_words = len(self.words) < needed and self.vocabulary is self.words
+        if few_words or len(self.words) < self.batch_size or len(self.images) < self.batch_size:
+            raise SamplingError(
+                f"the {num_images} images hold {len(self.words)} distinct readable texts on "
+                f"{len(self.images)} images, but a batch of {self.batch_size} images with "
+                f"{self.num_false_texts} false texts needs {needed} texts and {self.batch_size} "
+                "images; add data, or lower SOLVER.IMS_PER_BATCH or "
+                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+            )
+        if len(self.vocabulary) < self.num_false_texts:
+            raise SamplingError(
+                f"DATALOADER.SAMPLING.VOCABULARY has {len(self.vocabulary)} distinct readable "
+                f"texts, too few for {self.num_false_texts} false ones; take a larger one or lower "
+                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+            )
+
+    def sample(self, iteration: int) -> list[Choice]:
+        """The batch of one iteration.
+
+        Raises:
+            SamplingError: if no batch is found within the allowed tries.
+        """
+        rng = np.random.default_rng((self.seed, iteration))
+        images: list[int] = []
+        queries: list[list[int]] = []
+        for _ in range(self.batch_size * self.max_tries):
+            if len(images) == self.batch_size:
+                break
+            self._try_to_add(rng, images, queries)
+        else:
+            raise SamplingError(
+                f"found only {len(images)} of {self.batch_size} images without a text in common "
+                f"after {self.batch_size * self.max_tries} tries; lower SOLVER.IMS_PER_BATCH"
+            )
+        return self._choices(rng, images, queries)
+
+    def replace(self, batch: list[Choice], place: int, attempt: int, iteration: int) -> Choice:
+        """Another image for one place of a batch, for use when its own cannot be read.
+
+        Args:
+            batch: what `sample` gave for `iteration`.
+            place: index into `batch`.
+            attempt: 1 for the first replacement, 2 if that cannot be read either, and so on.
+            iteration: of the batch.
+
+        Raises:
+            SamplingError: if no other image fits.
+        """
+        rng = np.random.default_rng((self.seed, iteration, place, attempt))
+        where = {int(image): i for i, image in enumerate(self.images)}
+        images = [where[choice.index] for choice in batch]
+        queries = [[self.words.index(q) for q in choice.queries] for choice in batch]
+        for _ in range(self.batch_size * self.max_tries):
+            if self._try_to_add(rng, images, queries):
+                return self._choices(rng, images[-1:], queries[-1:])[0]
+        raise SamplingError("no readable image is left that could join the batch")
+
+    def _texts_of(self, image: int) -> set[int]:
+        return set(self.ids[self.bounds[image] : self.bounds[image + 1]].tolist())
+
+    def _try_to_add(
+        self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
+    ) -> bool:
+        """Draw a candidate; keep it if it has a text of its own and, normally, nobody's query."""
+        image = int(rng.integers(len(self.images)))
+        texts = self._texts_of(image)
+        asked = chain.from_iterable(queries)
+        if self.exclusion == "both" and not texts.isdisjoint(asked):
+            return False
+        own = sorted(texts.difference(*(self._texts_of(other) for other in images)))
+        if not own:
+            return False
+        images.append(image)
+        queries.append(rng.permutation(own)[: self.num_queries].tolist())
+        return True
+
+    def _choices(
+        self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
+    ) -> list[Choice]:
+        texts = [set(self.places[list(self._texts_of(image))].tolist()) - {-1} for image in images]
+        asked = [[self.words[i] for i in own] for own in queries]
+        false = self.draw_false(rng, self.vocabulary, texts, asked, self.num_false_texts)
+        return [
+            Choice(
+                index=int(self.images[image]),
+                queries=own,
+                false_texts=[self.vocabulary[i] for i in false_per_image],
+            )
+            for image, own, false_per_image in zip(images, asked, false, strict=True)
+        ]
+
+
+def _normalize(text: str, charset: Charset, compare: str) -> str:
+    """A text as it is compared, still uncut."""
+    if compare == "labels":
+        return charset.normalize(text)
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(character for character in composed if charset.normalize(character))
+
+
+def read_vocabulary(path: str) -> list[str]:
+    """Texts of a UTF-8 file with one a line; empty lines are skipped.
+
+    Raises:
+        SamplingError: if the file cannot be read, is not UTF-8 or is empty.
+    """
+    try:
+        content = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SamplingError(
+            f"DATALOADER.SAMPLING.VOCABULARY names {path!r}, which cannot be read: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SamplingError(
+            f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from error
+    texts = [line.strip() for line in content.split("\n") if line.strip()]
+    if not texts:
+        raise SamplingError(f"{path}: no text in it; write one a line")
+    return texts
+
+
+def _check_enough(size: int, excluded: set[int], count: int) -> None:
+    if size - len(excluded) < count:
+        raise SamplingError(
+            f"{size} distinct texts, {len(excluded)} of them in the image or batch, leave too few "
+            f"for {count} false texts; lower DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+        )
+
+
+def _draw_outside(rng: np.random.Generator, size: int, excluded: set[int], count: int) -> list[int]:
+    """`count` distinct indices below `size` that are not excluded."""
+    _check_enough(size, excluded, count)
+    drawn = rng.choice(size, count + len(excluded), replace=False).tolist()
+    return [i for i in drawn if i not in excluded][:count]
+
+
+Texts = Sequence[set[int]]
+Queries = Sequence[list[str]]
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def none(
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
+) -> list[list[int]]:
+    """No false texts: only the batch's other queries are rivals."""
+    return [[] for _ in texts]
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def random(
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
+) -> list[list[int]]:
+    """K false texts for each image, as published."""
+    return [_draw_outside(rng, len(vocabulary), own, count) for own in texts]
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def shared(
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
+) -> list[list[int]]:
+    """K false texts for the whole batch, in none of its images: fewer texts to encode."""
+    drawn = _draw_outside(rng, len(vocabulary), set().union(*texts), count)
+    return [drawn] * len(texts)
+
+
+@FALSE_TEXT_SAMPLERS.register()
+def hard(
+    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
+) -> list[list[int]]:
+    """K false texts for each image, spelled much like the texts it is asked for.
+
+    They are drawn from the `NEIGHBOURS * K` texts of the vocabulary with the smallest edit distance
+    to any of the image's queries.
+    """
+    result = []
+    for own, asked in zip(texts, queries, strict=True):
+        _check_enough(len(vocabulary), own, count)
+        distance = cdist(asked, vocabulary, scorer=Levenshtein.distance).min(axis=0)
+        order = distance.argsort(kind="stable")
+        near = order[~np.isin(order, list(own))][: NEIGHBOURS * count]
+        result.append(rng.choice(near, count, replace=False).tolist())
+    return result

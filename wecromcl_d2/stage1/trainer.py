@@ -1,0 +1,36 @@
+"""Training of stage 1: its samples, its batches and its metric."""
+
+from collections.abc import Callable, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
+
+from ..data.datasets import usable_words
+from ..engine.trainer import Trainer, results_folder
+from .evaluator import AnchorEvaluator
+from .mapper import AnchorMapper
+from .sampling import BatchSampler
+from .text_encoder import build_charset
+
+
+class AnchorTrainer(Trainer):
+    """Stage 1: learns from transcriptions where their words are."""
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
+        """Images and texts, for training without any position."""
+        return AnchorMapper(cfg, is_train)
+
+    @classmethod
+    def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> BatchSampler:
+        """Batches without a query that two images contain."""
+        texts = [
+            [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
+            for r in records
+        ]
+        return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
+        return AnchorEvaluator(dataset_name, results_folder(cfg.OUTPUT_DIR, dataset_name))

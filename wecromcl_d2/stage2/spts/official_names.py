@@ -1,0 +1,128 @@
+"""Names and layouts of the published weights of SPTS and SPTSv2, and ours."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ...stage1.checkpoint_names import WEIGHT_AND_BIAS, Conversion, resnet_names
+
+SOURCES = ("spts", "sptsv2")
+# Counters that a frozen normalisation may lack, and a table that follows from the window's size.
+OPTIONAL = ("num_batches_tracked", "relative_position_index")
+LAYERS = 6
+
+# Name here, names there: the projections q, k and v are one matrix there.
+_FUSED = {"q": 0, "k": 1, "v": 2}
+
+
+def official_names(source: str) -> dict[str, str]:
+    """Published name of every weight -> ours; "name#i" is the i-th third of a weight's rows.
+
+    Args:
+        source: "spts" or "sptsv2".
+
+    Raises:
+        KeyError: for another source.
+    """
+    encoder = {"spts": _global_encoder, "sptsv2": _window_encoder}[source]
+    names = {f"backbone.0.body.{k}": f"backbone.{v}" for k, v in resnet_names().items()}
+    embedding = "transformer.embedding"
+    names[f"{embedding}.word_embeddings.weight"] = "decoder.token_embedding.weight"
+    names[f"{embedding}.position_embeddings.weight"] = "decoder.position_embedding.weight"
+    names |= _linear(f"{embedding}.LayerNorm", "decoder.embedding_norm")
+    names |= _linear("input_proj", "input_proj")
+    for layer in range(LAYERS):
+        theirs, ours = f"transformer.decoder.layers.{layer}", f"decoder.layers.{layer}"
+        names |= _attention(f"{theirs}.self_attn", f"{ours}.self_attention")
+        names |= _attention(f"{theirs}.multihead_attn", f"{ours}.cross_attention")
+        names |= _blocks(theirs, ours, ("norm1", "norm2", "norm3"))
+    names |= _linear("transformer.decoder.norm", "decoder.norm")
+    for index, ours in enumerate(("classifier.0", "classifier.2", "logits")):
+        names |= _linear(f"vocab_embed.layers.{index}", f"decoder.{ours}")
+    return names | encoder()
+
+
+def convert(weights: Mapping[str, Tensor], source: str) -> Conversion:
+    """Rename published weights to ours.
+
+    Args:
+        weights: tensors by name; a prefix `module.` on all names is taken off.
+        source: "spts" or "sptsv2".
+    """
+    names = official_names(source)
+    if all(name.startswith("module.") for name in weights):
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    result = Conversion()
+    used = set()
+    for theirs, ours in names.items():
+        name, _, third = theirs.partition("#")
+        used.add(name)
+        if name in weights:
+            value = weights[name]
+            result.weights[ours] = value.chunk(3)[int(third)].clone() if third else value
+        elif not name.endswith(OPTIONAL):
+            result.missing.append(theirs)
+    for name in weights:
+        if name not in used:
+            (result.idle if name.endswith(OPTIONAL) else result.unused).append(name)
+    return result
+
+
+def to_official(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The reverse of `convert`, for weights of the published architecture."""
+    result: dict[str, Tensor] = {}
+    for theirs, ours in official_names(source).items():
+        name, _, third = theirs.partition("#")
+        if ours in weights:
+            before = [result[name]] if third and third != "0" else []
+            result[name] = torch.cat([*before, weights[ours]]) if before else weights[ours]
+    return result
+
+
+def _global_encoder() -> dict[str, str]:
+    names = _linear("transformer.encoder.norm", "encoder.norm")
+    for layer in range(LAYERS):
+        theirs, ours = f"transformer.encoder.layers.{layer}", f"encoder.layers.{layer}"
+        names |= _attention(f"{theirs}.self_attn", f"{ours}.attention")
+        names |= _blocks(theirs, ours, ("norm1", "norm2"))
+    return names
+
+
+def _window_encoder() -> dict[str, str]:
+    names = {}
+    for layer in range(LAYERS):
+        theirs, ours = f"transformer.layers.0.blocks.{layer}", f"encoder.layers.{layer}"
+        for part, third in _FUSED.items():
+            for end in WEIGHT_AND_BIAS:
+                names[f"{theirs}.attn.qkv.{end}#{third}"] = f"{ours}.attention.{part}.{end}"
+        names[f"{theirs}.attn.relative_position_bias_table"] = f"{ours}.bias"
+        for part, module in {
+            "attn.proj": "attention.out",
+            "mlp.fc1": "feedforward.inner",
+            "mlp.fc2": "feedforward.outer",
+            "norm1": "norm1",
+            "norm2": "norm2",
+        }.items():
+            names |= _linear(f"{theirs}.{part}", f"{ours}.{module}")
+    return names
+
+
+def _attention(theirs: str, ours: str) -> dict[str, str]:
+    names = _linear(f"{theirs}.out_proj", f"{ours}.out")
+    for part, third in _FUSED.items():
+        for end in WEIGHT_AND_BIAS:
+            names[f"{theirs}.in_proj_{end}#{third}"] = f"{ours}.{part}.{end}"
+    return names
+
+
+def _blocks(theirs: str, ours: str, norms: tuple[str, ...]) -> dict[str, str]:
+    names = _linear(f"{theirs}.linear1", f"{ours}.feedforward.inner")
+    names |= _linear(f"{theirs}.linear2", f"{ours}.feedforward.outer")
+    for norm in norms:
+        names |= _linear(f"{theirs}.{norm}", f"{ours}.{norm}")
+    return names
+
+
+def _linear(theirs: str, ours: str) -> dict[str, str]:
+    return {f"{theirs}.{end}": f"{ours}.{end}" for end in WEIGHT_AND_BIAS}

@@ -1,0 +1,110 @@
+"""What a spotter returns: words as `Instances` in pixels of the original image."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+
+from ...data.text import TextList
+from .readers import FoundWord
+from .vocabulary import Vocabulary
+
+
+class ArrayList:
+    """Arrays of different shapes as a field of `Instances`, indexable like a tensor's rows.
+
+    Args:
+        arrays: one per instance.
+    """
+
+    def __init__(self, arrays: Iterable[np.ndarray] = ()):
+        self._arrays = list(arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._arrays)
+
+    def __getitem__(self, item: Any) -> Any:
+        """One array for an integer, else an `ArrayList`: for a slice, a mask or indices."""
+        if isinstance(item, slice):
+            return ArrayList(self._arrays[item])
+        index = torch.arange(len(self))[item]
+        if index.dim() == 0:
+            return self._arrays[int(index)]
+        return ArrayList(self._arrays[i] for i in index.tolist())
+
+    @staticmethod
+    def cat(lists: Sequence["ArrayList"]) -> "ArrayList":
+        """Join several lists into a new one."""
+        return ArrayList(array for arrays in lists for array in arrays)
+
+    def to(self, *args: Any, **kwargs: Any) -> "ArrayList":
+        """Return itself: the arrays stay in main memory."""
+        return self
+
+
+def to_instances(
+    words: Sequence[FoundWord],
+    size: tuple[int, int],
+    vocabulary: Vocabulary,
+    duplicate_distance: float,
+) -> Instances:
+    """Words of one image in the order in which they were read.
+
+    Without places all points are the middle of the image, and no word is a duplicate.
+
+    Args:
+        words: what was read.
+        size: (height, width) of the original image.
+        vocabulary: says what the bins mean.
+        duplicate_distance: of words of one text that lie nearer to each other than this share of
+            the diagonal the best is kept.
+
+    Returns:
+        Instances with `pred_points` (N, 2) float64 as (x, y), `pred_texts`, `scores`, `det_scores`,
+        `rec_scores` (N,) and `char_scores`, per word (length, C) probabilities of the charset's
+        characters.
+    """
+    instances = Instances(size)
+    if vocabulary.bins:
+        places = torch.tensor([word.place for word in words], dtype=torch.long).view(-1, 2)
+        points = vocabulary.decode_points(places, size)
+    else:
+        middle = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64)
+        points = middle.expand(len(words), 2)
+    instances.pred_points = points
+    instances.pred_texts = TextList(word.text for word in words)
+    instances.det_scores = torch.tensor([word.det for word in words])
+    instances.rec_scores = torch.tensor([word.rec for word in words])
+    instances.scores = (instances.det_scores * instances.rec_scores).sqrt()
+    instances.char_scores = ArrayList(word.characters.numpy() for word in words)
+    if not vocabulary.bins:
+        return instances
+    diagonal = float(np.hypot(*size))
+    return instances[best_of_duplicates(instances, duplicate_distance * diagonal)]
+
+
+def best_of_duplicates(instances: Instances, distance: float) -> torch.Tensor:
+    """Which words to keep: of equal texts nearer than `distance` pixels the one of highest score.
+
+    Args:
+        instances: N words with `pred_points`, `pred_texts` and `scores`.
+        distance: in pixels of the points.
+
+    Returns:
+        (N,) bool.
+    """
+    kept = torch.zeros(len(instances), dtype=torch.bool)
+    by_text: dict[str, list[int]] = {}
+    for index in instances.scores.argsort(descending=True, stable=True).tolist():
+        rivals = by_text.setdefault(instances.pred_texts[index], [])
+        point = instances.pred_points[index]
+        gaps = torch.linalg.vector_norm(instances.pred_points[rivals] - point, dim=1)
+        if not (gaps < distance).any():
+            rivals.append(index)
+            kept[index] = True
+    return kept

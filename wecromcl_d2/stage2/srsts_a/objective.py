@@ -1,0 +1,130 @@
+"""The loss of SRSTS-A: all its terms, their weights and how they change during the training.
+
+Letters: N images, M words per image, A anchors of all images, K sampling points, H x W cells.
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import Tensor
+
+from ...config import check_choice
+from .ctc import Reading, fits, read_greedily, reading_loss
+from .losses import dice_loss, focal_loss, line_losses
+from .suppression import line_lengths, trimmed_lines
+from .targets import LEAST_EXTENT, ConfidenceTargets, Words, ignore_extents
+
+
+class Objective:
+    """All losses of a batch.
+
+    Args:
+        keys: MODEL.SRSTS_A.LOSS.
+        max_iter: length of the training, to which the schedules refer.
+
+    Raises:
+        ValueError: for an unknown choice.
+    """
+
+    def __init__(self, keys: CfgNode, max_iter: int):
+        check_choice("MODEL.SRSTS_A.LOSS.CONFIDENCE", keys.CONFIDENCE, ("focal", "dice"))
+        self.keys, self.max_iter = keys, max_iter
+
+    def __call__(
+        self,
+        words: Words,
+        targets: ConfidenceTargets,
+        logits: Tensor,
+        anchors: tuple[Tensor, Tensor, Tensor],
+        lines: Tensor,
+        read: Tensor,
+    ) -> dict[str, Tensor]:
+        """All losses of a batch.
+
+        Args:
+            words: of the batch.
+            targets: of the cells.
+            logits: (N, H, W) of the confidence.
+            anchors: image, word and cell of each anchor, see `choose_anchors`.
+            lines: (A, K, 2) sampling points.
+            read: (A, K, classes) logits of the characters.
+        """
+        keys, (image, word, _) = self.keys, anchors
+        number = image * words.points.shape[1] + word
+        labels, weights = words.labels[image, word], words.weights[image, word]
+        # The mean over words of the means over their anchors.
+        weights = weights / torch.bincount(number, minlength=words.weights.numel())[number]
+        readable = fits(labels, read.shape[1])
+        sizes = torch.stack([(weights * readable).sum(), weights.sum()])
+        readable_size, size = _mean_over_ranks(sizes).clamp(min=1e-6)
+        reading = reading_loss(read, labels * readable[:, None]) * readable
+        result = {"loss_reading": keys.READING_WEIGHT * (reading * weights).sum() / readable_size}
+        progress = get_event_storage().iter / self.max_iter if has_event_storage() else 0.0
+        fade = 1 - progress / 2
+        scale = {
+            "consistency": keys.CONSISTENCY_WEIGHT,
+            "smoothness": keys.SMOOTHNESS_WEIGHT,
+            "order": keys.ORDER_WEIGHT,
+            "spread": keys.SPREAD_WEIGHT,
+        }
+        for name, loss in line_losses(lines, number, words.weights.numel()).items():
+            result[f"loss_{name}"] = fade * scale[name] * (loss * weights).sum() / size
+        reading_now = read_greedily(read.detach())
+        if progress >= keys.EXTENT_WARMUP:
+            targets = _with_extents(targets, words, anchors, logits, lines, reading_now)
+        owner_weight = words.weights.gather(1, targets.owner.flatten(1)).view_as(logits)
+        if keys.CONFIDENCE == "focal":
+            total, count = focal_loss(logits, targets, owner_weight)
+        else:
+            total, count = dice_loss(logits, targets)
+        count = _mean_over_ranks(count.float()).clamp(min=1)
+        result["loss_confidence"] = keys.CONFIDENCE_WEIGHT * total / count
+        _log(reading_now, labels, readable)
+        return result
+
+
+def _with_extents(
+    targets: ConfidenceTargets,
+    words: Words,
+    anchors: tuple[Tensor, Tensor, Tensor],
+    logits: Tensor,
+    lines: Tensor,
+    reading: Reading,
+) -> ConfidenceTargets:
+    """Targets that ignore cells on words, as far as the words' own readings reach."""
+    image, word, cells = anchors
+    # The most confident anchor of each word.
+    order = logits.detach()[image, cells[:, 1], cells[:, 0]].argsort()
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    most = targets.owner.new_full((len(logits) * words.points.shape[1],), -1)
+    number = image * words.points.shape[1] + word
+    most = most.scatter_reduce(0, number, rank, "amax")
+    best = order[most[most >= 0]]
+    trimmed = trimmed_lines(lines.detach()[best], reading.first[best], reading.last[best])
+    characters = (words.labels[image[best], word[best]] > 0).sum(1).clamp(min=1)
+    radii = (line_lengths(trimmed) / characters).clamp(min=LEAST_EXTENT)
+    counts = ignore_extents(targets, image[best], trimmed, radii)
+    return ConfidenceTargets(targets.positive, counts, targets.soft, targets.owner)
+
+
+def _log(reading: Reading, labels: Tensor, readable: Tensor) -> None:
+    """How much of the sampled anchors is read right, and how many labels are too long."""
+    if not has_event_storage():
+        return
+    storage = get_event_storage()
+    width = max(labels.shape[1], reading.labels.shape[1])
+    said = F.pad(reading.labels, (0, width - reading.labels.shape[1]))
+    right = (said == F.pad(labels, (0, width - labels.shape[1]))).all(1)
+    storage.put_scalar("read_right", right.float().mean() if len(right) else 0.0)
+    storage.put_scalar("too_long", (~readable).sum())
+
+
+def _mean_over_ranks(x: Tensor) -> Tensor:
+    """The mean over all processes, so that their mean loss is that of the joint batch."""
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(x)
+        x = x / comm.get_world_size()
+    return x

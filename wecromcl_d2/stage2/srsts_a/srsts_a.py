@@ -1,0 +1,301 @@
+"""SRSTS-A: anchors are found, each samples its word along a line, and the samples are read.
+
+Letters: N images, M words per image, A anchors of all images, K sampling points, C channels,
+H x W cells. Points are (x, y); lengths inside the network are in cells of the fused map.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from ...config import check_choice
+from ...data.text import Charset, TextList
+from ...layers import ImageEncoder
+from ...layers.charset_state import CharsetState
+from ...layers.image_batch import ImageModel, group_by_size
+from ...stage1.text_encoder import build_charset
+from .ctc import read_greedily
+from .heads import AnchorHead, Recognizer, Sampler
+from .objective import Objective
+from .suppression import keep_best, trimmed_lines
+from .targets import IGNORE_RADIUS, Words, choose_anchors, confidence_targets
+
+
+@META_ARCH_REGISTRY.register()
+class SRSTSA(ImageModel):
+    """Single-point text spotter that learns from points and transcriptions.
+
+    Args:
+        backbone: gives the levels that `image_encoder` fuses.
+        image_encoder: backbone levels -> fused map.
+        anchor_head: fused map -> confidence.
+        sampler: fused map -> sampling points.
+        recognizer: fused map and sampling points -> logits of the characters.
+        charset: characters; class 0 is the blank.
+        objective: what is minimised in training.
+        test: MODEL.SRSTS_A.TEST.
+        sampler_eval: "dense" or "patch", see `Sampler`.
+        pixel_mean: per channel, in the units of the input image.
+        pixel_std: per channel.
+        size_divisibility: input sides are padded to a multiple of this.
+
+    Raises:
+        ValueError: for an unknown choice.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        image_encoder: ImageEncoder,
+        anchor_head: AnchorHead,
+        sampler: Sampler,
+        recognizer: Recognizer,
+        charset: Charset,
+        objective: Objective,
+        test: CfgNode,
+        sampler_eval: str,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        size_divisibility: int,
+    ):
+        super().__init__(pixel_mean, pixel_std, (size_divisibility, backbone.size_divisibility))
+        check_choice("MODEL.SRSTS_A.SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
+        check_choice("MODEL.SRSTS_A.TEST.POINT", test.POINT, ("line", "anchor"))
+        if sampler_eval == "patch" and not sampler.pointwise:
+            raise ValueError(
+                "MODEL.SRSTS_A.NORM normalises over the whole map, so patches would give other "
+                "numbers; use 'BN' or set MODEL.SRSTS_A.SAMPLER_EVAL to 'dense'"
+            )
+        self.backbone, self.image_encoder = backbone, image_encoder
+        self.anchor_head, self.sampler, self.recognizer = anchor_head, sampler, recognizer
+        self.charset, self.objective, self.test = charset, objective, test
+        self.charset_state = CharsetState(charset)
+        self.sampler_eval = sampler_eval
+        self.stride = image_encoder.stride
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Build the parts that the config names."""
+        keys = cfg.MODEL.SRSTS_A
+        backbone = build_backbone(cfg)
+        image_encoder = ImageEncoder(cfg, backbone.output_shape())
+        charset = build_charset(cfg)
+        channels = image_encoder.out_channels
+        return {
+            "backbone": backbone,
+            "image_encoder": image_encoder,
+            "anchor_head": AnchorHead(channels, keys.ANCHOR_CHANNELS, keys.NORM),
+            "sampler": Sampler(
+                channels, keys.SAMPLER_CHANNELS, keys.NUM_POINTS, keys.INITIAL_REACH, keys.NORM
+            ),
+            "recognizer": Recognizer(
+                channels,
+                keys.TOWER_CHANNELS,
+                num_points=keys.NUM_POINTS,
+                num_classes=len(charset) + 1,
+                sequence=keys.SEQUENCE,
+                layers=keys.SEQUENCE_LAYERS,
+                heads=keys.SEQUENCE_HEADS,
+                norm=keys.NORM,
+            ),
+            "charset": charset,
+            "objective": Objective(keys.LOSS, cfg.SOLVER.MAX_ITER),
+            "test": keys.TEST,
+            "sampler_eval": keys.SAMPLER_EVAL,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
+        }
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses in training, words otherwise.
+
+        Args:
+            batched_inputs: one dict per image with `image`, a (3, H, W) tensor in the configured
+                colour order. In training also `instances` with `gt_points`, `gt_texts`,
+                `gt_point_weights`, `gt_ignore`, `gt_ignore_radii` and `gt_located`, see
+                `PointMapper`; otherwise `height` and `width`
+                of the original image.
+
+        Returns:
+            In training a dict of losses, otherwise what `inference` returns.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        feature, valid = self.encode_images(self.preprocess_images(batched_inputs))
+        words = self.prepare_words([x["instances"] for x in batched_inputs])
+        logits = self.anchor_head(feature).float()
+        targets = confidence_targets(words, tuple(logits.shape[1:]), valid)
+        keys = self.objective.keys
+        image, word, cells = choose_anchors(
+            targets, words, keys.ANCHORS_PER_WORD, keys.ANCHORS_PER_IMAGE
+        )
+        lines = self.sampler.dense(feature, image, cells)
+        jittered = lines + keys.JITTER * torch.randn_like(lines)
+        read = self.recognizer(feature, image, jittered).float()
+        return self.objective(words, targets, logits, (image, word, cells), lines, read)
+
+    def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
+        """Fused maps (N, C, H, W) and their valid cells (N, H, W), None if there is no padding."""
+        return self.image_encoder(self.backbone(images.tensor), images.image_sizes)
+
+    def prepare_words(self, instances: Sequence[Instances]) -> Words:
+        """Bring the words of the images to cells and labels, padded to the longest list."""
+        most = max(1, *(len(x) for x in instances))
+
+        def padded(values: list[Tensor]) -> Tensor:
+            batch = nn.utils.rnn.pad_sequence(values, batch_first=True)
+            missing = batch.new_zeros(len(batch), most - batch.shape[1], *batch.shape[2:])
+            return torch.cat([batch, missing], 1).to(self.device)
+
+        # One label more than can be read, so that longer texts do not fit.
+        length = self.recognizer_points + 1
+        labels = [self.charset.encode(list(x.gt_texts), length) for x in instances]
+        points = padded([x.gt_points.float() for x in instances]) / self.stride
+        weights = padded([x.gt_point_weights.float() for x in instances])
+        located = padded([x.gt_located for x in instances])
+        ignore = padded([x.gt_ignore for x in instances])
+        batch = padded(labels)
+        readable = (batch > 0).any(2)
+        teaches = located & ~ignore & readable & (weights > 0)
+        weights = weights * teaches
+        hides = located & ~teaches
+        given = padded([x.gt_ignore_radii.float() for x in instances]) / self.stride
+        radii = torch.where(given > 0, given, IGNORE_RADIUS)
+        return Words(points, batch, weights, teaches, hides, radii)
+
+    @property
+    def recognizer_points(self) -> int:
+        """Sampling points K per word."""
+        assert self.sampler.offset.bias is not None
+        return len(self.sampler.offset.bias) // 2
+
+    @torch.no_grad()
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """Find and read words.
+
+        Images of one size share a batch, so that nothing but an image's own content ever reaches
+        its answer.
+
+        Args:
+            batched_inputs: see `forward`.
+
+        Returns:
+            For each image a dict with `instances`, best first: `pred_points` (Q, 2), float64, and
+            `pred_polylines` (Q, K, 2), in pixels of the original image, `pred_texts`, `scores`,
+            the root of `det_scores`, the anchor's confidence, times `rec_scores`, the geometric
+            mean of `char_scores` (Q, K), which are padded with zeros.
+        """
+        results: list[Any] = [None] * len(batched_inputs)
+        for indices in group_by_size(batched_inputs):
+            inputs = [batched_inputs[i] for i in indices]
+            for i, instances in zip(indices, self._spot(inputs), strict=True):
+                results[i] = {"instances": instances}
+        return results
+
+    def _spot(self, inputs: list[dict[str, Any]]) -> list[Instances]:
+        """Words of images of one size."""
+        images = self.preprocess_images(inputs)
+        feature, valid = self.encode_images(images)
+        confidence = self.anchor_head(feature).float().sigmoid()
+        if not torch.isfinite(confidence).all():
+            raise FloatingPointError(
+                "the confidence map holds values that are not finite: the weights are damaged, or "
+                "come from a training that broke down; check the file of MODEL.WEIGHTS"
+            )
+        if valid is not None:
+            confidence = confidence * valid
+        image, cells, sure = self._find_anchors(confidence)
+        if len(image) == 0:
+            return [
+                self._to_instances(x, size, None)
+                for x, size in zip(inputs, images.image_sizes, strict=True)
+            ]
+        sample = self.sampler.patch if self.sampler_eval == "patch" else self.sampler.dense
+        lines = sample(feature, image, cells)
+        reading = read_greedily(self.recognizer(feature, image, lines))
+        scores = (sure * reading.scores).sqrt()
+        good = (scores > self.test.SCORE).nonzero().squeeze(1)
+        texts = self.charset.decode(reading.labels[good])
+        lines_on_word = trimmed_lines(lines[good], reading.first[good], reading.last[good])
+        kept = keep_best(image[good], lines_on_word, texts, scores[good], sure[good])
+        index = good[kept]
+        order = scores[index].argsort(descending=True, stable=True)
+        index, kept = index[order], kept[order]
+        middle = trimmed_lines(lines_on_word[kept], *_middle(len(kept), lines_on_word))
+        point = middle[:, 0] if self.test.POINT == "line" else cells[index] + 0.5
+        found = {
+            "points": point.double() * self.stride,
+            "lines": lines_on_word[kept].double() * self.stride,
+            "texts": [texts[i] for i in kept.tolist()],
+            "scores": scores[index],
+            "det_scores": sure[index],
+            "rec_scores": reading.scores[index],
+            "char_scores": reading.probabilities[index],
+        }
+        owner = image[index]
+        return [
+            self._to_instances(x, size, _rows(found, owner == number))
+            for number, (x, size) in enumerate(zip(inputs, images.image_sizes, strict=True))
+        ]
+
+    def _find_anchors(self, confidence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Local maxima of the confidence (N, H, W): image (A,), cell (A, 2), confidence (A,)."""
+        peak = confidence == F.max_pool2d(confidence[:, None], 3, stride=1, padding=1)[:, 0]
+        strength = torch.where(peak, confidence, 0.0).flatten(1)
+        values, places = strength.topk(min(self.test.MAX_ANCHORS, strength.shape[1]), dim=1)
+        image, rank = (values > self.test.CONFIDENCE).nonzero(as_tuple=True)
+        place = places[image, rank]
+        width = confidence.shape[2]
+        return image, torch.stack([place % width, place // width], 1), values[image, rank]
+
+    def _to_instances(
+        self, x: dict[str, Any], size: tuple[int, int], found: dict[str, Any] | None
+    ) -> Instances:
+        """One image's words in pixels of the original image."""
+        height, width = x.get("height", size[0]), x.get("width", size[1])
+        instances = Instances((height, width))
+        points = self.recognizer_points
+        if found is None:
+            none = torch.zeros(0, device=self.device)
+            found = {
+                "points": none.new_zeros(0, 2, dtype=torch.float64),
+                "lines": none.new_zeros(0, points, 2, dtype=torch.float64),
+                "texts": [],
+                "scores": none,
+                "det_scores": none,
+                "rec_scores": none,
+                "char_scores": none.new_zeros(0, points),
+            }
+        scale = found["points"].new_tensor([width / size[1], height / size[0]])
+        limit = found["points"].new_tensor([width, height])
+        inside = torch.minimum(found["points"] * scale, limit)
+        instances.pred_points = inside.clamp(min=0)
+        instances.pred_polylines = found["lines"] * scale
+        instances.pred_texts = TextList(found["texts"])
+        for name in ("scores", "det_scores", "rec_scores", "char_scores"):
+            instances.set(name, found[name])
+        return instances
+
+
+def _middle(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last sample of lines of which only the middle is wanted."""
+    half = like.new_full((count,), (like.shape[1] - 1) / 2)
+    return half, half
+
+
+def _rows(found: dict[str, Any], mask: Tensor) -> dict[str, Any]:
+    """Of every field the rows that a mask selects."""
+    wanted = mask.nonzero().squeeze(1).tolist()
+    return {
+        key: [value[i] for i in wanted] if isinstance(value, list) else value[mask]
+        for key, value in found.items()
+    }
