@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,111 +15,21 @@ PROJECTS = sorted(path for path in (ROOT / "projects").iterdir() if path.is_dir(
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 LONGEST_FILE = 400
 
-# A file of the package imports only files of lower layers. A new file gets its line here.
-LAYERS = {
-    0: [
-        "checkpoint_names.py",
-        "config.py",
-        "data/benchmarks/__init__.py",
-        "data/pseudo_labels.py",
-        "data/shuffling.py",
-        "data/synthetic/backgrounds.py",
-        "data/synthetic/recipe.py",
-        "data/synthetic/vocabulary.py",
-        "data/synthetic/words.py",
-        "data/text.py",
-        "engine/accumulate.py",
-        "engine/hooks.py",
-        "evaluation/counting.py",
-        "evaluation/lexicon.py",
-        "files.py",
-        "fonts.py",
-        "geometry.py",
-        "modeling/activation.py",
-        "modeling/deformable_attention.py",
-        "modeling/image_batch.py",
-        "modeling/losses.py",
-        "picture.py",
-        "predictor/registry.py",
-        "predictor/tiling.py",
-        "weights_file.py",
-    ],
-    1: [
-        "data/augmentation.py",
-        "data/datasets.py",
-        "data/sampling.py",
-        "data/synthetic/scenes.py",
-        "data/synthetic/stress.py",
-        "engine/backbone_weights.py",
-        "engine/precision.py",
-        "engine/solver.py",
-        "evaluation/matching.py",
-        "evaluation/report.py",
-        "evaluation/spotting.py",
-        "modeling/backbone.py",
-        "modeling/charset_state.py",
-        "modeling/text_encoder.py",
-        "projects/__init__.py",
-        "visualizer.py",
-    ],
-    2: [
-        "data/benchmarks/base.py",
-        "data/benchmarks/matlab.py",
-        "data/dataset_mapper.py",
-        "data/point_augmentation.py",
-        "data/synthetic/cache.py",
-        "data/synthetic/sheet.py",
-        "engine/anchor_job.py",
-        "engine/loading.py",
-        "evaluation/anchor_run.py",
-        "evaluation/spotting_run.py",
-        "modeling/image_encoder.py",
-        "predictor/drawing.py",
-    ],
-    3: [
-        "data/benchmarks/abcnet.py",
-        "data/benchmarks/cocotext.py",
-        "data/benchmarks/sources.py",
-        "data/benchmarks/synthtext.py",
-        "data/benchmarks/tables.py",
-        "data/builtin.py",
-        "data/loader.py",
-        "data/point_mapper.py",
-        "data/synthetic/__init__.py",
-        "engine/checkpoint.py",
-        "evaluation/anchor_report.py",
-        "evaluation/evaluators.py",
-        "modeling/wecromcl.py",
-        "predictor/base.py",
-        "predictor/images.py",
-    ],
-    4: [
-        "data/__init__.py",
-        "data/benchmarks/convert.py",
-        "data/benchmarks/ctw1500.py",
-        "data/benchmarks/icdar.py",
-        "data/benchmarks/official.py",
-        "data/benchmarks/totaltext.py",
-        "engine/anchor_generation.py",
-        "engine/trainer.py",
-        "evaluation/__init__.py",
-        "modeling/__init__.py",
-        "predictor/results.py",
-    ],
-    5: [
-        "data/benchmarks/registry.py",
-        "engine/tasks.py",
-        "evaluation/readers.py",
-        "predictor/anchor_finder.py",
-        "predictor/spotter.py",
-    ],
-    6: [
-        "__init__.py",
-        "data/benchmarks/splits.py",
-        "engine/__init__.py",
-        "predictor/__init__.py",
-    ],
-}
+# Floors of the package, lowest first. A file imports from its own and from lower floors; within a
+# floor no imports go in circles.
+FLOORS = (
+    ("files", "geometry", "fonts", "config", "weights_file", "picture", "visualizer"),
+    ("data",),
+    ("layers", "evaluation"),
+    ("engine",),
+    ("stage1",),
+    ("stage2",),
+    ("tasks",),
+    ("predictor",),
+    ("cli",),
+)
+# Entrances of the package, which may import from every floor.
+ENTRANCES = {"__init__", "__main__"}
 
 BANNED = {"eval", "exec", "os.system", "pickle.load", "pickle.loads", "yaml.unsafe_load"}
 # Files that may make a banned call all the same.
@@ -177,51 +88,58 @@ def file_of(module: str, root: Path) -> Path | None:
     return None
 
 
-def test_every_file_of_the_package_has_a_layer() -> None:
-    listed = [name for names in LAYERS.values() for name in names]
-    actual = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
-    assert len(listed) == len(set(listed)), "a file is listed twice"
-    assert set(listed) == actual, "LAYERS and the files of wecromcl_d2 differ"
+def floor_of(path: Path) -> int:
+    """Number of the floor that a file of the package stands on."""
+    top = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return next(number for number, names in enumerate(FLOORS) if top in names)
 
 
-def test_imports_go_strictly_downwards() -> None:
-    layer = {name: number for number, names in LAYERS.items() for name in names}
+def package_imports(path: Path) -> set[Path]:
+    """Files of the package that a file imports."""
+    found = {file_of(module, ROOT) for module in imported_modules(path, ROOT)}
+    return {file for file in found if file is not None and file.is_relative_to(PACKAGE)}
+
+
+def test_every_file_of_the_package_stands_on_a_floor() -> None:
+    tops = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in package_files()}
+    named = {name for names in FLOORS for name in names}
+    assert tops - ENTRANCES <= named
+
+
+def package_files() -> list[Path]:
+    """All Python files of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_imports_never_go_up() -> None:
     wrong = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
-        for module in imported_modules(path, ROOT):
-            target = file_of(module, ROOT)
-            if target is None or not target.is_relative_to(PACKAGE):
-                continue
-            lower = target.relative_to(PACKAGE).as_posix()
-            if layer.get(lower, 0) >= layer.get(name, 0):
-                wrong.append(f"{name} [{layer.get(name)}] imports {lower} [{layer.get(lower)}]")
+    for path in package_files():
+        if path.parent == PACKAGE and path.stem in ENTRANCES:
+            continue
+        for target in sorted(package_imports(path)):
+            up = target.parent == PACKAGE and target.stem in ENTRANCES
+            if up or floor_of(target) > floor_of(path):
+                wrong.append(f"{relative(path)} imports {relative(target)}")
     assert not wrong
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    graph = {path: package_imports(path) for path in package_files()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_nothing_imports_what_stands_above_it() -> None:
     entries = {path.stem for path in (*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py"))}
     entries |= {"tools", "demo", "tests", "projects"}
-    packages = {
-        project: {path.parent.name for path in project.glob("*/__init__.py")}
-        for project in PROJECTS
-    }
+    slim = ROOT / "projects" / "detectron2_slim"
     wrong = []
     for path in source_files():
-        own = next((project for project in PROJECTS if path.is_relative_to(project)), None)
-        if own is None and not path.is_relative_to(PACKAGE):
+        inside = path.is_relative_to(slim)
+        if not inside and not path.is_relative_to(PACKAGE):
             continue
-        refused = set(entries)
-        for project, names in packages.items():
-            # Detectron2 is everybody's base, whichever package provides it.
-            if project not in (own, ROOT / "projects" / "detectron2_slim"):
-                refused |= names
-        if own == ROOT / "projects" / "detectron2_slim":
-            refused.add("wecromcl_d2")
-        modules = set(imported_modules(path, own or ROOT))
+        refused = entries | {"wecromcl_d2"} if inside else entries
+        modules = set(imported_modules(path, slim if inside else ROOT))
         above = {module for module in modules if module.split(".")[0] in refused}
-        if own is not None:
-            above |= {module for module in modules if module.startswith("wecromcl_d2.projects")}
         wrong += [f"{relative(path)} imports {name}" for name in sorted(above)]
     assert not wrong
 
