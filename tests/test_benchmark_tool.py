@@ -41,7 +41,7 @@ def assert_sound(case):
 def test_training_by_part_and_batch(tmp_path):
     found, printed = measure(
         tmp_path / "train.json",
-        *("train", "--batch", "1", "2", "--size", "32", "48", "--false-texts", "2"),
+        *("train", "--batch", "1", "2", "--size", "32", "48", "--negatives", "2"),
     )
     assert [case["batch"] for case in found["cases"]] == [1, 2]
     for case in found["cases"]:
@@ -59,7 +59,7 @@ def test_training_by_part_and_batch(tmp_path):
             assert forward[unit] + backward[unit] <= parts["step"][unit]
     one, two = (case["parts"]["step"]["gflop"] for case in found["cases"])
     assert 1.8 * one < two < 2.3 * one
-    assert found["machine"]["threads"] == 1 and found["options"]["false_texts"] == 2
+    assert found["machine"]["threads"] == 1 and found["options"]["negatives"] == 2
     assert "batch 2: peak of memory" in printed
 
 

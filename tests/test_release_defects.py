@@ -45,8 +45,8 @@ def batches_of(count, mapper):
         max_length=8,
         batch_size=count,
         num_queries=1,
-        num_false_texts=1,
-        false_texts="random",
+        num_negatives=1,
+        negatives="random",
         seed=3,
         max_tries=100,
     )
@@ -69,7 +69,7 @@ def test_d7_padding_of_a_batch_gets_no_activation_unless_published(masked, publi
     sizes = [(64, 64), (64, 128)]
     model(
         [
-            {"image": noise(*size, seed), "queries": [f"word{seed}"], "false_texts": ["other"]}
+            {"image": noise(*size, seed), "queries": [f"word{seed}"], "negatives": ["other"]}
             for seed, size in enumerate(sizes)
         ]
     )

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure speed and memory, part by part, with random weights and pictures of noise.
 
-    python tools/benchmark.py train --batch 4 --size 256 256 --false-texts 16 --threads 1
+    python tools/benchmark.py train --batch 4 --size 256 256 --negatives 16 --threads 1
     python tools/benchmark.py train --batch 4 8 16 32 64 --size 64 64
     python tools/benchmark.py inference --size 640 640 --words 8 --output inference.json
     python tools/benchmark.py inference --device cuda --precision bfloat16
@@ -92,13 +92,13 @@ def words(count: int, start: int) -> list[str]:
 
 
 def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]:
-    """Images with one query and their own false texts each, all texts distinct."""
-    per_image = 1 + args.false_texts
+    """Images with one query and their own negatives each, all texts distinct."""
+    per_image = 1 + args.negatives
     batched = []
     for index in range(batch):
         own = words(per_image, index * per_image)
         batched.append(
-            {"image": picture(args.size, index), "queries": own[:1], "false_texts": own[1:]}
+            {"image": picture(args.size, index), "queries": own[:1], "negatives": own[1:]}
         )
     return batched
 
@@ -313,7 +313,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config-file", help="default: the full-size model")
     parser.add_argument("--batch", type=int, nargs="+", help="images, one case for each number")
     parser.add_argument("--size", type=int, nargs=2, help="height and width in pixels")
-    parser.add_argument("--false-texts", type=int, default=16, help="per training image")
+    parser.add_argument("--negatives", type=int, default=16, help="per training image")
     parser.add_argument("--words", type=int, default=8, help="per image at inference")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

@@ -40,8 +40,8 @@ from wecromcl_d2.evaluation.spotting import (
     METRICS,
     SPTS_THRESHOLD,
     SPTS_THRESHOLDS,
+    GTWords,
     SpottingProtocol,
-    TruthWords,
     claim_words,
 )
 from wecromcl_d2.evaluation.spotting_run import SpottingRun, run_spotting
@@ -49,7 +49,7 @@ from wecromcl_d2.stage1.anchor_run import AnchorImage, run_anchors
 from wecromcl_d2.stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
 from wecromcl_d2.visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
 
-Truths = Mapping[int | str, TruthWords]
+Truths = Mapping[int | str, GTWords]
 Predictions = Mapping[int | str, PointWords]
 
 
@@ -218,7 +218,7 @@ def _evaluate_anchors(
 
 
 def _anchor_images(truths: Truths, predictions: Predictions) -> list[AnchorImage]:
-    no_words = TruthWords([], np.zeros((0, 2)), np.zeros(0, dtype=bool))
+    no_words = GTWords([], np.zeros((0, 2)), np.zeros(0, dtype=bool))
     nothing = PointWords.of([], [])
     return [
         AnchorImage.of(image, truths.get(image, no_words), predictions.get(image, nothing))

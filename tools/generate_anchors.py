@@ -48,7 +48,7 @@ from wecromcl_d2.data import write_labels
 from wecromcl_d2.data.datasets import Record, dataset_root
 from wecromcl_d2.evaluation.report import package_version, write_json
 from wecromcl_d2.stage1.anchor_job import (
-    Job,
+    AnchorJob,
     collect_parts,
     fingerprint,
     label_images,
@@ -57,7 +57,7 @@ from wecromcl_d2.stage1.anchor_job import (
     plan_parts,
     word_keys,
 )
-from wecromcl_d2.stage1.generate import Speed, load_detector, run_parts
+from wecromcl_d2.stage1.generate import Throughput, load_detector, run_parts
 from wecromcl_d2.stage1.mapper import AnchorMapper
 from wecromcl_d2.stage1.pseudo_labels import PERCENTILES
 from wecromcl_d2.stage1.report import describe_labels, draw_report, draw_uncertain
@@ -143,10 +143,10 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     if args.dataset.partition("@")[0] == str(output):
         raise ValueError(f"{output} is the dataset itself, whose points would be lost")
     records = load_records(args.dataset)
-    draft = Job(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".parts"))
+    draft = AnchorJob(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".parts"))
     identity = fingerprint(draft, records)
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    job = Job(cfg, args.dataset, args.batch_size, draft.folder / name)
+    job = AnchorJob(cfg, args.dataset, args.batch_size, draft.folder / name)
     job.folder.mkdir(parents=True, exist_ok=True)
     for other in sorted(draft.folder.iterdir()):
         if other != job.folder:
@@ -171,7 +171,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     return status
 
 
-def run(job: Job, pending: list[int], processes: int, records: list[Record]) -> None:
+def run(job: AnchorJob, pending: list[int], processes: int, records: list[Record]) -> None:
     """Make the missing parts; records are read again in processes of their own."""
     work = (job, pending, records if processes == 1 else None)
     try:
@@ -184,7 +184,7 @@ def run(job: Job, pending: list[int], processes: int, records: list[Record]) -> 
 
 
 def write_all(
-    job: Job,
+    job: AnchorJob,
     records: list[Record],
     parts: list[list[int]],
     args: argparse.Namespace,
@@ -235,10 +235,10 @@ def write_all(
     return INCOMPLETE if damaged else 0
 
 
-def total_speed(job: Job) -> dict[str, float] | None:
+def total_speed(job: AnchorJob) -> dict[str, float] | None:
     """Of all processes of this run together; None if nothing was left to do."""
     speeds = [
-        Speed(**json.loads(path.read_text(encoding="utf-8")))
+        Throughput(**json.loads(path.read_text(encoding="utf-8")))
         for path in job.folder.glob("speed-*.json")
     ]
     seconds = max((speed.seconds for speed in speeds), default=0.0)
@@ -266,7 +266,9 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> int:
     clock, cpu = [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(MEASUREMENTS):
-            job = Job(cfg, args.dataset, args.batch_size, Path(folder) / str(turn), args.measure)
+            job = AnchorJob(
+                cfg, args.dataset, args.batch_size, Path(folder) / str(turn), args.measure
+            )
             records = job.records()
             parts = plan_parts(records, args.batch_size)
             bare, bare_cpu = time_bare_model(cfg, records, parts, args.batch_size)

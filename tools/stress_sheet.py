@@ -19,7 +19,7 @@ from tabulate import tabulate
 from wecromcl_d2.data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
 from wecromcl_d2.evaluation.counting import PointWords
 from wecromcl_d2.evaluation.report import write_json
-from wecromcl_d2.evaluation.spotting import SpottingProtocol, TruthWords, score_spotting
+from wecromcl_d2.evaluation.spotting import GTWords, SpottingProtocol, score_spotting
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.predictor import Spotter, Spotting, model_names
 from wecromcl_d2.predictor.drawing import draw_spotting
@@ -86,7 +86,7 @@ def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -
     """Count what was found and read in the pictures of one kind."""
     outlines = [[polygon.ravel().tolist() for polygon in case.polygons] for case in cases]
     truths = {
-        image: TruthWords.from_record({"texts": case.texts, "polygons": own})
+        image: GTWords.from_record({"texts": case.texts, "polygons": own})
         for image, (case, own) in enumerate(zip(cases, outlines, strict=True))
     }
     predictions = {

@@ -162,12 +162,12 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Texts asked for per image, fewer where an image has fewer that no other image of the batch
     # contains. The paper asks for one; more teach more per image.
     cfg.DATALOADER.SAMPLING.NUM_QUERIES = 1
-    # Number K of false texts per image.
-    cfg.DATALOADER.SAMPLING.NUM_FALSE_TEXTS = 16
-    # Name in FALSE_TEXT_SAMPLERS: "random" draws K for each image as published, "shared" K for the
+    # Number K of negatives per image.
+    cfg.DATALOADER.SAMPLING.NUM_NEGATIVES = 16
+    # Name in NEGATIVE_SAMPLERS: "random" draws K for each image as published, "shared" K for the
     # batch, "hard" K for each image that are spelled much like its queries, "none" draws none.
-    cfg.DATALOADER.SAMPLING.FALSE_TEXTS = "random"
-    # UTF-8 file with one text a line that false texts are drawn from, as published; empty: they are
+    cfg.DATALOADER.SAMPLING.NEGATIVES = "random"
+    # UTF-8 file with one text a line that negatives are drawn from, as published; empty: they are
     # drawn from the training transcriptions, which takes no file and betrays none by its spelling.
     cfg.DATALOADER.SAMPLING.VOCABULARY = ""
     # "both": no image of a batch contains the query of another. "earlier", as published: an image

@@ -67,11 +67,11 @@ def test_words_without_known_characters_are_not_trained_on(root):
 
 
 def test_too_few_words_for_a_batch_are_counted(root):
-    with pytest.raises(SamplingError, match="a batch of 4 images with 500 false texts needs 501"):
+    with pytest.raises(SamplingError, match="a batch of 4 images with 500 negatives needs 501"):
         AnchorTrainer(
             toy.toy_config(
                 root,
-                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS",
+                "DATALOADER.SAMPLING.NUM_NEGATIVES",
                 "500",
                 "SOLVER.CURRICULUM.DATASETS",
                 "[]",

@@ -51,7 +51,7 @@ def toy_config(root, *opts):
         "SOLVER.WARMUP_ITERS": 2,
         "SOLVER.CHECKPOINT_PERIOD": 3,
         "DATALOADER.NUM_WORKERS": 0,
-        "DATALOADER.SAMPLING.NUM_FALSE_TEXTS": 4,
+        "DATALOADER.SAMPLING.NUM_NEGATIVES": 4,
         "MODEL.IMAGE_ENCODER.LAYERS": 1,  # its dropout draws random numbers
         "TEST.EVAL_PERIOD": 5,
         "VIS_PERIOD": 0,

@@ -25,8 +25,8 @@ from wecromcl_d2.evaluation.lexicon import (
 from wecromcl_d2.evaluation.readers import parse_point_file, truth_words
 from wecromcl_d2.evaluation.spotting import (
     SPTS_THRESHOLDS,
+    GTWords,
     SpottingProtocol,
-    TruthWords,
     correct_texts,
     filter_word,
     middle,
@@ -148,7 +148,7 @@ def test_golden_spts_lexicon(case, mode):
 @pytest.mark.parametrize("metric", ["nearest_text", "bag_of_words"])
 def test_golden_no_point(case, metric, mode):
     truths = {
-        int(image): TruthWords(
+        int(image): GTWords(
             [text for text, _ in words],
             np.full((len(words), 2), np.nan),
             np.array([ignore for _, ignore in words], dtype=bool),

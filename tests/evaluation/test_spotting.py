@@ -9,8 +9,8 @@ from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Score, Th
 from wecromcl_d2.evaluation.lexicon import ImageLexicons, Lexicon, LexiconError
 from wecromcl_d2.evaluation.report import format_table
 from wecromcl_d2.evaluation.spotting import (
+    GTWords,
     SpottingProtocol,
-    TruthWords,
     filter_word,
     middle,
     score_spotting,
@@ -20,7 +20,7 @@ from wecromcl_d2.evaluation.spotting_run import run_spotting
 
 def truth(*words):
     """True words as (text, x) or (text, x, ignored), all at y = 0."""
-    return TruthWords(
+    return GTWords(
         [word[0] for word in words],
         np.array([(word[1], 0.0) for word in words]).reshape(-1, 2),
         np.array([len(word) > 2 and word[2] for word in words], dtype=bool),
@@ -93,11 +93,11 @@ def test_empty_and_unknown_images_are_false_positives_or_errors(caplog):
 
 
 def test_words_without_position():
-    nowhere = TruthWords(["a"], np.full((1, 2), np.nan), np.array([False]))
+    nowhere = GTWords(["a"], np.full((1, 2), np.nan), np.array([False]))
     with pytest.raises(MatchingError, match="no position"):
         count({0: nowhere}, {0: found(("a", 0, 0.9))})
     assert count({0: nowhere}, {0: found(("a", 0, 0.9))}, metric="bag_of_words") == [(1, 1, 1)]
-    ignored = TruthWords(["a", "b"], np.array([[np.nan] * 2, [5, 0]]), np.array([True, False]))
+    ignored = GTWords(["a", "b"], np.array([[np.nan] * 2, [5, 0]]), np.array([True, False]))
     assert count({0: ignored}, {0: found(("b", 0, 0.9))}) == [(1, 1, 1)]
 
 

@@ -6,14 +6,14 @@ import torch
 from wecromcl_d2.layers import deformable_attention
 from wecromcl_d2.layers.deformable_attention import (
     DeformableAttention,
-    sample_by_bags,
     sample_by_grid,
     sample_maps,
+    sample_with_embedding_bag,
 )
 from wecromcl_d2.layers.image_encoder import DeformableEncoder
 
 SIZES = ((5, 7), (3, 2))
-BOTH = pytest.mark.parametrize("sample", [sample_by_grid, sample_by_bags])
+BOTH = pytest.mark.parametrize("sample", [sample_by_grid, sample_with_embedding_bag])
 
 
 def draw(images=2, queries=6, heads=2, points=3, channels=4, spread=3.0):
@@ -73,7 +73,7 @@ def test_both_ways_agree_in_values_and_gradients(monkeypatch):
     inputs = draw(images=3, queries=29, heads=4, points=4, channels=5)
     grad = torch.randn(3, 29, 20, dtype=torch.float64)
     found = []
-    for sample in (sample_by_grid, sample_by_bags):
+    for sample in (sample_by_grid, sample_with_embedding_bag):
         own = [x.clone().requires_grad_() for x in inputs]
         output = sample(own[0], SIZES, *own[1:])
         output.backward(grad)
@@ -87,7 +87,7 @@ def test_places_that_are_no_numbers_stay_inside_the_table(place):
     value, positions, weights = draw(images=1)
     positions[0, 0, 0, 0, 0, 0] = place
     positions.requires_grad_()
-    output = sample_by_bags(value, SIZES, positions, weights)
+    output = sample_with_embedding_bag(value, SIZES, positions, weights)
     output.sum().backward()
     assert math.isnan(place) == bool(output[0, 0, :4].isnan().any())
     assert torch.isfinite(output[0, 1:]).all()

@@ -104,7 +104,7 @@ def boxes_batch():
 
 def words_batch():
     return [
-        {"image": image, "queries": [f"word{i}"], "false_texts": ["one", "two"]}
+        {"image": image, "queries": [f"word{i}"], "negatives": ["one", "two"]}
         for i, image in enumerate(images())
     ]
 

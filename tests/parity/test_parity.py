@@ -281,7 +281,7 @@ def test_maps_and_pooled_features(reference, model, index):
     with torch.no_grad():
         feature, valid = model.encode_images(model.preprocess_images([{"image": image}]))
         distinct, rows = model.encode_texts(reference["words"].tolist())
-        maps = model.activation(model.activation.fold_queries(distinct[rows]), feature, valid)
+        maps = model.activation(model.activation.project_queries(distinct[rows]), feature, valid)
         pooled = model.activation.pool(maps, feature)
     assert_close(maps[0], reference[f"img{index}_attn"], rtol=MAP)
     assert_close(pooled[0], reference[f"img{index}_pooled"], atol=FEATURE)
@@ -315,7 +315,7 @@ def contrast(model, reference, case, monkeypatch):
         labels = torch.from_numpy(reference[f"{case}_{key}_labels"])
         assert torch.equal(model.charset.encode(texts, model.max_length), labels)
     batch = [
-        {"image": image, "queries": [query], "false_texts": own}
+        {"image": image, "queries": [query], "negatives": own}
         for image, query, own in zip(images, queries, false, strict=True)
     ]
     padded = model.preprocess_images(batch).tensor

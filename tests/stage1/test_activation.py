@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from wecromcl_d2.stage1.activation import TextActivation, find_peaks, mean_of_peaks, place_apart
+from wecromcl_d2.stage1.activation import (
+    TextActivation,
+    assign_distinct_peaks,
+    find_peaks,
+    mean_of_peaks,
+)
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def dense(module, text, feature):
 def test_folded_attention_equals_the_dense_one(module):
     text = torch.randn(2, 5, 10, dtype=torch.float64)
     feature = torch.randn(2, 6, 3, 4, dtype=torch.float64)
-    maps = module(module.fold_queries(text), feature)
+    maps = module(module.project_queries(text), feature)
     weights, pooled = dense(module, text, feature)
     torch.testing.assert_close(maps.flatten(2), weights)
     torch.testing.assert_close(module.pool(maps, feature), pooled)
@@ -34,17 +39,17 @@ def test_cells_outside_the_image_get_nothing(module):
     feature = torch.randn(1, 6, 3, 4, dtype=torch.float64)
     valid = torch.zeros(1, 3, 4, dtype=torch.bool)
     valid[:, :2, :3] = True
-    maps = module(module.fold_queries(text), feature, valid)
+    maps = module(module.project_queries(text), feature, valid)
     assert (maps[..., 2, :] == 0).all() and (maps[..., 3] == 0).all()
-    cut = module(module.fold_queries(text), feature[..., :2, :3])
+    cut = module(module.project_queries(text), feature[..., :2, :3])
     torch.testing.assert_close(maps[..., :2, :3], cut)
 
 
 def test_the_same_texts_for_all_images_need_no_copies(module):
     text = torch.randn(5, 10, dtype=torch.float64)
     feature = torch.randn(2, 6, 3, 4, dtype=torch.float64)
-    shared = module(module.fold_queries(text), feature)
-    copied = module(module.fold_queries(text.expand(2, -1, -1)), feature)
+    shared = module(module.project_queries(text), feature)
+    copied = module(module.project_queries(text.expand(2, -1, -1)), feature)
     torch.testing.assert_close(shared, copied)
 
 
@@ -84,7 +89,7 @@ def test_missing_peaks_repeat_the_strongest_with_score_zero():
 def test_a_single_text_keeps_its_dimension(module):
     text = torch.randn(1, 1, 10, dtype=torch.float64)
     feature = torch.randn(1, 6, 3, 4, dtype=torch.float64)
-    maps = module(module.fold_queries(text), feature)
+    maps = module(module.project_queries(text), feature)
     assert maps.shape == (1, 1, 3, 4)
     assert module.pool(maps, feature).shape == (1, 1, 10)
 
@@ -109,18 +114,18 @@ def test_words_are_placed_apart_the_surer_one_first():
     )
     scores = torch.tensor([[0.9, 0.2, 0.1], [0.8, 0.4, 0.0], [0.3, 0.2, 0.0]])
     # The second word yields to the first and is surer of (5, 1); the third finds nothing free.
-    assert place_apart(points, scores, ["a", "b", "c"], 2.0) == [0, 1, 0]
-    assert place_apart(points, scores, ["a", "b", "c"], 0.1) == [0, 0, 1]
+    assert assign_distinct_peaks(points, scores, ["a", "b", "c"], 2.0) == [0, 1, 0]
+    assert assign_distinct_peaks(points, scores, ["a", "b", "c"], 0.1) == [0, 0, 1]
 
 
 def test_copies_of_a_word_get_its_peaks_strongest_first():
     points = torch.tensor([[[1.0, 1.0], [5.0, 1.0]]]).expand(2, -1, -1)
     scores = torch.tensor([[0.6, 0.4]]).expand(2, -1)
-    assert place_apart(points, scores, ["a", "a"], 2.0) == [0, 1]
+    assert assign_distinct_peaks(points, scores, ["a", "a"], 2.0) == [0, 1]
 
 
 def test_the_order_of_equally_sure_words_does_not_matter():
     points = torch.tensor([[[1.0, 1.0], [5.0, 1.0]], [[1.0, 1.0], [9.0, 1.0]]])
     scores = torch.tensor([[0.5, 0.1], [0.5, 0.1]])
-    assert place_apart(points, scores, ["a", "b"], 2.0) == [0, 1]
-    assert place_apart(points.flip(0), scores, ["b", "a"], 2.0) == [1, 0]
+    assert assign_distinct_peaks(points, scores, ["a", "b"], 2.0) == [0, 1]
+    assert assign_distinct_peaks(points.flip(0), scores, ["b", "a"], 2.0) == [1, 0]

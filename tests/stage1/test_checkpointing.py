@@ -17,7 +17,7 @@ def losses_and_gradients(*opts):
         {
             "image": torch.randint(0, 256, (3, 32, 64), dtype=torch.uint8),
             "queries": [f"word{i}"],
-            "false_texts": ["one", "two"],
+            "negatives": ["one", "two"],
         }
         for i in range(2)
     ]

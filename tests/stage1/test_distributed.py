@@ -29,7 +29,7 @@ def batch_of(step, counts):
         {
             "image": torch.randint(0, 256, (3, 32, 64), generator=generator, dtype=torch.uint8),
             "queries": [f"word{step}{i}{letter}" for letter in "abc"[:count]],
-            "false_texts": [f"false{step}{i}", "common"],
+            "negatives": [f"false{step}{i}", "common"],
         }
         for i, count in enumerate(counts)
     ]

@@ -60,7 +60,7 @@ def test_slivers_are_read_and_resized(model, tmp_path, size):
     cfg = read_config("stage1/icdar2015")
     entry = AnchorMapper(cfg, False)(record)
     assert max(entry["image"].shape) == 1696 and min(entry["image"].shape[1:]) >= 32
-    queries = {"queries": ["word"], "false_texts": []}
+    queries = {"queries": ["word"], "negatives": []}
     assert min(AnchorMapper(cfg, True)({**record, **queries})["image"].shape[1:]) >= 1
 
 
@@ -71,7 +71,7 @@ def test_a_training_batch_of_mixed_sizes(model):
         {
             "image": torch.full((3, *size), 10 * i, dtype=torch.uint8),
             "queries": [f"word{i}"],
-            "false_texts": ["one", "two"],
+            "negatives": ["one", "two"],
         }
         for i, size in enumerate(sizes)
     ]

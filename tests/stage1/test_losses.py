@@ -14,7 +14,7 @@ def cross_entropy(scores, right):
 
 
 def test_one_query_per_image_is_the_published_loss():
-    similarity = torch.tensor([[0.9, 0.1, -0.2], [0.3, 0.5, 0.4]])  # two queries, one false text
+    similarity = torch.tensor([[0.9, 0.1, -0.2], [0.3, 0.5, 0.4]])  # two queries, one negative
     owner = torch.tensor([0, 1])
     i2t = image_to_text_loss(similarity, SCALE, owner, slice(0, 2))
     expected = cross_entropy([0.9, 0.1, -0.2], 0) + cross_entropy([0.3, 0.5, 0.4], 1)

@@ -16,8 +16,8 @@ def make_sampler(texts, **changes):
         "max_length": 8,
         "batch_size": 3,
         "num_queries": 1,
-        "num_false_texts": 2,
-        "false_texts": "random",
+        "num_negatives": 2,
+        "negatives": "random",
         "seed": 5,
         "max_tries": 50,
     }
@@ -35,25 +35,25 @@ TEXTS = [["Hotel", "Bar"], ["HOTEL", "Cafe"], ["bar", "taxi"], ["exit"], ["stop"
     ("rule", "count"), [("random", 2), ("shared", 1), ("hard", 2), ("none", 0)]
 )
 def test_no_text_is_true_and_false_at_once(rule, count):
-    sampler = make_sampler(TEXTS, false_texts=rule, num_false_texts=count)
+    sampler = make_sampler(TEXTS, negatives=rule, num_negatives=count)
     for iteration in range(200):
         batch = sampler.sample(iteration)
         assert len({choice.index for choice in batch}) == 3
         for choice in batch:
             own = words_of(TEXTS, choice.index)
             assert len(choice.queries) == 1 and choice.queries[0] in own
-            assert len(set(choice.false_texts)) == count
-            assert own.isdisjoint(choice.false_texts)
+            assert len(set(choice.negatives)) == count
+            assert own.isdisjoint(choice.negatives)
             others = [words_of(TEXTS, c.index) for c in batch if c is not choice]
             assert not any(choice.queries[0] in words for words in others)
 
 
-def test_shared_false_texts_are_in_no_image_of_the_batch():
-    sampler = make_sampler(TEXTS, false_texts="shared", num_false_texts=1)
+def test_shared_negatives_are_in_no_image_of_the_batch():
+    sampler = make_sampler(TEXTS, negatives="shared", num_negatives=1)
     for iteration in range(50):
         batch = sampler.sample(iteration)
-        assert len({tuple(choice.false_texts) for choice in batch}) == 1
-        assert all(words_of(TEXTS, choice.index).isdisjoint(choice.false_texts) for choice in batch)
+        assert len({tuple(choice.negatives) for choice in batch}) == 1
+        assert all(words_of(TEXTS, choice.index).isdisjoint(choice.negatives) for choice in batch)
 
 
 def test_a_batch_is_a_function_of_seed_and_iteration():
@@ -88,10 +88,10 @@ def test_too_few_texts_are_refused_with_the_numbers():
 
 
 def test_texts_shared_by_all_images_end_in_an_error_not_a_hang():
-    sampler = make_sampler([["same", "x"], ["same", "y"], ["same", "z"]], num_false_texts=1)
+    sampler = make_sampler([["same", "x"], ["same", "y"], ["same", "z"]], num_negatives=1)
     texts = [["a", "b", "c"], ["a", "b", "c"], ["a", "b", "c"]]
     assert len(sampler.sample(0)) == 3
-    stuck = make_sampler(texts, num_false_texts=1)
+    stuck = make_sampler(texts, num_negatives=1)
     with pytest.raises(SamplingError, match="found only 1 of 3 images"):
         stuck.sample(0)
 
@@ -120,60 +120,60 @@ def test_several_queries_per_image_are_still_nobody_elses():
                     assert words_of(texts, other.index).isdisjoint(choice.queries)
 
 
-def test_hard_false_texts_are_spelled_like_the_queries():
+def test_hard_negatives_are_spelled_like_the_queries():
     near = ["hotel", "hotels", "hostel", "motel", "hote", "hotal"]
     far = ["exit", "bar", "stop", "menu", "taxi", "closed", "open", "sale"]
     sampler = make_sampler(
         [near[:2], *([word] for word in (*near[2:], *far))],
         batch_size=1,
-        num_false_texts=1,
-        false_texts="hard",
+        num_negatives=1,
+        negatives="hard",
     )
     drawn = {"hotel": set(), "hotels": set()}
     for iteration in range(400):
         (choice,) = sampler.sample(iteration)
         if choice.index == 0:
-            drawn[choice.queries[0]].update(choice.false_texts)
+            drawn[choice.queries[0]].update(choice.negatives)
     # Distance 1 or 2, and never the image's other text, the nearest of all.
     assert drawn["hotel"] == {"hostel", "motel", "hote", "hotal"}
     assert drawn["hotels"] == {"hostel", "motel", "hote", "hotal"}
 
 
-def test_hard_false_texts_are_near_any_of_the_queries():
+def test_hard_negatives_are_near_any_of_the_queries():
     words = ["aaaa", "zzzz", "aaab", "aaac", "zzzy", "zzzx", "mmmm", "mmmn"]
     sampler = make_sampler(
         [words[:2], *([word] for word in words[2:])],
         batch_size=1,
         num_queries=2,
-        num_false_texts=1,
-        false_texts="hard",
+        num_negatives=1,
+        negatives="hard",
     )
     batches = [sampler.sample(iteration) for iteration in range(300)]
-    drawn = {text for (choice,) in batches if choice.index == 0 for text in choice.false_texts}
+    drawn = {text for (choice,) in batches if choice.index == 0 for text in choice.negatives}
     assert drawn == {"aaab", "aaac", "zzzy", "zzzx"}
 
 
-def test_without_false_texts_two_words_are_enough():
-    sampler = make_sampler([["a"], ["b"]], batch_size=2, num_false_texts=9, false_texts="none")
+def test_without_negatives_two_words_are_enough():
+    sampler = make_sampler([["a"], ["b"]], batch_size=2, num_negatives=9, negatives="none")
     assert {choice.queries[0] for choice in sampler.sample(0)} == {"a", "b"}
-    with pytest.raises(SamplingError, match="9 false texts needs 10 texts"):
-        make_sampler([["a"], ["b"]], batch_size=2, num_false_texts=9, false_texts="hard")
+    with pytest.raises(SamplingError, match="9 negatives needs 10 texts"):
+        make_sampler([["a"], ["b"]], batch_size=2, num_negatives=9, negatives="hard")
 
 
-def test_an_unknown_choice_of_false_texts_is_refused():
+def test_an_unknown_choice_of_negatives_is_refused():
     with pytest.raises(KeyError, match="no_such_rule"):
-        make_sampler(TEXTS, false_texts="no_such_rule")
+        make_sampler(TEXTS, negatives="no_such_rule")
 
 
 def conflicts(sampler, texts, read):
-    """Queries that another image of their batch has, or their own as a false text, when read."""
+    """Queries that another image of their batch has, or their own as a negative, when read."""
     shared = false = 0
     for iteration in range(200):
         batch = sampler.sample(iteration)
         for choice in batch:
             query = read(choice.queries[0])
             own = {read(text) for text in texts[choice.index]}
-            false += not own.isdisjoint(map(read, choice.false_texts))
+            false += not own.isdisjoint(map(read, choice.negatives))
             others = [c.index for c in batch if c is not choice]
             shared += any(query in {read(t) for t in texts[i]} for i in others)
     return shared, false
@@ -211,22 +211,22 @@ def test_texts_that_are_equal_when_cut_are_the_same_unless_published():
     assert published.vocabulary == ["abcdefghXX", "abcdefghij", "k", "l", "m"]
 
 
-def test_false_texts_come_from_a_word_list_where_one_is_given(tmp_path):
+def test_negatives_come_from_a_word_list_where_one_is_given(tmp_path):
     path = tmp_path / "words.txt"
     path.write_bytes("\ufeffHotel\r\nhotel\n\nCaf\u00e9\nZoo\n menu\nsnow\n???\n".encode())
     cfg = get_cfg()
     add_wecromcl_config(cfg)
     cfg.MODEL.TEXT_ENCODER.MAX_LENGTH = 8
     cfg.DATALOADER.SAMPLING.VOCABULARY = str(path)
-    cfg.DATALOADER.SAMPLING.NUM_FALSE_TEXTS = 3
+    cfg.DATALOADER.SAMPLING.NUM_NEGATIVES = 3
     sampler = BatchSampler.from_config(cfg, TEXTS, CHARSET, 3)
     assert sampler.vocabulary == ["caf", "hotel", "menu", "snow", "zoo"]
     drawn = {"hotel": set(), "menu": set(), "": set()}
     for iteration in range(200):
         for choice in sampler.sample(iteration):
-            assert len(set(choice.false_texts)) == 3
+            assert len(set(choice.negatives)) == 3
             own = words_of(TEXTS, choice.index) & set(sampler.vocabulary)
-            drawn["".join(own)].update(choice.false_texts)
+            drawn["".join(own)].update(choice.negatives)
     assert drawn[""] == set(sampler.vocabulary)
     assert drawn["hotel"] == drawn[""] - {"hotel"} and drawn["menu"] == drawn[""] - {"menu"}
 
@@ -234,19 +234,19 @@ def test_false_texts_come_from_a_word_list_where_one_is_given(tmp_path):
 @pytest.mark.parametrize("rule", ["random", "shared", "hard"])
 def test_word_lists_serve_every_rule(rule):
     few = ["hotel", "motel", "zoo", "zoom", "snow", "bars"]
-    sampler = make_sampler(TEXTS, false_texts=rule, vocabulary=few)
+    sampler = make_sampler(TEXTS, negatives=rule, vocabulary=few)
     for iteration in range(50):
         batch = sampler.sample(iteration)
         assert batch == sampler.sample(iteration)
         for choice in batch:
-            assert set(choice.false_texts) <= set(few) - words_of(TEXTS, choice.index)
+            assert set(choice.negatives) <= set(few) - words_of(TEXTS, choice.index)
         other = sampler.replace(batch, 0, 1, iteration)
-        assert set(other.false_texts) <= set(few) - words_of(TEXTS, other.index)
+        assert set(other.negatives) <= set(few) - words_of(TEXTS, other.index)
 
 
 def test_a_word_list_of_many_words_needs_few_in_the_images():
-    sampler = make_sampler([["a"], ["b"], ["c"]], num_false_texts=4, vocabulary=list("adefgh"))
-    assert all(len(choice.false_texts) == 4 for choice in sampler.sample(0))
+    sampler = make_sampler([["a"], ["b"], ["c"]], num_negatives=4, vocabulary=list("adefgh"))
+    assert all(len(choice.negatives) == 4 for choice in sampler.sample(0))
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_what_all_recipes_share(name):
         "INPUT.AUG.JITTER": [0.5, 0.5, 0.5, 0.5],
         "INPUT.RANDOM_FLIP": "none",
         "INPUT.CROP.ENABLED": False,
-        "DATALOADER.SAMPLING.NUM_FALSE_TEXTS": 16,
-        "DATALOADER.SAMPLING.FALSE_TEXTS": "random",
+        "DATALOADER.SAMPLING.NUM_NEGATIVES": 16,
+        "DATALOADER.SAMPLING.NEGATIVES": "random",
     }
     assert_holds(read(name), expected)
 

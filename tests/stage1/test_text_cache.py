@@ -101,7 +101,7 @@ def test_training_encodes_its_distinct_texts_in_one_pass(model, encoded):
         {
             "image": torch.zeros(3, 32, 48, dtype=torch.uint8),
             "queries": [f"word{i}"],
-            "false_texts": ["one", f"TWO{i}", "word2", "Two0"],
+            "negatives": ["one", f"TWO{i}", "word2", "Two0"],
         }
         for i in range(2)
     ]

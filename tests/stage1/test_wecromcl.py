@@ -151,12 +151,12 @@ def test_weights_that_are_not_finite_are_noticed(model):
         anchors(broken, entry(64, 96, ["word"]))
 
 
-def training_batch(false_texts=("one", "two")):
+def training_batch(negatives=("one", "two")):
     return [
         {
             "image": picture(32, 96, i),
             "queries": [f"word{i}"],
-            "false_texts": list(false_texts),
+            "negatives": list(negatives),
         }
         for i in range(3)
     ]
@@ -168,7 +168,7 @@ def test_the_loss_is_the_one_written_down(model):
     losses = model.train()(batch)
     with torch.no_grad():
         features, _ = model.encode_images(model.preprocess_images(batch))
-        texts = [x["queries"][0] for x in batch] + batch[0]["false_texts"]
+        texts = [x["queries"][0] for x in batch] + batch[0]["negatives"]
         cosine = torch.zeros(3, 5)
         for j, text in enumerate(texts):
             t = model.encode_texts([text])[0]

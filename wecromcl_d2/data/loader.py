@@ -23,7 +23,7 @@ class SamplingError(ValueError):
     """The dataset cannot fill a batch; the message says what is missing."""
 
 
-class Choice(Protocol):
+class BatchEntry(Protocol):
     """One place of a batch."""
 
     @property
@@ -40,10 +40,10 @@ class Sampler(Protocol):
     seed: int
 
     def sample(self, iteration: int) -> list[Any]:
-        """The `Choice` of each place of the batch."""
+        """The `BatchEntry` of each place of the batch."""
 
     def replace(self, batch: list[Any], place: int, attempt: int, iteration: int) -> Any:
-        """Another `Choice` for one place, whose image cannot be read."""
+        """Another `BatchEntry` for one place, whose image cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class TrainBatches(Dataset):
         return inputs, problems
 
     def _read(
-        self, phase: Phase, batch: list[Choice], place: int, iteration: int, problems: list[str]
+        self, phase: Phase, batch: list[BatchEntry], place: int, iteration: int, problems: list[str]
     ) -> dict:
         choice = batch[place]
         for attempt in range(1, MAX_REPLACEMENTS + 1):

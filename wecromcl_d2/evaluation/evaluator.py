@@ -12,7 +12,7 @@ from detectron2.utils import comm
 
 from .counting import MatchingError, PointWords, Threshold
 from .report import write_results
-from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, SpottingProtocol, TruthWords
+from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, GTWords, SpottingProtocol
 from .spotting_run import SpottingRun, run_spotting
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class SpottingEvaluator(DatasetEvaluator):
         self._thresholds = thresholds
         self._details = details
         self._worst = worst
-        self._images: list[tuple[int | str, TruthWords, PointWords]] = []
+        self._images: list[tuple[int | str, GTWords, PointWords]] = []
 
     def reset(self) -> None:
         """Forget all images."""
@@ -80,7 +80,7 @@ class SpottingEvaluator(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             found = predictions_of(record, output["instances"])
-            self._images.append((identity_of(record), TruthWords.from_record(record), found))
+            self._images.append((identity_of(record), GTWords.from_record(record), found))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return ``{protocol name: {metric: number}}`` on the main process, elsewhere nothing.

@@ -40,7 +40,7 @@ from ..data.readers.sources import read_truths as read_folder
 from ..data.readers.totaltext import parse_polygon_line
 from .counting import MatchingError, Mode, PointWords
 from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon, LexiconError, image_number
-from .spotting import TruthWords
+from .spotting import GTWords
 
 ImageId = int | str
 Value = TypeVar("Value")
@@ -50,7 +50,7 @@ _SEPARATOR = ",####"
 _PLAIN_OUTLINE = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]+)?(?:,-?[0-9]{1,5}(?:\.[0-9]+)?){5,}")
 
 
-def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, TruthWords]:
+def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
     """Read true words from a file, folder or zip; the module says which.
 
     Args:
@@ -70,16 +70,16 @@ def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, TruthWords]:
         content = load_json(path)
         if isinstance(content, dict):
             return _unique(
-                (identity, TruthWords(words.texts, words.points, np.zeros(len(words.texts), bool)))
+                (identity, GTWords(words.texts, words.points, np.zeros(len(words.texts), bool)))
                 for identity, words in _authors_words(content, path)
             )
     try:
-        return {r["image_id"]: TruthWords.from_record(r, mode) for r in read_labels(path)}
+        return {r["image_id"]: GTWords.from_record(r, mode) for r in read_labels(path)}
     except MatchingError as error:
         raise LabelError(f"{path}: {error}") from error
 
 
-def truth_words(truth: Truth, mode: Mode = "robust") -> TruthWords:
+def truth_words(truth: Truth, mode: Mode = "robust") -> GTWords:
     """Take what a benchmark's reader yields.
 
     Raises:
@@ -92,7 +92,7 @@ def truth_words(truth: Truth, mode: Mode = "robust") -> TruthWords:
         "ignore": [word.ignore for word in truth.words],
     }
     try:
-        return TruthWords.from_record(record, mode)
+        return GTWords.from_record(record, mode)
     except MatchingError as error:
         raise LabelError(f"{truth.where}: {error}") from error
 

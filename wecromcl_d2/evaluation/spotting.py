@@ -43,7 +43,7 @@ _NO_LETTERS = frozenset("×÷·")
 
 
 @dataclass(frozen=True)
-class TruthWords:
+class GTWords:
     """True words of one image.
 
     Attributes:
@@ -61,7 +61,7 @@ class TruthWords:
     file_name: str = ""
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], mode: Mode = "robust") -> TruthWords:
+    def from_record(cls, record: Mapping[str, Any], mode: Mode = "robust") -> GTWords:
         """Take the words of a dataset dict; a word's point is the given one, else its middle.
 
         Raises:
@@ -143,7 +143,7 @@ class SpottingProtocol:
 
 
 def score_spotting(
-    truths: Mapping[Any, TruthWords],
+    truths: Mapping[Any, GTWords],
     predictions: Mapping[Any, PointWords],
     protocol: SpottingProtocol,
     thresholds: Sequence[float] = SPTS_THRESHOLDS,
@@ -183,7 +183,7 @@ def score_spotting(
 
 
 def claim_words(
-    truths: Mapping[Any, TruthWords],
+    truths: Mapping[Any, GTWords],
     predictions: Mapping[Any, PointWords],
     protocol: SpottingProtocol,
     lowest: float,
@@ -208,7 +208,7 @@ def claim_words(
         raise MatchingError("the first image has no true word; the published script fails there")
     rule = {"point": _nearest_point, "nearest_text": _nearest_text}.get(protocol.metric)
 
-    def claim(truth: TruthWords, found: PointWords, scores: np.ndarray) -> Claims:
+    def claim(truth: GTWords, found: PointWords, scores: np.ndarray) -> Claims:
         texts = [protocol.fold(text) for text in found.texts]
         words = [protocol.fold(text) for text in truth.texts]
         if rule is None:
@@ -276,12 +276,12 @@ def filter_word(text: str) -> tuple[str, bool]:
     return short, bool(_WORD.fullmatch(short)) and not _NO_LETTERS & set(short)
 
 
-def filter_truth(truth: TruthWords) -> TruthWords:
+def filter_truth(truth: GTWords) -> GTWords:
     """Apply ``filter_word`` to all words; a word that does not pass is ignored."""
     filtered = [filter_word(text) for text in truth.texts]
     ignore = truth.ignore | np.array([not passed for _, passed in filtered], dtype=bool)
     texts = [short for short, _ in filtered]
-    return TruthWords(texts, truth.points, ignore, truth.polygons, truth.file_name)
+    return GTWords(texts, truth.points, ignore, truth.polygons, truth.file_name)
 
 
 def middle(polygon: Sequence[float], mode: Mode = "robust") -> tuple[float, float]:
@@ -310,7 +310,7 @@ def _leave_out(found: PointWords, texts: Sequence[str | None]) -> PointWords:
 
 
 def _nearest_point(
-    truth: TruthWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
+    truth: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
 ) -> np.ndarray:
     if truth.lacks_points():
         raise MatchingError("a word has no position; the point metric needs points or outlines")
@@ -319,14 +319,14 @@ def _nearest_point(
 
 
 def _nearest_text(
-    truth: TruthWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
+    truth: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
 ) -> np.ndarray:
     edits = [[Levenshtein.distance(text, word) for word in words] for text in texts]
     return np.array([row.index(min(row)) for row in edits], dtype=int)
 
 
 def _claim_bag(
-    truth: TruthWords, texts: Sequence[str], words: Sequence[str], scores: np.ndarray
+    truth: GTWords, texts: Sequence[str], words: Sequence[str], scores: np.ndarray
 ) -> Claims:
     """Let the best predictions of a text win its words, one each."""
     free: defaultdict[str, list[int]] = defaultdict(list)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .counting import Claims, PointWords, Score, Threshold, best_score, count_claims
 from .report import SWEEP, Result, count_errors, word_states, worst_images
-from .spotting import SPTS_THRESHOLDS, SpottingProtocol, TruthWords, claim_words
+from .spotting import SPTS_THRESHOLDS, GTWords, SpottingProtocol, claim_words
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SpottingRun:
     protocol: SpottingProtocol
     threshold: Threshold
     thresholds: Sequence[float]
-    truths: Mapping[Any, TruthWords]
+    truths: Mapping[Any, GTWords]
     predictions: Mapping[Any, PointWords]
     claims: Mapping[Any, Claims]
     texts: Mapping[Any, Sequence[str | None]]
@@ -118,7 +118,7 @@ class SpottingRun:
 
 def run_spotting(
     dataset: str,
-    truths: Mapping[Any, TruthWords],
+    truths: Mapping[Any, GTWords],
     predictions: Mapping[Any, PointWords],
     protocol: SpottingProtocol,
     threshold: Threshold,

@@ -4,8 +4,9 @@ Letters: N images, Q queries, M heads, L maps, P points, C channels of a head, H
 map l, T cells of all maps together.
 
 Sampling is done in two ways, which agree to rounding. `sample_by_grid` serves every device.
-`sample_by_bags` serves the CPU, where it takes a seventh of the time: each query's samples are one
-bag of rows of a table, which PyTorch sums with vector instructions, and no sample is ever stored.
+`sample_with_embedding_bag` serves the CPU, where it takes a seventh of the time: each query's
+samples are one bag of rows of a table, which PyTorch sums with vector instructions, and no sample
+is ever stored.
 """
 
 import math
@@ -20,7 +21,8 @@ from torch.autograd.function import once_differentiable
 
 Sizes = tuple[tuple[int, int], ...]
 
-# Queries that `sample_by_bags` treats at once: their coordinates then stay in the CPU's cache.
+# Queries that `sample_with_embedding_bag` treats at once: so their coordinates stay in the CPU's
+# cache.
 QUERIES_AT_ONCE = 2048
 
 
@@ -37,7 +39,7 @@ def sample_maps(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor)
     Returns:
         (N, Q, M * C).
     """
-    sample = sample_by_bags if value.device.type == "cpu" else sample_by_grid
+    sample = sample_with_embedding_bag if value.device.type == "cpu" else sample_by_grid
     # Fractions of a cell need the precision, also where autocast works with less.
     with torch.autocast(value.device.type, enabled=False):
         if value.dtype in (torch.bfloat16, torch.float16):
@@ -61,7 +63,9 @@ def sample_by_grid(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tens
     return output.view(n, heads * channels, queries).transpose(1, 2)
 
 
-def sample_by_bags(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor) -> Tensor:
+def sample_with_embedding_bag(
+    value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor
+) -> Tensor:
     """`sample_maps` as sums over rows of a table, for the CPU."""
     return _BagSampling.apply(value, sizes, positions, weights)
 

@@ -5,7 +5,7 @@ Importing the package registers its meta-architecture and text encoder.
 
 from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
-from .sampling import FALSE_TEXT_SAMPLERS, BatchSampler
+from .sampling import NEGATIVE_SAMPLERS, BatchSampler
 from .text_encoder import (
     TEXT_ENCODER_REGISTRY,
     CharacterTextEncoder,
@@ -16,7 +16,7 @@ from .trainer import AnchorTrainer
 from .wecromcl import WeCromCL
 
 __all__ = [
-    "FALSE_TEXT_SAMPLERS",
+    "NEGATIVE_SAMPLERS",
     "TEXT_ENCODER_REGISTRY",
     "AnchorEvaluator",
     "AnchorMapper",

@@ -39,7 +39,7 @@ class TextActivation(nn.Module):
         self.v_proj = nn.Linear(channels, channels)
         self.out_proj = nn.Linear(channels, channels)
 
-    def fold_queries(self, text: Tensor) -> Tensor:
+    def project_queries(self, text: Tensor) -> Tensor:
         """Carry text features (..., D) back onto the fused map's channels: (..., C)."""
         query = self.q_proj(text) / math.sqrt(text.shape[-1])
         return query @ self.k_proj.weight @ self.channel_proj.weight
@@ -149,7 +149,9 @@ def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
     return points + torch.stack([x, y], -1) / total.clamp(min=tiny)[..., None]
 
 
-def place_apart(points: Tensor, scores: Tensor, texts: Sequence[str], distance: float) -> list[int]:
+def assign_distinct_peaks(
+    points: Tensor, scores: Tensor, texts: Sequence[str], distance: float
+) -> list[int]:
     """Choose a peak for each word of an image so that no two words are in one place.
 
     The surest peak of all is taken first; then peaks near it are no longer free.

@@ -21,7 +21,7 @@ ASKED_KEYS = ("file_name", "height", "width")
 
 
 @dataclass(frozen=True)
-class Job:
+class AnchorJob:
     """What is run, and where its parts are kept.
 
     Attributes:
@@ -88,7 +88,7 @@ def plan_parts(records: Sequence[Record], batch_size: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def fingerprint(job: Job, records: Sequence[Record]) -> dict[str, str]:
+def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
     """Everything that the content of the parts depends on, as digests by name."""
     images = hashlib.sha256()
     for record in records:
@@ -110,12 +110,12 @@ def fingerprint(job: Job, records: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def pending_parts(job: Job, parts: Sequence[Sequence[int]]) -> list[int]:
+def pending_parts(job: AnchorJob, parts: Sequence[Sequence[int]]) -> list[int]:
     """Numbers of the parts that are not there yet."""
     return [number for number in range(len(parts)) if not job.part(number).is_file()]
 
 
-def collect_parts(job: Job, parts: Sequence[Sequence[int]]) -> dict[int, dict[str, Any]]:
+def collect_parts(job: AnchorJob, parts: Sequence[Sequence[int]]) -> dict[int, dict[str, Any]]:
     """Read all parts.
 
     Returns:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..evaluation.counting import Mode, PointWords, Score, Threshold, best_score
 from ..evaluation.report import SWEEP, Result, package_version
-from ..evaluation.spotting import TruthWords
+from ..evaluation.spotting import GTWords
 from .matching import (
     NEAREST_POINT_THRESHOLDS,
     AnchorMatch,
@@ -39,7 +39,7 @@ class AnchorImage:
     """
 
     image_id: int | str
-    truth: TruthWords
+    truth: GTWords
     predictions: PointWords
     image_size: tuple[int, int] | None
 
@@ -47,7 +47,7 @@ class AnchorImage:
     def of(
         cls,
         image_id: int | str,
-        truth: TruthWords,
+        truth: GTWords,
         predictions: PointWords,
         image_size: tuple[int, int] | None = None,
     ) -> AnchorImage:
@@ -57,7 +57,7 @@ class AnchorImage:
         ignored = {text.lower() for text in truth.texts} - known
         rows = [i for i, text in enumerate(predictions.texts) if text.lower() not in ignored]
         polygons = truth.polygons or [None] * len(truth.texts)
-        words = TruthWords(
+        words = GTWords(
             [truth.texts[index] for index in counted],
             truth.points[counted],
             np.zeros(len(counted), dtype=bool),

@@ -12,7 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from ..evaluation.counting import Mode, Threshold, check_mode
 from ..evaluation.evaluator import gather_images, identity_of, predictions_of
 from ..evaluation.report import write_results
-from ..evaluation.spotting import TruthWords
+from ..evaluation.spotting import GTWords
 from .anchor_run import AnchorImage, run_anchors
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class AnchorEvaluator(DatasetEvaluator):
             MatchingError: If a point or score is not finite.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            truth = TruthWords.from_record(record)
+            truth = GTWords.from_record(record)
             size = (record["height"], record["width"])
             found = predictions_of(record, output["instances"])
             self._images.append(AnchorImage.of(identity_of(record), truth, found, size))

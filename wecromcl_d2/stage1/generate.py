@@ -26,7 +26,7 @@ from ..data.datasets import Record
 from ..data.images import ImageError
 from ..engine.loading import CheckedCheckpointer
 from ..files import replace_file
-from .anchor_job import ASKED_KEYS, Job, asked_words, plan_parts, word_keys
+from .anchor_job import ASKED_KEYS, AnchorJob, asked_words, plan_parts, word_keys
 from .mapper import AnchorMapper
 from .wecromcl import TEXTS_AT_ONCE, WeCromCL
 
@@ -34,7 +34,7 @@ SCORE_DIGITS, POINT_DECIMALS = 6, 3
 
 
 @dataclass
-class Speed:
+class Throughput:
     """What a process did, and how long it took.
 
     Attributes:
@@ -55,7 +55,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Words:
+class QueryTable:
     """Folded queries of the words of a dataset.
 
     Attributes:
@@ -88,7 +88,9 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
     return model
 
 
-def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None = None) -> None:
+def run_parts(
+    job: AnchorJob, pending: Sequence[int], records: Sequence[Record] | None = None
+) -> None:
     """Make this process's share of the missing parts; called in every process of a launch.
 
     Args:
@@ -107,7 +109,7 @@ def run_parts(job: Job, pending: Sequence[int], records: Sequence[Record] | None
     keys = word_keys(job.cfg, records)
     parts = plan_parts(records, job.batch_size)
     model = load_detector(job.cfg)
-    speed = Speed()
+    speed = Throughput()
     words = encode_words(model, records, keys, [i for n in pending for i in parts[n]], speed)
     rank, world = comm.get_rank(), comm.get_world_size()
     own = list(pending[rank::world])
@@ -146,8 +148,8 @@ def encode_words(
     records: Sequence[Record],
     keys: Sequence[Sequence[str]],
     indices: Sequence[int],
-    speed: Speed,
-) -> Words:
+    speed: Throughput,
+) -> QueryTable:
     """Encode the words of some images, each once, the work shared among the processes.
 
     Args:
@@ -166,14 +168,14 @@ def encode_words(
     own = {}
     for number in range(comm.get_rank(), len(blocks), comm.get_world_size()):
         features, row = model.encode_texts(blocks[number])
-        own[number] = model.activation.fold_queries(features)[row].cpu()
+        own[number] = model.activation.project_queries(features)[row].cpu()
         speed.words += len(blocks[number])
     tables = {n: table for share in comm.all_gather(own) for n, table in share.items()}
     speed.word_seconds = time.perf_counter() - start
     if not blocks:
-        return Words()
+        return QueryTable()
     places = {key: i for i, key in enumerate(key for block in blocks for key in block)}
-    return Words(places, torch.cat([tables[number] for number in range(len(blocks))]))
+    return QueryTable(places, torch.cat([tables[number] for number in range(len(blocks))]))
 
 
 class _Images(Dataset):
@@ -185,7 +187,7 @@ class _Images(Dataset):
         keys: See `word_keys`.
     """
 
-    def __init__(self, job: Job, records: Sequence[Record], keys: Sequence[Sequence[str]]):
+    def __init__(self, job: AnchorJob, records: Sequence[Record], keys: Sequence[Sequence[str]]):
         self.records, self.keys = records, keys
         self.mapper = AnchorMapper(job.cfg, False)
 
@@ -213,7 +215,7 @@ class _Finder:
         speed: Gets the time that the model takes.
     """
 
-    def __init__(self, model: WeCromCL, words: Words, batch_size: int, speed: Speed):
+    def __init__(self, model: WeCromCL, words: QueryTable, batch_size: int, speed: Throughput):
         self.model, self.words, self.batch_size, self.speed = model, words, batch_size, speed
 
     def find(
@@ -251,7 +253,7 @@ class _Finder:
     def _ask(self, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
         start = time.perf_counter()
         keys = list(dict.fromkeys(key for _, image in group for key in image["texts"]))
-        self.model.keep_queries(keys, self.words.of(keys))
+        self.model.cache_queries(keys, self.words.of(keys))
         outputs = self.model([image for _, image in group])
         found = {
             index: _answer(output["instances"])

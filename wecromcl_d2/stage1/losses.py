@@ -1,6 +1,6 @@
 """The contrastive loss of stage 1 as pure functions.
 
-Letters: N images of this process, B images and M query texts of all processes, K false texts per
+Letters: N images of this process, B images and M query texts of all processes, K negatives per
 image. The paper asks one text per image: M = B.
 """
 
@@ -29,7 +29,7 @@ def image_to_text_loss(
 ) -> Tensor:
     """Each query of these images is to be preferred, in its image, to all other texts.
 
-    The compared texts are the M queries of the whole batch and the image's K false texts; other
+    The compared texts are the M queries of the whole batch and the image's K negatives; other
     queries of the same image are no rivals.
 
     Args:
@@ -51,7 +51,7 @@ def image_to_text_loss(
 
 
 def text_to_image_loss(similarity: Tensor, logit_scale: Tensor, owner: Tensor) -> Tensor:
-    """Each query chooses its image among all images; false texts belong to no image.
+    """Each query chooses its image among all images; negatives belong to no image.
 
     Args:
         similarity: (B, M), row b for image b, column m for query m.

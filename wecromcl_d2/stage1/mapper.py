@@ -10,7 +10,7 @@ from ..data.augmentation import build_augmentations
 from ..data.images import IMAGE_KEYS, image_to_tensor, read_record
 
 # Positions are not among what stage 1 gets: it learns from transcriptions alone.
-TRAINING_KEYS = (*IMAGE_KEYS, "queries", "false_texts")
+TRAINING_KEYS = (*IMAGE_KEYS, "queries", "negatives")
 
 
 class AnchorMapper:
@@ -48,7 +48,7 @@ class AnchorMapper:
         """Read one image.
 
         Args:
-            record: a dataset dict, for training with `queries` and `false_texts` added.
+            record: a dataset dict, for training with `queries` and `negatives` added.
 
         Returns:
             The record's allowed keys, copied, and `image`, a uint8 tensor (C, H, W).

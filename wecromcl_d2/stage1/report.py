@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.counting import PointWords, joined
-from ..evaluation.spotting import TruthWords
+from ..evaluation.spotting import GTWords
 from ..files import replace_file
 from ..visualizer import BACKGROUND, add_caption, contact_sheet, draw_anchors, draw_polygons
 from .anchor_run import AnchorImage
@@ -95,7 +95,7 @@ def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None
         texts = [image.record["texts"][row] for row in found]
         points = [image.points[row] for row in found]
         words = PointWords.of(texts, points, [image.scores[row] for row in found])
-        truth = TruthWords.from_record(image.record)
+        truth = GTWords.from_record(image.record)
         match = AnchorImage.of(image.record["image_id"], truth, words).match()
         matches.append(match)
         own = match.anchor[match.anchor >= 0]

@@ -3,7 +3,7 @@
 Every choice for batch t is a pure function of (seed, t), so that neither the number of workers nor
 a restart changes it.
 
-Letters: N images of a batch, K false texts per image, L characters that the text encoder reads.
+Letters: N images of a batch, K negatives per image, L characters that the text encoder reads.
 """
 
 import logging
@@ -26,13 +26,13 @@ from ..data.text import Charset
 
 logger = logging.getLogger(__name__)
 
-# Similar texts among which "hard" false texts are drawn, as a multiple of their number.
+# Similar texts among which "hard" negatives are drawn, as a multiple of their number.
 NEIGHBOURS = 4
 
-FALSE_TEXT_SAMPLERS = Registry("FALSE_TEXT_SAMPLERS")
-FALSE_TEXT_SAMPLERS.__doc__ = """
+NEGATIVE_SAMPLERS = Registry("NEGATIVE_SAMPLERS")
+NEGATIVE_SAMPLERS.__doc__ = """
 Functions (generator, vocabulary, for each image the set of those texts of the vocabulary that it
-has, for each image the list of the texts it is asked for, K) -> for each image K false texts. The
+has, for each image the list of the texts it is asked for, K) -> for each image K negatives. The
 vocabulary and the texts asked for are strings, all other texts are indices into the vocabulary.
 """
 
@@ -42,22 +42,22 @@ COMPARISONS = ("labels", "spelling")
 
 
 @dataclass(frozen=True)
-class Choice:
+class BatchEntry:
     """One place of a training batch.
 
     Attributes:
         index: of the image in the dataset.
         queries: the image's texts that are asked for; no other image of the batch contains them.
-        false_texts: K texts that the image does not contain.
+        negatives: K texts that the image does not contain.
     """
 
     index: int
     queries: list[str]
-    false_texts: list[str]
+    negatives: list[str]
 
     def extend(self, record: dict[str, Any]) -> dict[str, Any]:
         """The image's record with the chosen texts added."""
-        return dict(record, queries=self.queries, false_texts=self.false_texts)
+        return dict(record, queries=self.queries, negatives=self.negatives)
 
 
 class BatchSampler:
@@ -68,12 +68,12 @@ class BatchSampler:
         charset: normalises texts; those left empty are never drawn.
         max_length: characters L that the text encoder reads.
         batch_size: images N.
-        num_false_texts: false texts K per image.
+        num_negatives: negatives K per image.
         num_queries: texts asked for per image, fewer where an image has fewer of its own.
-        false_texts: name in `FALSE_TEXT_SAMPLERS`.
+        negatives: name in `NEGATIVE_SAMPLERS`.
         seed: of all choices.
         max_tries: candidates looked at per place of the batch before giving up.
-        vocabulary: what false texts are drawn from; None for `texts` themselves.
+        vocabulary: what negatives are drawn from; None for `texts` themselves.
         exclusion: "both" for what the first line says; "earlier", as published, lets an image join
             that contains the query of an image before it.
         compare: "labels" takes texts for the same that the text encoder cannot tell apart, being
@@ -93,8 +93,8 @@ class BatchSampler:
         max_length: int,
         batch_size: int,
         num_queries: int,
-        num_false_texts: int,
-        false_texts: str,
+        num_negatives: int,
+        negatives: str,
         seed: int,
         max_tries: int,
         vocabulary: Sequence[str] | None = None,
@@ -105,8 +105,8 @@ class BatchSampler:
         check_choice("DATALOADER.SAMPLING.COMPARE", compare, COMPARISONS)
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
         self.num_queries, self.exclusion = num_queries, exclusion
-        self.num_false_texts = num_false_texts if false_texts != "none" else 0
-        self.draw_false: Callable = FALSE_TEXT_SAMPLERS.get(false_texts)
+        self.num_negatives = num_negatives if negatives != "none" else 0
+        self.draw_false: Callable = NEGATIVE_SAMPLERS.get(negatives)
         normal = [[_normalize(text, charset, compare) for text in image] for image in texts]
         length = max_length if compare == "labels" else None
         self._index([[text[:length] for text in image] for image in normal])
@@ -119,7 +119,7 @@ class BatchSampler:
         self.places = np.array([place.get(word, -1) for word in self.words], dtype=np.int64)
         logger.info(
             "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
-            "are never asked for, %d longer than %d characters are cut; false texts are drawn from "
+            "are never asked for, %d longer than %d characters are cut; negatives are drawn from "
             "%d",
             len(texts),
             len(self.images),
@@ -152,8 +152,8 @@ class BatchSampler:
             max_length=cfg.MODEL.TEXT_ENCODER.MAX_LENGTH,
             batch_size=batch_size,
             num_queries=keys.NUM_QUERIES,
-            num_false_texts=keys.NUM_FALSE_TEXTS,
-            false_texts=keys.FALSE_TEXTS,
+            num_negatives=keys.NUM_NEGATIVES,
+            negatives=keys.NEGATIVES,
             seed=cfg.SEED,
             max_tries=keys.MAX_TRIES,
             vocabulary=read_vocabulary(keys.VOCABULARY) if keys.VOCABULARY else None,
@@ -162,24 +162,24 @@ class BatchSampler:
         )
 
     def _check_size(self, num_images: int) -> None:
-        needed = max(self.batch_size, self.num_false_texts + 1)
+        needed = max(self.batch_size, self.num_negatives + 1)
         few_words = len(self.words) < needed and self.vocabulary is self.words
         if few_words or len(self.words) < self.batch_size or len(self.images) < self.batch_size:
             raise SamplingError(
                 f"the {num_images} images hold {len(self.words)} distinct readable texts on "
                 f"{len(self.images)} images, but a batch of {self.batch_size} images with "
-                f"{self.num_false_texts} false texts needs {needed} texts and {self.batch_size} "
+                f"{self.num_negatives} negatives needs {needed} texts and {self.batch_size} "
                 "images; add data, or lower SOLVER.IMS_PER_BATCH or "
-                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+                "DATALOADER.SAMPLING.NUM_NEGATIVES"
             )
-        if len(self.vocabulary) < self.num_false_texts:
+        if len(self.vocabulary) < self.num_negatives:
             raise SamplingError(
                 f"DATALOADER.SAMPLING.VOCABULARY has {len(self.vocabulary)} distinct readable "
-                f"texts, too few for {self.num_false_texts} false ones; take a larger one or lower "
-                "DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+                f"texts, too few for {self.num_negatives} false ones; take a larger one or lower "
+                "DATALOADER.SAMPLING.NUM_NEGATIVES"
             )
 
-    def sample(self, iteration: int) -> list[Choice]:
+    def sample(self, iteration: int) -> list[BatchEntry]:
         """The batch of one iteration.
 
         Raises:
@@ -199,7 +199,9 @@ class BatchSampler:
             )
         return self._choices(rng, images, queries)
 
-    def replace(self, batch: list[Choice], place: int, attempt: int, iteration: int) -> Choice:
+    def replace(
+        self, batch: list[BatchEntry], place: int, attempt: int, iteration: int
+    ) -> BatchEntry:
         """Another image for one place of a batch, for use when its own cannot be read.
 
         Args:
@@ -241,15 +243,15 @@ class BatchSampler:
 
     def _choices(
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
-    ) -> list[Choice]:
+    ) -> list[BatchEntry]:
         texts = [set(self.places[list(self._texts_of(image))].tolist()) - {-1} for image in images]
         asked = [[self.words[i] for i in own] for own in queries]
-        false = self.draw_false(rng, self.vocabulary, texts, asked, self.num_false_texts)
+        false = self.draw_false(rng, self.vocabulary, texts, asked, self.num_negatives)
         return [
-            Choice(
+            BatchEntry(
                 index=int(self.images[image]),
                 queries=own,
-                false_texts=[self.vocabulary[i] for i in false_per_image],
+                negatives=[self.vocabulary[i] for i in false_per_image],
             )
             for image, own, false_per_image in zip(images, asked, false, strict=True)
         ]
@@ -289,7 +291,7 @@ def _check_enough(size: int, excluded: set[int], count: int) -> None:
     if size - len(excluded) < count:
         raise SamplingError(
             f"{size} distinct texts, {len(excluded)} of them in the image or batch, leave too few "
-            f"for {count} false texts; lower DATALOADER.SAMPLING.NUM_FALSE_TEXTS"
+            f"for {count} negatives; lower DATALOADER.SAMPLING.NUM_NEGATIVES"
         )
 
 
@@ -304,36 +306,36 @@ Texts = Sequence[set[int]]
 Queries = Sequence[list[str]]
 
 
-@FALSE_TEXT_SAMPLERS.register()
+@NEGATIVE_SAMPLERS.register()
 def none(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """No false texts: only the batch's other queries are rivals."""
+    """No negatives: only the batch's other queries are rivals."""
     return [[] for _ in texts]
 
 
-@FALSE_TEXT_SAMPLERS.register()
+@NEGATIVE_SAMPLERS.register()
 def random(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """K false texts for each image, as published."""
+    """K negatives for each image, as published."""
     return [_draw_outside(rng, len(vocabulary), own, count) for own in texts]
 
 
-@FALSE_TEXT_SAMPLERS.register()
+@NEGATIVE_SAMPLERS.register()
 def shared(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """K false texts for the whole batch, in none of its images: fewer texts to encode."""
+    """K negatives for the whole batch, in none of its images: fewer texts to encode."""
     drawn = _draw_outside(rng, len(vocabulary), set().union(*texts), count)
     return [drawn] * len(texts)
 
 
-@FALSE_TEXT_SAMPLERS.register()
+@NEGATIVE_SAMPLERS.register()
 def hard(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """K false texts for each image, spelled much like the texts it is asked for.
+    """K negatives for each image, spelled much like the texts it is asked for.
 
     They are drawn from the `NEIGHBOURS * K` texts of the vocabulary with the smallest edit distance
     to any of the image's queries.

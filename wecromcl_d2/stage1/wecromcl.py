@@ -1,6 +1,6 @@
 """WeCromCL, stage 1: finds the anchor point of each transcription of an image.
 
-Letters: N images, Q texts per image, K false texts per image, U distinct texts, D channels of a
+Letters: N images, Q texts per image, K negatives per image, U distinct texts, D channels of a
 text feature, C channels of the fused map, H x W cells.
 """
 
@@ -24,7 +24,7 @@ from ..layers.charset_state import CharsetState
 from ..layers.image_batch import ImageModel, group_by_size
 from ..layers.image_encoder import ImageEncoder
 from ..visualizer import draw_activation
-from .activation import TextActivation, find_peaks, mean_of_peaks, place_apart
+from .activation import TextActivation, assign_distinct_peaks, find_peaks, mean_of_peaks
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
 from .text_encoder import build_charset, build_text_encoder
 
@@ -52,8 +52,8 @@ class WeCromCL(ImageModel):
         peak_ties: "first" or "all", what equal cells of a window are; see `find_peaks`.
         anchor: where an anchor lies, "peak", the centre of the peak's cell, or "mean", see
             `mean_of_peaks`.
-        anchor_distance: least distance in cells between the words of an image, see `place_apart`;
-            0 places each by itself.
+        anchor_distance: least distance in cells between the words of an image, see
+            `assign_distinct_peaks`; 0 places each by itself.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
@@ -144,7 +144,7 @@ class WeCromCL(ImageModel):
         Args:
             batched_inputs: one dict per image with `image`, a (3, H, W) tensor in the configured
                 colour order. In training also `queries`, texts of the image that no other image of
-                the batch contains, and `false_texts`, K texts that the image does not contain.
+                the batch contains, and `negatives`, K texts that the image does not contain.
                 Otherwise `texts`, the image's transcriptions, and `height` and `width` of
                 the original image.
 
@@ -157,8 +157,8 @@ class WeCromCL(ImageModel):
         num_images, counts = len(batched_inputs), [len(x["queries"]) for x in batched_inputs]
         texts = [text for x in batched_inputs for text in x["queries"]]
         for x in batched_inputs:
-            texts.extend(x["false_texts"])
-        num_false = len(batched_inputs[0]["false_texts"])
+            texts.extend(x["negatives"])
+        num_false = len(batched_inputs[0]["negatives"])
         distinct, index = self.encode_texts(texts)
         own, owner = _share_of(counts, self.device)
         queries = _gather(distinct[index[: sum(counts)]])
@@ -169,7 +169,9 @@ class WeCromCL(ImageModel):
         # Sharp maps need the precision, and cost little beside the encoders.
         with torch.autocast(self.device.type, enabled=False):
             table, features = table.float(), features.float()
-            maps = self.activation(self.activation.fold_queries(table)[compared], features, valid)
+            maps = self.activation(
+                self.activation.project_queries(table)[compared], features, valid
+            )
             similarity = cosine_similarity(self.activation.pool(maps, features), table, compared)
         self._log(batched_inputs, maps[:, own], counts)
         square = _gather(similarity[:, : len(queries)])
@@ -198,14 +200,14 @@ class WeCromCL(ImageModel):
         labels = self.charset.encode(list(row), self.max_length).to(self.device)
         return self.text_encoder(labels), torch.tensor([row[key] for key in keys]).to(self.device)
 
-    def keep_queries(self, texts: Sequence[str], queries: Tensor) -> None:
+    def cache_queries(self, texts: Sequence[str], queries: Tensor) -> None:
         """Take the folded queries of texts that the caller has encoded, for the next inference.
 
         They are forgotten when the weights change, like those that inference itself keeps.
 
         Args:
             texts: Q texts.
-            queries: (Q, C), what `activation.fold_queries` makes of their features.
+            queries: (Q, C), what `activation.project_queries` makes of their features.
         """
         self._forget_old_queries()
         keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
@@ -229,7 +231,7 @@ class WeCromCL(ImageModel):
             some = new[start : start + TEXTS_AT_ONCE]
             features, _ = self.encode_texts(some)
             self._kept_queries.update(
-                zip(some, self.activation.fold_queries(features), strict=True)
+                zip(some, self.activation.project_queries(features), strict=True)
             )
         queries = torch.stack([self._kept_queries[key] for key in keys])
         for key in list(self._kept_queries)[: max(0, len(self._kept_queries) - MOST_TEXTS_KEPT)]:
@@ -312,7 +314,7 @@ class WeCromCL(ImageModel):
         if self.anchor == "mean":
             points = mean_of_peaks(maps, points, self.peak_window)
         if self.anchor_distance:
-            repeats = place_apart(points, scores, keys, self.anchor_distance)
+            repeats = assign_distinct_peaks(points, scores, keys, self.anchor_distance)
         row = torch.arange(len(texts), device=maps.device)
         rank = torch.tensor(repeats, device=maps.device)
         height, width = x.get("height", size[0]), x.get("width", size[1])

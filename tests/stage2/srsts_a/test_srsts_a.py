@@ -73,15 +73,15 @@ def test_a_word_of_weight_zero_teaches_nothing_and_is_no_background():
     more = dict(base, instances=make_input(words=(("cat", (20, 20), 1.0), ("dog", (52, 36), 0.0))))
     more["instances"] = more["instances"]["instances"]
     words = model.prepare_words([base["instances"], more["instances"]])
-    assert words.teaches.tolist() == [[True, False], [True, False]]
-    assert words.hides.tolist() == [[False, False], [False, True]]
+    assert words.is_positive.tolist() == [[True, False], [True, False]]
+    assert words.is_ignored.tolist() == [[False, False], [False, True]]
     assert words.weights.tolist() == [[1.0, 0.0], [1.0, 0.0]]
 
 
 def test_a_given_radius_says_how_far_an_ignored_place_reaches():
     record = make_input(gt_ignore=torch.tensor([True]), gt_ignore_radii=torch.tensor([32.0]))
     words = make_model().prepare_words([record["instances"]])
-    assert words.radii.tolist() == [[8.0]] and words.hides.all()
+    assert words.radii.tolist() == [[8.0]] and words.is_ignored.all()
 
 
 def found(model, inputs):

@@ -1,7 +1,7 @@
 import torch
 
 from wecromcl_d2.stage2.srsts_a.targets import (
-    Words,
+    PaddedTargets,
     choose_anchors,
     confidence_targets,
     ignore_extents,
@@ -10,16 +10,16 @@ from wecromcl_d2.stage2.srsts_a.targets import (
 YES, NO = True, False
 
 
-def make_words(points, teaches, hides=None, weights=None, radii=None):
+def make_words(points, is_positive, is_ignored=None, weights=None, radii=None):
     points = torch.tensor([points], dtype=torch.float32)
     count = points.shape[1]
-    teaches = torch.tensor([teaches])
-    return Words(
+    is_positive = torch.tensor([is_positive])
+    return PaddedTargets(
         points=points,
         labels=torch.ones(1, count, 3, dtype=torch.int64),
         weights=torch.tensor([weights or [1.0] * count]),
-        teaches=teaches,
-        hides=torch.tensor([hides]) if hides else ~teaches,
+        is_positive=is_positive,
+        is_ignored=torch.tensor([is_ignored]) if is_ignored else ~is_positive,
         radii=torch.tensor([radii or [4.0] * count]),
     )
 
@@ -83,12 +83,12 @@ def test_padding_counts_nowhere():
 
 
 def test_without_words_everything_is_negative():
-    targets = confidence_targets(make_words([[0.0, 0.0]], [NO], hides=[NO]), (3, 4), None)
+    targets = confidence_targets(make_words([[0.0, 0.0]], [NO], is_ignored=[NO]), (3, 4), None)
     assert drawn(targets) == ["----"] * 3
 
 
 def test_without_words_one_cell_is_chosen_for_the_gradients():
-    words = make_words([[0.0, 0.0]], [NO], hides=[NO], weights=[0.0])
+    words = make_words([[0.0, 0.0]], [NO], is_ignored=[NO], weights=[0.0])
     targets = confidence_targets(words, (3, 4), None)
     image, word, cells = choose_anchors(targets, words, per_word=4, per_image=256)
     assert len(cells) == 1 and words.weights[image, word] == 0

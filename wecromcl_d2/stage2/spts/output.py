@@ -85,10 +85,10 @@ def to_instances(
     if not vocabulary.bins:
         return instances
     diagonal = float(np.hypot(*size))
-    return instances[best_of_duplicates(instances, duplicate_distance * diagonal)]
+    return instances[point_nms(instances, duplicate_distance * diagonal)]
 
 
-def best_of_duplicates(instances: Instances, distance: float) -> torch.Tensor:
+def point_nms(instances: Instances, distance: float) -> torch.Tensor:
     """Which words to keep: of equal texts nearer than `distance` pixels the one of highest score.
 
     Args:

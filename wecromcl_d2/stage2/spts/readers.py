@@ -12,7 +12,7 @@ from torch import Tensor
 from .decoding import Choices, GreedyDecoder
 from .grammar import Grammar
 from .losses import sequence_loss
-from .sequence import Layout, Sample, Words, pad_samples, write_sample
+from .sequence import Layout, Sample, TokenizedWords, pad_samples, write_sample
 from .transformer import Memory, TokenDecoder
 from .vocabulary import Vocabulary
 
@@ -71,7 +71,7 @@ class Reader:
         self.decoder, self.vocabulary, self.layout = decoder, vocabulary, layout
         self.recipe, self.eos_bias = recipe, eos_bias
 
-    def loss(self, memory: Memory, words: Sequence[Words]) -> tuple[Tensor, Tensor]:
+    def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
         """Loss of I images' words in order, and the share of tokens that were right."""
         raise NotImplementedError
 
@@ -99,7 +99,7 @@ class Reader:
 class SequenceReader(Reader):
     """SPTS and NPTS: words one after the other."""
 
-    def loss(self, memory: Memory, words: Sequence[Words]) -> tuple[Tensor, Tensor]:
+    def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
         """See `Reader.loss`."""
         recipe, device = self.recipe, self.decoder.logits.weight.device
         samples = [
@@ -132,7 +132,7 @@ class ParallelReader(Reader):
     the point was predicted.
     """
 
-    def loss(self, memory: Memory, words: Sequence[Words]) -> tuple[Tensor, Tensor]:
+    def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
         """See `Reader.loss`."""
         decoder, device = self.decoder, self.decoder.logits.weight.device
         samples = [self._write_points(w) for w in words]
@@ -176,7 +176,7 @@ class ParallelReader(Reader):
             result.append([t._replace(place=p.place, det=p.det) for p, t in pairs if t.text])
         return result
 
-    def _write_points(self, words: Words) -> Sample:
+    def _write_points(self, words: TokenizedWords) -> Sample:
         """The sequence of an image's points."""
         eos, places = self.vocabulary.eos, words.places.flatten()
         trust = torch.ones(()) if self.recipe.official else words.weights[:, None]
@@ -205,7 +205,7 @@ class ParallelReader(Reader):
 
 
 def stack_texts(
-    words: Sequence[Words], vocabulary: Vocabulary, layout: Layout, official: bool
+    words: Sequence[TokenizedWords], vocabulary: Vocabulary, layout: Layout, official: bool
 ) -> Sample:
     """Texts of all words of I images as rows, N for each image; missing ones have weight 0.
 

@@ -58,7 +58,7 @@ class Layout:
         return 1 + self.max_words * self.places
 
 
-class Words(NamedTuple):
+class TokenizedWords(NamedTuple):
     """What is learned of one image's N words.
 
     Attributes:
@@ -90,7 +90,7 @@ class Sample(NamedTuple):
     weights: Tensor
 
 
-def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) -> Words:
+def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) -> TokenizedWords:
     """Choose and encode the words of an image that are learned, in the given order.
 
     Words that are ignored or have no character of the charset are none. Of more words than the
@@ -117,7 +117,7 @@ def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) 
     if layout.points:
         points = instances.gt_points.cpu()[kept][known]
         places[known] = vocabulary.encode_points(points, instances.image_size)
-    return Words(
+    return TokenizedWords(
         places,
         [vocabulary.encode_text(texts[i], longest) for i in kept],
         torch.where(known, weights, torch.ones(())),
@@ -126,7 +126,7 @@ def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) 
     )
 
 
-def order_words(words: Words, order: str, vocabulary: Vocabulary) -> Words:
+def order_words(words: TokenizedWords, order: str, vocabulary: Vocabulary) -> TokenizedWords:
     """Bring words into the order of a training sequence.
 
     Args:
@@ -148,7 +148,12 @@ def order_words(words: Words, order: str, vocabulary: Vocabulary) -> Words:
 
 
 def write_sample(
-    words: Words, vocabulary: Vocabulary, layout: Layout, *, eos_weight: float, official: bool
+    words: TokenizedWords,
+    vocabulary: Vocabulary,
+    layout: Layout,
+    *,
+    eos_weight: float,
+    official: bool,
 ) -> Sample:
     """Write words as one sequence of inputs and targets.
 

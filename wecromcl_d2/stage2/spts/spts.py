@@ -21,7 +21,7 @@ from ...stage1.text_encoder import build_charset
 from .encoder import GlobalEncoder, WindowEncoder, sine_position
 from .output import to_instances
 from .readers import ParallelReader, Reader, Recipe, SequenceReader
-from .sequence import LAYOUTS, ORDERS, Layout, Words, collect_words, order_words
+from .sequence import LAYOUTS, ORDERS, Layout, TokenizedWords, collect_words, order_words
 from .transformer import Memory, TokenDecoder
 from .vocabulary import Vocabulary
 
@@ -237,7 +237,7 @@ def _check_choices(keys: CfgNode) -> None:
         )
 
 
-def _log(words: Sequence[Words], right: Tensor) -> None:
+def _log(words: Sequence[TokenizedWords], right: Tensor) -> None:
     """Share of right tokens, and the words that could not be learned or only in part."""
     if has_event_storage():
         storage = get_event_storage()

@@ -34,7 +34,7 @@ def reading_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CTCOutput:
     """What the samples say, label by label.
 
     Attributes:
@@ -52,7 +52,7 @@ class Reading:
     last: Tensor
 
 
-def read_greedily(logits: Tensor) -> Reading:
+def read_greedily(logits: Tensor) -> CTCOutput:
     """The most probable class of each sample, repetitions and blanks removed."""
     probs, best = logits.float().softmax(-1).max(-1)
     before = F.pad(best, (1, 0))[:, :-1]
@@ -69,7 +69,7 @@ def read_greedily(logits: Tensor) -> Reading:
     first = torch.where(written, number, best.shape[1]).amin(1)
     last = torch.where(written, number, -1).amax(1)
     nothing = ~written.any(1)
-    return Reading(
+    return CTCOutput(
         labels,
         chances,
         scores,

@@ -20,11 +20,11 @@ from ...layers import ImageEncoder
 from ...layers.charset_state import CharsetState
 from ...layers.image_batch import ImageModel, group_by_size
 from ...stage1.text_encoder import build_charset
+from .criterion import Criterion
 from .ctc import read_greedily
 from .heads import AnchorHead, Recognizer, Sampler
-from .objective import Objective
-from .suppression import keep_best, trimmed_lines
-from .targets import IGNORE_RADIUS, Words, choose_anchors, confidence_targets
+from .suppression import line_nms, trimmed_lines
+from .targets import IGNORE_RADIUS, PaddedTargets, choose_anchors, confidence_targets
 
 
 @META_ARCH_REGISTRY.register()
@@ -38,7 +38,7 @@ class SRSTSA(ImageModel):
         sampler: fused map -> sampling points.
         recognizer: fused map and sampling points -> logits of the characters.
         charset: characters; class 0 is the blank.
-        objective: what is minimised in training.
+        criterion: what is minimised in training.
         test: MODEL.SRSTS_A.TEST.
         sampler_eval: "dense" or "patch", see `Sampler`.
         pixel_mean: per channel, in the units of the input image.
@@ -59,7 +59,7 @@ class SRSTSA(ImageModel):
         sampler: Sampler,
         recognizer: Recognizer,
         charset: Charset,
-        objective: Objective,
+        criterion: Criterion,
         test: CfgNode,
         sampler_eval: str,
         pixel_mean: Sequence[float],
@@ -76,7 +76,7 @@ class SRSTSA(ImageModel):
             )
         self.backbone, self.image_encoder = backbone, image_encoder
         self.anchor_head, self.sampler, self.recognizer = anchor_head, sampler, recognizer
-        self.charset, self.objective, self.test = charset, objective, test
+        self.charset, self.criterion, self.test = charset, criterion, test
         self.charset_state = CharsetState(charset)
         self.sampler_eval = sampler_eval
         self.stride = image_encoder.stride
@@ -107,7 +107,7 @@ class SRSTSA(ImageModel):
                 norm=keys.NORM,
             ),
             "charset": charset,
-            "objective": Objective(keys.LOSS, cfg.SOLVER.MAX_ITER),
+            "criterion": Criterion(keys.LOSS, cfg.SOLVER.MAX_ITER),
             "test": keys.TEST,
             "sampler_eval": keys.SAMPLER_EVAL,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -134,20 +134,20 @@ class SRSTSA(ImageModel):
         words = self.prepare_words([x["instances"] for x in batched_inputs])
         logits = self.anchor_head(feature).float()
         targets = confidence_targets(words, tuple(logits.shape[1:]), valid)
-        keys = self.objective.keys
+        keys = self.criterion.keys
         image, word, cells = choose_anchors(
             targets, words, keys.ANCHORS_PER_WORD, keys.ANCHORS_PER_IMAGE
         )
         lines = self.sampler.dense(feature, image, cells)
         jittered = lines + keys.JITTER * torch.randn_like(lines)
         read = self.recognizer(feature, image, jittered).float()
-        return self.objective(words, targets, logits, (image, word, cells), lines, read)
+        return self.criterion(words, targets, logits, (image, word, cells), lines, read)
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
         """Fused maps (N, C, H, W) and their valid cells (N, H, W), None if there is no padding."""
         return self.image_encoder(self.backbone(images.tensor), images.image_sizes)
 
-    def prepare_words(self, instances: Sequence[Instances]) -> Words:
+    def prepare_words(self, instances: Sequence[Instances]) -> PaddedTargets:
         """Bring the words of the images to cells and labels, padded to the longest list."""
         most = max(1, *(len(x) for x in instances))
 
@@ -165,12 +165,12 @@ class SRSTSA(ImageModel):
         ignore = padded([x.gt_ignore for x in instances])
         batch = padded(labels)
         readable = (batch > 0).any(2)
-        teaches = located & ~ignore & readable & (weights > 0)
-        weights = weights * teaches
-        hides = located & ~teaches
+        is_positive = located & ~ignore & readable & (weights > 0)
+        weights = weights * is_positive
+        is_ignored = located & ~is_positive
         given = padded([x.gt_ignore_radii.float() for x in instances]) / self.stride
         radii = torch.where(given > 0, given, IGNORE_RADIUS)
-        return Words(points, batch, weights, teaches, hides, radii)
+        return PaddedTargets(points, batch, weights, is_positive, is_ignored, radii)
 
     @property
     def recognizer_points(self) -> int:
@@ -226,7 +226,7 @@ class SRSTSA(ImageModel):
         good = (scores > self.test.SCORE).nonzero().squeeze(1)
         texts = self.charset.decode(reading.labels[good])
         lines_on_word = trimmed_lines(lines[good], reading.first[good], reading.last[good])
-        kept = keep_best(image[good], lines_on_word, texts, scores[good], sure[good])
+        kept = line_nms(image[good], lines_on_word, texts, scores[good], sure[good])
         index = good[kept]
         order = scores[index].argsort(descending=True, stable=True)
         index, kept = index[order], kept[order]

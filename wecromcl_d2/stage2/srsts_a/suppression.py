@@ -32,7 +32,7 @@ def line_lengths(lines: Tensor) -> Tensor:
     return (lines[:, 1:] - lines[:, :-1]).norm(dim=-1).sum(1)
 
 
-def keep_best(
+def line_nms(
     image: Tensor, lines: Tensor, texts: Sequence[str], scores: Tensor, confidence: Tensor
 ) -> Tensor:
     """Indices of the words that stay, in their given order.

@@ -20,23 +20,23 @@ LEAST_EXTENT = 2.0
 
 
 @dataclass(frozen=True)
-class Words:
+class PaddedTargets:
     """The words of a batch, padded.
 
     Attributes:
         points: (N, M, 2), float32.
         labels: (N, M, L) int64, padded with 0.
         weights: (N, M) how much the word counts, from 0 to 1.
-        teaches: (N, M) the word has a point to learn from.
-        hides: (N, M) the word is there, but must neither be learned nor count as background.
-        radii: (N, M) reach of `hides` in cells.
+        is_positive: (N, M) the word has a point to learn from.
+        is_ignored: (N, M) the word is there, but must neither be learned nor count as background.
+        radii: (N, M) reach of `is_ignored` in cells.
     """
 
     points: Tensor
     labels: Tensor
     weights: Tensor
-    teaches: Tensor
-    hides: Tensor
+    is_positive: Tensor
+    is_ignored: Tensor
     radii: Tensor
 
 
@@ -48,7 +48,7 @@ class ConfidenceTargets:
         positive: (N, H, W) cells that are anchors.
         counts: (N, H, W) cells that are positive or negative; the others are ignored.
         soft: (N, H, W) closeness to the next point from 0 to 1, which excuses mistakes.
-        owner: (N, H, W) index of the next word that teaches.
+        owner: (N, H, W) index of the next word that is_positive.
     """
 
     positive: Tensor
@@ -72,7 +72,7 @@ def cell_centres(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def confidence_targets(
-    words: Words, size: tuple[int, int], valid: Tensor | None
+    words: PaddedTargets, size: tuple[int, int], valid: Tensor | None
 ) -> ConfidenceTargets:
     """Positive, ignored and negative cells from the points of the words.
 
@@ -88,10 +88,10 @@ def confidence_targets(
     positive_radius = (POSITIVE_SHARE * near).clamp(max=POSITIVE_RADIUS).clamp(min=LEAST_RADIUS)
     ignore_radius = (IGNORE_SHARE * near).clamp(max=IGNORE_RADIUS)
     ignore_radius = torch.maximum(ignore_radius, positive_radius)
-    own, owner = distance.masked_fill(~words.teaches[:, None], torch.inf).min(2)
+    own, owner = distance.masked_fill(~words.is_positive[:, None], torch.inf).min(2)
     positive = own <= positive_radius.gather(1, owner)
     reach = ignore_radius.gather(1, owner)
-    hidden = ((distance <= words.radii[:, None]) & words.hides[:, None]).any(2)
+    hidden = ((distance <= words.radii[:, None]) & words.is_ignored[:, None]).any(2)
     counts = positive | ~(hidden | (own <= reach))
     soft = torch.exp(-2 * (own / reach).square()).masked_fill(positive, 1.0)
     shape = (n, *size)
@@ -103,16 +103,16 @@ def confidence_targets(
     )
 
 
-def _distance_to_next(words: Words) -> Tensor:
+def _distance_to_next(words: PaddedTargets) -> Tensor:
     """(N, M) distance in cells from each point to the next other one, infinite without one."""
-    there = words.teaches | words.hides
+    there = words.is_positive | words.is_ignored
     distance = torch.cdist(words.points, words.points)
     itself = torch.eye(distance.shape[1], dtype=torch.bool, device=distance.device)
     return distance.masked_fill(itself | ~there[:, None], torch.inf).amin(2)
 
 
 def choose_anchors(
-    targets: ConfidenceTargets, words: Words, per_word: int, per_image: int
+    targets: ConfidenceTargets, words: PaddedTargets, per_word: int, per_image: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Random positive cells of each word.
 
@@ -128,16 +128,16 @@ def choose_anchors(
     """
     width, most = targets.owner.shape[2], words.points.shape[1]
     owner = targets.owner.masked_fill(~targets.positive, most).flatten(1)
-    luck = torch.rand(owner.shape, device=owner.device)
-    # A word's cells in the order of their luck: sort by luck, then, stably, by word.
-    order = luck.argsort(1)
+    priority = torch.rand(owner.shape, device=owner.device)
+    # A word's cells in the order of their priority: sort by priority, then, stably, by word.
+    order = priority.argsort(1)
     order = order.gather(1, owner.gather(1, order).argsort(dim=1, stable=True))
     owner = owner.gather(1, order)
     first = torch.searchsorted(owner, owner, side="left")
     rank = torch.arange(owner.shape[1], device=owner.device) - first
     chosen = (owner < most) & (rank < per_word)
     weight = words.weights.gather(1, owner.clamp(max=most - 1)).clamp(min=1e-6)
-    chance = luck.gather(1, order) ** (1 / weight)
+    chance = priority.gather(1, order) ** (1 / weight)
     chance = torch.where(chosen, chance, -1.0)
     kept = chance.topk(min(per_image, chance.shape[1]), dim=1).indices
     mask = torch.zeros_like(chosen).scatter_(1, kept, True) & chosen

@@ -11,13 +11,13 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from ...config import check_choice
-from .ctc import Reading, fits, read_greedily, reading_loss
+from .ctc import CTCOutput, fits, read_greedily, reading_loss
 from .losses import dice_loss, focal_loss, line_losses
 from .suppression import line_lengths, trimmed_lines
-from .targets import LEAST_EXTENT, ConfidenceTargets, Words, ignore_extents
+from .targets import LEAST_EXTENT, ConfidenceTargets, PaddedTargets, ignore_extents
 
 
-class Objective:
+class Criterion:
     """All losses of a batch.
 
     Args:
@@ -34,7 +34,7 @@ class Objective:
 
     def __call__(
         self,
-        words: Words,
+        words: PaddedTargets,
         targets: ConfidenceTargets,
         logits: Tensor,
         anchors: tuple[Tensor, Tensor, Tensor],
@@ -87,11 +87,11 @@ class Objective:
 
 def _with_extents(
     targets: ConfidenceTargets,
-    words: Words,
+    words: PaddedTargets,
     anchors: tuple[Tensor, Tensor, Tensor],
     logits: Tensor,
     lines: Tensor,
-    reading: Reading,
+    reading: CTCOutput,
 ) -> ConfidenceTargets:
     """Targets that ignore cells on words, as far as the words' own readings reach."""
     image, word, cells = anchors
@@ -110,7 +110,7 @@ def _with_extents(
     return ConfidenceTargets(targets.positive, counts, targets.soft, targets.owner)
 
 
-def _log(reading: Reading, labels: Tensor, readable: Tensor) -> None:
+def _log(reading: CTCOutput, labels: Tensor, readable: Tensor) -> None:
     """How much of the sampled anchors is read right, and how many labels are too long."""
     if not has_event_storage():
         return
