@@ -31,6 +31,7 @@ setup(
     packages=[*find_packages(include=["wecromcl_d2", "wecromcl_d2.*"]), "wecromcl_d2.configs"],
     package_dir={"wecromcl_d2.configs": "configs"},
     package_data={"wecromcl_d2": ["py.typed"], "wecromcl_d2.configs": ["**/*.yaml"]},
+    entry_points={"console_scripts": ["wecromcl = wecromcl_d2.__main__:main"]},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[

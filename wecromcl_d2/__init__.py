@@ -3,21 +3,43 @@
 Importing the package registers its meta-architectures, backbone, text encoder and datasets.
 """
 
-try:
-    import detectron2 as _detectron2  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "wecromcl_d2 needs Detectron2: install it from source, or its slim stand-in with "
-        "`pip install ./projects/detectron2_slim` from a clone of wecromcl_d2"
-    ) from error
-
-from . import layers, stage1, stage2
-from .config import add_wecromcl_config
-from .data import register_builtin_datasets, register_labels
-from .data.readers.registry import register_benchmarks
-from .stage1 import AnchorEvaluator
+import sys
+from pathlib import Path
 
 __version__ = "0.1.0"
+
+
+def _only_lists_commands() -> bool:
+    """Whether this process was started as `wecromcl` with no command, for help or the version.
+
+    Such a process needs nothing that is registered below, and the imports take seconds. Any other
+    process, among them every one that imports the package itself, registers everything.
+    """
+    start = sys.orig_argv[1:]
+    if start and start[-1] in ("-h", "--help", "--version"):
+        start.pop()
+    if len(start) == 1:
+        return Path(start[0]).name in ("wecromcl", "wecromcl.exe")
+    return start == ["-m", __name__]
+
+
+if not _only_lists_commands():
+    try:
+        import detectron2 as _detectron2  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "wecromcl_d2 needs Detectron2: install it from source, or its slim stand-in with "
+            "`pip install ./projects/detectron2_slim` from a clone of wecromcl_d2"
+        ) from error
+
+    from . import layers, stage1, stage2
+    from .config import add_wecromcl_config
+    from .data import register_builtin_datasets, register_labels
+    from .data.readers.registry import register_benchmarks
+    from .stage1 import AnchorEvaluator
+
+    register_builtin_datasets()
+    register_benchmarks()
 
 __all__ = [
     "AnchorEvaluator",
@@ -30,6 +52,3 @@ __all__ = [
     "stage1",
     "stage2",
 ]
-
-register_builtin_datasets()
-register_benchmarks()

@@ -1,0 +1,59 @@
+"""The command line: `wecromcl COMMAND`, or `python -m wecromcl_d2 COMMAND`."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .cli.status import DONE, WRONG_COMMAND
+
+# Each is a module of `wecromcl_d2.cli`, imported only when it is asked for: torch takes seconds.
+COMMANDS = {
+    "train": "train or evaluate an anchor detector or a spotter, as train_net.py does",
+    "evaluate": "score predictions from files alone",
+    "prepare": "convert a published benchmark, or a table of words, to label files",
+    "render": "render synthetic word images into a cache, with a contact sheet",
+    "anchors": "find the anchors of a dataset's words and write them as labels",
+    "pipeline": "from images and their words to a trained spotter, measured and drawn",
+    "visualize": "draw anchors, words, a results file or the worst images",
+    "convert": "convert published weights or a plain backbone to ours, or ours back",
+    "benchmark": "measure speed and memory of training and inference",
+    "stress": "show by how much a model suffers from damaged images",
+    "read": "find and read the words of images with a spotter",
+    "find": "find given words in images with an anchor detector",
+}
+EPILOG = """\
+`wecromcl COMMAND --help` explains a command. Exit statuses: 0 done, 1 done with losses,
+2 wrong command, 130 interrupted."""
+
+
+def help_text() -> str:
+    """Usage and the table of commands."""
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
+    return "\n".join(
+        ["usage: wecromcl COMMAND ...", "", "commands:", *lines, "", EPILOG],
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(help_text())
+        return DONE
+    name, *rest = arguments
+    if name == "--version":
+        print(f"wecromcl_d2 {__version__}")
+        return DONE
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`wecromcl --help` lists them all"
+        print(f"wecromcl: there is no command {name!r}; {hint}", file=sys.stderr)
+        return WRONG_COMMAND
+    return importlib.import_module(f".cli.{name}", __package__).main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

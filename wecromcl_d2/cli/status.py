@@ -1,0 +1,47 @@
+"""How commands end: their exit statuses, and what the user is told after an error."""
+
+import functools
+import multiprocessing
+import sys
+from collections.abc import Callable, Sequence
+
+DONE = 0
+LOSSES = 1  # done, but parts of the input could not be used, which the command names
+WRONG_COMMAND = 2  # the status of argparse too
+INTERRUPTED = 130  # as the shell reports Ctrl-C
+
+# What a wrong path, config, dataset or file raises; anything else is a defect and keeps its trace.
+USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:
+    """Decorator of a command's `main` that turns the user's errors into one line and a status.
+
+    Args:
+        name: of the command.
+        errors: raised for the user's mistakes beside `USER_ERRORS`.
+    """
+
+    refused: tuple[type[Exception], ...] = (*USER_ERRORS, *errors)
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def run(argv: Sequence[str] | None = None) -> int:
+            try:
+                return main(argv)
+            except KeyboardInterrupt:
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                print("interrupted", file=sys.stderr)
+                return INTERRUPTED
+            except refused as error:
+                # The text of a KeyError is its message in quotes.
+                message = error.args[0] if isinstance(error, KeyError) and error.args else error
+                print(f"wecromcl {name}: {message}", file=sys.stderr)
+                return WRONG_COMMAND
+
+        return run
+
+    return decorate
