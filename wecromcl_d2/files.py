@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary neighbour of ``path`` for bytes and rename it to ``path`` at the end.
+    """Open a temporary neighbour of `path` for bytes and rename it to `path` at the end.
 
-    Missing folders are created. If the block raises, ``path`` stays as it was and the temporary
+    Missing folders are created. If the block raises, `path` stays as it was and the temporary
     file is removed.
 
     Raises:

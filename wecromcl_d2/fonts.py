@@ -26,7 +26,7 @@ def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
 
     DejaVu Sans (Latin, Greek, Cyrillic, Arabic and more) goes first, then the fonts installed on
     the system, in the order of their paths. A text that no single font covers is set in DejaVu with
-    every missing character spelled as its code point, such as ``[U+6F22]``.
+    every missing character spelled as its code point, such as `[U+6F22]`.
 
     Args:
         text: Any string; control characters and lone surrogates are spelled too.

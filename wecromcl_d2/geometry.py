@@ -1,6 +1,6 @@
 """Points of word outlines.
 
-Points are (x, y) in pixels. An outline is a flat list ``x1, y1, x2, y2, ...`` whose first half of
+Points are (x, y) in pixels. An outline is a flat list `x1, y1, x2, y2, ...` whose first half of
 vertices runs along one long side of the word and whose second half runs back along the other.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def polygon_vertices(polygon: Sequence[float]) -> np.ndarray:
-    """Return the vertices of a flat outline as float64 of shape ``(V, 2)``.
+    """Return the vertices of a flat outline as float64 of shape `(V, 2)`.
 
     Raises:
         ValueError: If there are fewer than 3 vertices or an odd count of numbers.
@@ -33,7 +33,7 @@ def polygon_center(polygon: Sequence[float]) -> np.ndarray:
         polygon: Flat outline.
 
     Returns:
-        Point (x, y), float64 of shape ``(2,)``.
+        Point (x, y), float64 of shape `(2,)`.
 
     Raises:
         ValueError: If the outline has fewer than 3 vertices.
@@ -44,7 +44,7 @@ def polygon_center(polygon: Sequence[float]) -> np.ndarray:
 
 
 def _halfway(side: np.ndarray) -> np.ndarray:
-    """Return the point at half the arc length of a polyline of shape ``(V, 2)``."""
+    """Return the point at half the arc length of a polyline of shape `(V, 2)`."""
     lengths = np.linalg.norm(np.diff(side, axis=0), axis=1)
     walked = np.concatenate([[0.0], np.cumsum(lengths)])
     if walked[-1] == 0:

@@ -1,6 +1,6 @@
 """What all drawing on pictures shares: colours, checks and boxes.
 
-Pictures are uint8 RGB arrays of shape ``(H, W, 3)``. Points are (x, y) in continuous pixels.
+Pictures are uint8 RGB arrays of shape `(H, W, 3)`. Points are (x, y) in continuous pixels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def fixed_point(points: np.ndarray) -> np.ndarray:
 
 
 def bounding_box(outline: Sequence[float]) -> Box:
-    """Return left, top, right and bottom of an outline ``x1, y1, ...``."""
+    """Return left, top, right and bottom of an outline `x1, y1, ...`."""
     vertices = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
     (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
     return float(left), float(top), float(right), float(bottom)

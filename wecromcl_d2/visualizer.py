@@ -1,6 +1,6 @@
 """Pictures of anchors: activation maps, points, outlines and words in any script.
 
-Pictures are uint8 RGB arrays of shape ``(H, W, 3)``; every function returns a new one. Points and
+Pictures are uint8 RGB arrays of shape `(H, W, 3)`; every function returns a new one. Points and
 outlines are (x, y) in continuous pixels of the picture they are drawn on, sizes (height, width).
 """
 
@@ -38,10 +38,10 @@ class WordView:
 
     Attributes:
         text: The word.
-        activation: Float map of shape ``(h, w)``, not negative.
+        activation: Float map of shape `(h, w)`, not negative.
         point: Anchor (x, y) in pixels of the image; None if the word has none.
         score: The anchor's score; None if the word has none.
-        polygon: The word's outline ``x1, y1, ...``; None if unknown.
+        polygon: The word's outline `x1, y1, ...`; None if unknown.
     """
 
     text: str
@@ -58,7 +58,7 @@ def overlay_map(
 
     Args:
         image: Picture.
-        activation: Float map of shape ``(h, w)``, not negative.
+        activation: Float map of shape `(h, w)`, not negative.
         cell_size: (height, width) of a cell in pixels of the picture, where the map starts in the
             upper left corner and may reach beyond the picture; None if it covers exactly the
             picture.
@@ -83,7 +83,7 @@ def draw_polygons(
     color: Color = TRUTH,
     thickness: int = 1,
 ) -> np.ndarray:
-    """Draw outlines ``x1, y1, ...``; None entries are skipped."""
+    """Draw outlines `x1, y1, ...`; None entries are skipped."""
     check_picture(image)
     result = image.copy()
     for polygon in polygons:
@@ -96,7 +96,7 @@ def draw_polygons(
 def draw_anchors(
     image: np.ndarray, points: np.ndarray | Sequence[Sequence[float]], color: Color = ANCHOR
 ) -> np.ndarray:
-    """Draw a cross with a dark rim at each of ``(P, 2)`` points, sized to the picture."""
+    """Draw a cross with a dark rim at each of `(P, 2)` points, sized to the picture."""
     check_picture(image)
     result = image.copy()
     arm = max(5.0, min(image.shape[:2]) / 36)
@@ -213,12 +213,12 @@ def draw_activation(
 
     Args:
         image: Picture.
-        activation: See ``WordView``.
-        text: See ``WordView``.
-        point: See ``WordView``.
-        score: See ``WordView``.
-        polygon: See ``WordView``.
-        cell_size: See ``overlay_map``, in pixels of ``image``.
+        activation: See `WordView`.
+        text: See `WordView`.
+        point: See `WordView`.
+        score: See `WordView`.
+        polygon: See `WordView`.
+        cell_size: See `overlay_map`, in pixels of `image`.
     """
     shown, scale = _display(image)
     cell = None if cell_size is None else (cell_size[0] * scale, cell_size[1] * scale)
@@ -239,7 +239,7 @@ def anchor_sheet(
     cell_size: tuple[float, float] | None = None,
     columns: int = 3,
 ) -> np.ndarray:
-    """Show one image with its truth, then one tile per word, see ``draw_activation``.
+    """Show one image with its truth, then one tile per word, see `draw_activation`.
 
     Args:
         image: Picture.
@@ -247,7 +247,7 @@ def anchor_sheet(
         truth_texts: True words.
         truth_polygons: Their outlines, None where unknown.
         title: Caption of the first tile.
-        cell_size: See ``overlay_map``, in pixels of ``image``.
+        cell_size: See `overlay_map`, in pixels of `image`.
         columns: Tiles in a row, fewer if there are fewer.
     """
     shown, scale = _display(image)
@@ -267,7 +267,7 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write a picture as the path's suffix says; an old file survives any failure.
 
     Raises:
-        ValueError: If the suffix names no image format or ``image`` is no picture.
+        ValueError: If the suffix names no image format or `image` is no picture.
         OSError: If the file cannot be written.
     """
     check_picture(image)

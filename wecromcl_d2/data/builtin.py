@@ -39,13 +39,13 @@ SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
 
 
 def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: Any) -> None:
-    """Register a rendered dataset; its first use renders it into ``<root>/synthetic/<name>``.
+    """Register a rendered dataset; its first use renders it into `<root>/synthetic/<name>`.
 
     Args:
-        name: Dataset name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
+        name: Dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
         recipe: What to render.
         count: Number of images.
-        metadata: Attributes for ``MetadataCatalog.get(name)``.
+        metadata: Attributes for `MetadataCatalog.get(name)`.
     """
 
     def load() -> list[Record]:
@@ -57,6 +57,6 @@ def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: A
 
 
 def register_builtin_datasets() -> None:
-    """Register every dataset of ``SYNTHETIC_DATASETS``. Renders nothing yet."""
+    """Register every dataset of `SYNTHETIC_DATASETS`. Renders nothing yet."""
     for name, (recipe, count) in SYNTHETIC_DATASETS.items():
         register_synthetic(name, recipe, count)

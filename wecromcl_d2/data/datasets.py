@@ -1,14 +1,14 @@
 """The project's one label format, and its registration as Detectron2 datasets.
 
-A label file is UTF-8, either JSON lines (``*.jsonl``, one record a line) or JSON (``*.json``, a
+A label file is UTF-8, either JSON lines (`*.jsonl`, one record a line) or JSON (`*.json`, a
 list of records). A record describes one image::
 
     {"file_name": "img_1.jpg", "height": 720, "width": 1280, "texts": ["Hill", "Street"],
      "points": [[258.0, 74.5], null], "polygons": [[211, 64, 305, 61, 306, 85, 211, 88], null],
      "ignore": [false, true]}
 
-Points are (x, y) in pixels of the image, continuous in ``[0, width] x [0, height]``; polygons are
-``x1, y1, x2, y2, ...``. ``docs/DATASETS.md`` describes every key.
+Points are (x, y) in pixels of the image, continuous in `[0, width] x [0, height]`; polygons are
+`x1, y1, x2, y2, ...`. `docs/DATASETS.md` describes every key.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LabelError(ValueError):
 
 
 def dataset_root() -> Path:
-    """Return the folder that holds all datasets: ``$DETECTRON2_DATASETS`` or ``datasets``."""
+    """Return the folder that holds all datasets: `$DETECTRON2_DATASETS` or `datasets`."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
@@ -54,12 +54,12 @@ def read_labels(path: PathLike, image_root: PathLike | None = None) -> list[Reco
     """Read and check a label file.
 
     Args:
-        path: File ending in ``.jsonl`` (one record a line) or ``.json`` (a list of records).
-        image_root: Folder that ``file_name`` is relative to; the label file's folder by default.
+        path: File ending in `.jsonl` (one record a line) or `.json` (a list of records).
+        image_root: Folder that `file_name` is relative to; the label file's folder by default.
 
     Returns:
-        One Detectron2 dataset dict per record: the record with ``file_name`` joined to the root
-        and with an ``image_id`` (the record's own, else ``file_name`` without its suffix).
+        One Detectron2 dataset dict per record: the record with `file_name` joined to the root
+        and with an `image_id` (the record's own, else `file_name` without its suffix).
 
     Raises:
         LabelError: If the file cannot be read, holds no record or holds a bad one.
@@ -90,8 +90,8 @@ def write_labels(path: PathLike, records: Iterable[Record]) -> None:
     """Check records and write them as a label file; an old file survives any failure.
 
     Args:
-        path: Target, ending in ``.jsonl`` or ``.json``.
-        records: Records whose ``file_name`` is relative to the image root.
+        path: Target, ending in `.jsonl` or `.json`.
+        records: Records whose `file_name` is relative to the image root.
 
     Raises:
         LabelError: If the suffix or a record is bad, or there is no record.
@@ -123,10 +123,10 @@ def register_labels(
     """Register a label file as a Detectron2 dataset. Nothing is read before the dataset is used.
 
     Args:
-        name: Dataset name for ``DATASETS.TRAIN`` and ``DATASETS.TEST``.
-        path: Label file; a relative path starts at ``dataset_root()``.
-        image_root: Image folder; relative to ``dataset_root()``; the label file's by default.
-        metadata: Attributes for ``MetadataCatalog.get(name)``.
+        name: Dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
+        path: Label file; a relative path starts at `dataset_root()`.
+        image_root: Image folder; relative to `dataset_root()`; the label file's by default.
+        metadata: Attributes for `MetadataCatalog.get(name)`.
     """
 
     def load() -> list[Record]:
@@ -141,12 +141,12 @@ def register_labels(
 def ensure_registered(name: str) -> None:
     """Let a label file be used where the name of a dataset is wanted.
 
-    ``FILE.jsonl`` or ``FILE.json``, or with another image root than the file's folder
-    ``FILE.jsonl@IMAGE_ROOT``, is registered under this very name; relative paths start at the
+    `FILE.jsonl` or `FILE.json`, or with another image root than the file's folder
+    `FILE.jsonl@IMAGE_ROOT`, is registered under this very name; relative paths start at the
     working directory. Any other name, and one that is registered already, is left as it is.
 
     Args:
-        name: An entry of ``DATASETS.TRAIN`` or ``DATASETS.TEST``.
+        name: An entry of `DATASETS.TRAIN` or `DATASETS.TEST`.
     """
     parts = _FILE_NAME.fullmatch(name)
     if parts is not None and name not in DatasetCatalog.list():
@@ -249,7 +249,7 @@ def _parse_list(content: str, path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _decode(content: str, position: int, path: Path, line: int) -> tuple[Any, int]:
-    """Decode one JSON value at ``position``; return it and the position behind it."""
+    """Decode one JSON value at `position`; return it and the position behind it."""
     try:
         return json.JSONDecoder().raw_decode(content, position)
     except json.JSONDecodeError as error:

@@ -1,10 +1,10 @@
 """Alphabet and transcriptions.
 
 A charset turns transcriptions into label rows for the text encoder: label 0 is padding and label
-``i + 1`` is the ``i``-th character. ``TextList`` carries transcriptions inside Detectron2's
-``Instances``, which can index a field by a boolean tensor only if the field's type supports it.
+`i + 1` is the `i`-th character. `TextList` carries transcriptions inside Detectron2's
+`Instances`, which can index a field by a boolean tensor only if the field's type supports it.
 
-Shapes: ``Q`` transcriptions, ``L`` labels a transcription.
+Shapes: `Q` transcriptions, `L` labels a transcription.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class CharsetError(ValueError):
 
 
 class Charset:
-    """An ordered set of characters; label ``i + 1`` stands for ``characters[i]``, 0 for padding.
+    """An ordered set of characters; label `i + 1` stands for `characters[i]`, 0 for padding.
 
     Args:
-        characters: Distinct single code points in NFC. With ``case_fold`` each must be its own case
+        characters: Distinct single code points in NFC. With `case_fold` each must be its own case
             folding, otherwise no normalised text could ever contain it.
         case_fold: Whether texts are case folded before the lookup.
-        unknown: What happens to a character outside the charset: ``"drop"`` removes it from the
-            text, ``"error"`` raises.
+        unknown: What happens to a character outside the charset: `"drop"` removes it from the
+            text, `"error"` raises.
 
     Raises:
         CharsetError: If the characters or the policy are unusable.
@@ -69,8 +69,8 @@ class Charset:
         """Build a preset charset or read one from a file.
 
         Args:
-            name: ``"alnum"`` (0-9, a-z), ``"wecromcl"`` (the published 69 characters in their
-                published order), ``"ascii"`` (the 95 printable ones, which needs ``case_fold``
+            name: `"alnum"` (0-9, a-z), `"wecromcl"` (the published 69 characters in their
+                published order), `"ascii"` (the 95 printable ones, which needs `case_fold`
                 off), or the path of a UTF-8 file with one character a line. Empty lines
                 are skipped; a line holding one blank is the blank.
             case_fold: See the class.
@@ -85,10 +85,10 @@ class Charset:
         return cls(characters, case_fold=case_fold, unknown=unknown)
 
     def normalize(self, text: str) -> str:
-        """Return ``text`` in NFC, case folded if so configured, and inside the charset.
+        """Return `text` in NFC, case folded if so configured, and inside the charset.
 
         Raises:
-            CharsetError: If a character is not covered and the policy is ``"error"``.
+            CharsetError: If a character is not covered and the policy is `"error"`.
         """
         folded = unicodedata.normalize("NFC", text)
         if self.case_fold:
@@ -103,14 +103,14 @@ class Charset:
         return kept
 
     def encode(self, texts: Sequence[str], max_length: int) -> torch.Tensor:
-        """Turn texts into label rows: normalise, cut to ``max_length``, pad with 0.
+        """Turn texts into label rows: normalise, cut to `max_length`, pad with 0.
 
         Args:
-            texts: ``Q`` transcriptions.
+            texts: `Q` transcriptions.
             max_length: Number of labels a row, at least 1.
 
         Returns:
-            Long tensor of shape ``(Q, max_length)``. A text without a known character is a row of
+            Long tensor of shape `(Q, max_length)`. A text without a known character is a row of
             padding.
         """
         if max_length < 1:
@@ -122,10 +122,10 @@ class Charset:
         return labels
 
     def decode(self, labels: torch.Tensor | Sequence[Sequence[int]]) -> list[str]:
-        """Turn label rows of shape ``(Q, L)`` back into texts; a row ends at its first padding.
+        """Turn label rows of shape `(Q, L)` back into texts; a row ends at its first padding.
 
         Raises:
-            CharsetError: If a label is outside ``0 .. len(self)``.
+            CharsetError: If a label is outside `0 .. len(self)`.
         """
         rows = labels.tolist() if isinstance(labels, torch.Tensor) else labels
         return [self._decode_row(row) for row in rows]
@@ -162,7 +162,7 @@ class Charset:
 
 
 class TextList:
-    """Transcriptions as a field of ``Instances``: indexable by integer, slice, mask or indices."""
+    """Transcriptions as a field of `Instances`: indexable by integer, slice, mask or indices."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts = list(texts)
@@ -179,7 +179,7 @@ class TextList:
     def __getitem__(
         self, item: int | slice | torch.Tensor | np.ndarray | list[Any]
     ) -> str | TextList:
-        """Return one text for an integer, else a ``TextList``.
+        """Return one text for an integer, else a `TextList`.
 
         Raises:
             IndexError: If an index is out of range or a mask has another length than the list.
@@ -208,7 +208,7 @@ class TextList:
         return TextList(text for texts in lists for text in texts)
 
     def to(self, *args: Any, **kwargs: Any) -> TextList:
-        """Return itself: strings live on no device. Takes what ``torch.Tensor.to`` takes."""
+        """Return itself: strings live on no device. Takes what `torch.Tensor.to` takes."""
         return self
 
     def __len__(self) -> int:
@@ -233,7 +233,7 @@ def _name(character: str) -> str:
 
 
 def _character_problem(character: str, earlier: str, case_fold: bool) -> str:
-    """Say why ``character`` cannot join the charset after ``earlier``; empty when it can."""
+    """Say why `character` cannot join the charset after `earlier`; empty when it can."""
     if character in earlier:
         return f"{_name(character)} occurs twice; remove one"
     if "\ud800" <= character <= "\udfff":

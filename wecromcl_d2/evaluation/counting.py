@@ -3,7 +3,7 @@
 A protocol decides, image by image, which prediction claims which true word. The rest is the same
 everywhere: a true word is won by its best claim, so one pass gives the counts at every threshold.
 
-Letters: ``T`` true words, ``P`` predictions of one image. Points are (x, y) in pixels of the
+Letters: `T` true words, `P` predictions of one image. Points are (x, y) in pixels of the
 original image.
 """
 
@@ -30,9 +30,9 @@ class PointWords:
     """Words of one image, each with a point.
 
     Attributes:
-        texts: ``n`` strings.
-        points: Float64 of shape ``(n, 2)``, (x, y).
-        scores: Float64 of shape ``(s,)``; ``s < n`` where the source left scores out.
+        texts: `n` strings.
+        points: Float64 of shape `(n, 2)`, (x, y).
+        scores: Float64 of shape `(s,)`; `s < n` where the source left scores out.
     """
 
     texts: Sequence[str]
@@ -104,9 +104,9 @@ class Claims:
 
     Attributes:
         truths: How many true words count.
-        scores: ``(P,)`` scores, infinite where the source has none.
-        counted: ``(P,)`` whether the prediction counts at all.
-        won: ``(P,)`` index of the true word that the prediction wins, -1 for none. No two
+        scores: `(P,)` scores, infinite where the source has none.
+        counted: `(P,)` whether the prediction counts at all.
+        won: `(P,)` index of the true word that the prediction wins, -1 for none. No two
             predictions win the same word, so this holds at any threshold.
     """
 
@@ -138,14 +138,14 @@ def claim_images(
     Args:
         truths: True words by image.
         predictions: Predicted words by image.
-        claim: The rule: true words, predictions and their ``(P,)`` completed scores.
+        claim: The rule: true words, predictions and their `(P,)` completed scores.
         lowest: The lowest threshold that will be counted.
         mode: In robust mode predictions on an image without a true word are false positives and a
             missing score passes every threshold; in official mode either is an error.
 
     Raises:
-        MatchingError: See ``mode``.
-        ValueError: If ``mode`` is neither of the two.
+        MatchingError: See `mode`.
+        ValueError: If `mode` is neither of the two.
     """
     check_mode(mode)
     none = PointWords([], np.zeros((0, 2)), np.zeros(0))
@@ -179,7 +179,7 @@ def check_mode(mode: str) -> None:
     """Refuse anything but the two modes.
 
     Raises:
-        ValueError: If ``mode`` is neither ``"robust"`` nor ``"official"``.
+        ValueError: If `mode` is neither `"robust"` nor `"official"`.
     """
     if mode not in ("robust", "official"):
         raise ValueError(f"mode is {mode!r}; use 'robust' or 'official'")
@@ -189,11 +189,11 @@ def best_claims(wanted: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Give each true word to its best claim, the first in order on a tie.
 
     Args:
-        wanted: ``(P,)`` index of the true word that each prediction could win, -1 for none.
-        scores: ``(P,)``.
+        wanted: `(P,)` index of the true word that each prediction could win, -1 for none.
+        scores: `(P,)`.
 
     Returns:
-        ``(P,)`` index of the true word that each prediction wins, -1 for none.
+        `(P,)` index of the true word that each prediction wins, -1 for none.
     """
     won = np.full(len(wanted), -1)
     taken = set()
@@ -208,7 +208,7 @@ def count_claims(claims: Iterable[Claims], thresholds: Sequence[float]) -> list[
     """Count claims over a data set; a score equal to a threshold passes it.
 
     Returns:
-        One ``Score`` per threshold, in the given order.
+        One `Score` per threshold, in the given order.
     """
     claims = list(claims)
     hits = joined([c.scores[c.won >= 0] for c in claims])

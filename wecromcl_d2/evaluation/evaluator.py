@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 class SpottingEvaluator(DatasetEvaluator):
     """Measures which words are found and read, by one or more protocols at once.
 
-    For every protocol: ``precision``, ``recall``, ``hmean`` at ``threshold``; ``sweep_*`` at the
-    threshold that is best on this very set, as published; ``images`` and ``words``, those that
+    For every protocol: `precision`, `recall`, `hmean` at `threshold`; `sweep_*` at the
+    threshold that is best on this very set, as published; `images` and `words`, those that
     count. A protocol that needs positions is left out where a word has none, and the log says so.
 
     Args:
         dataset_name: For the log and the result files.
-        output_dir: Where ``spotting.json`` and ``spotting.csv`` go; None for nowhere.
+        output_dir: Where `spotting.json` and `spotting.csv` go; None for nowhere.
         protocols: What to count, by the name of its metrics; by default the SPTS point metric,
-            end-to-end and without a lexicon, as ``spotting``.
+            end-to-end and without a lexicon, as `spotting`.
         threshold: Score threshold: a fixed number, or one chosen on a validation split by
-            ``counting.choose_threshold``.
+            `counting.choose_threshold`.
         thresholds: Those of the sweep; by default the published ones of SPTS.
         details: Write every image's words, too.
         worst: How many of the worst images the file lists.
@@ -71,9 +71,9 @@ class SpottingEvaluator(DatasetEvaluator):
         """Keep one batch.
 
         Args:
-            inputs: Dataset dicts with ``texts`` and any of ``points``, ``polygons``, ``ignore``.
-            outputs: Per image ``{"instances": Instances}`` with ``pred_points`` (Q, 2), (x, y) in
-                pixels of the original image, ``pred_texts`` and ``scores`` (Q,).
+            inputs: Dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
+            outputs: Per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
+                pixels of the original image, `pred_texts` and `scores` (Q,).
 
         Raises:
             MatchingError: If a point or score is not finite.
@@ -83,12 +83,12 @@ class SpottingEvaluator(DatasetEvaluator):
             self._images.append((identity_of(record), GTWords.from_record(record), found))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return ``{protocol name: {metric: number}}`` on the main process, elsewhere nothing.
+        """Return `{protocol name: {metric: number}}` on the main process, elsewhere nothing.
 
         Raises:
             MatchingError: If two images have one identity; in official mode, where the published
                 script would fail.
-            LexiconError: See ``spotting.score_spotting``.
+            LexiconError: See `spotting.score_spotting`.
             OSError: If a result file cannot be written.
         """
         images = gather_images(self._images, self._dataset_name)

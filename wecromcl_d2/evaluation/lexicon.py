@@ -87,16 +87,16 @@ class Lexicon:
     ) -> Lexicon:
         r"""Build from the lines of a list and of its pair list.
 
-        A pair line is ``KEY spelling``; the spelling may hold blanks, and the last line of a
+        A pair line is `KEY spelling`; the spelling may hold blanks, and the last line of a
         repeated key wins. Without a pair list the upper-cased entry is the spelling.
 
         Args:
             name: What results call it.
             lines: One word a line, without line ends.
             pairs: Lines of the pair list.
-            mode: ``"official"`` keeps a byte-order mark and empty lines as entries, cuts a pair
+            mode: `"official"` keeps a byte-order mark and empty lines as entries, cuts a pair
                 line at the length of its upper-cased key, and refuses a match that passes over an
-                entry without a pair line. ``"robust"`` removes the first two, cuts at the first
+                entry without a pair line. `"robust"` removes the first two, cuts at the first
                 blank and lets such an entry stand for itself.
             limit: See the class.
             keep_unmatched: See the class.
@@ -235,7 +235,7 @@ class ImageLexicons:
 
 
 def image_number(image: int | str) -> int:
-    """Return the number that an image's identity is or ends in, -1 for none: ``img_12`` is 12."""
+    """Return the number that an image's identity is or ends in, -1 for none: `img_12` is 12."""
     if isinstance(image, int):
         return image
     digits = re.search(r"[0-9]{1,18}$", image)
@@ -246,14 +246,14 @@ def weighted_distance(word: str, entry: str, probabilities: np.ndarray, alphabet
     """Edit distance that is cheap where the recogniser was unsure.
 
     Deleting the word's character j costs its probability; inserting after it costs the mean of its
-    and the next character's; replacing it by ``b`` costs ``max(0, 1 - 5 p_j(b) / p_j(word_j))``.
+    and the next character's; replacing it by `b` costs `max(0, 1 - 5 p_j(b) / p_j(word_j))`.
     The border costs one an edit.
 
     Args:
-        word: Recognised word of ``m`` characters.
+        word: Recognised word of `m` characters.
         entry: Lexicon word.
-        probabilities: ``(m, K)``, the recogniser's class probabilities a character.
-        alphabet: The ``K`` characters of those classes.
+        probabilities: `(m, K)`, the recogniser's class probabilities a character.
+        alphabet: The `K` characters of those classes.
 
     Raises:
         LexiconError: If the shape does not fit or a character is not in the alphabet.
@@ -293,7 +293,7 @@ def nearest_weighted(
     Only entries within two plain edits of the nearest one take part.
 
     Raises:
-        LexiconError: See ``weighted_distance``; also without any entry.
+        LexiconError: See `weighted_distance`; also without any entry.
     """
     if not entries:
         raise LexiconError("the lexicon has no entry")

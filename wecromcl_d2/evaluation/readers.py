@@ -1,11 +1,11 @@
 """Truths, predictions and lexicons from files, for people who only want the metric.
 
-Truths: our label files; the authors' JSON ``{image: {"text", "points"}}``; a folder or zip of text
-files ``x1,y1,...,xn,yn,####word``, the point truth of SPTS. Predictions: records or JSON lines with
-``texts``, ``points`` and ``scores``; what our evaluators write; the result JSON of SPTS; the
-authors' JSON with ``scores``. The format is told by the content, never by a name.
+Truths: our label files; the authors' JSON `{image: {"text", "points"}}`; a folder or zip of text
+files `x1,y1,...,xn,yn,####word`, the point truth of SPTS. Predictions: records or JSON lines with
+`texts`, `points` and `scores`; what our evaluators write; the result JSON of SPTS; the
+authors' JSON with `scores`. The format is told by the content, never by a name.
 
-Images are identified by ``image_id``, else by the file name without its suffix; text files whose
+Images are identified by `image_id`, else by the file name without its suffix; text files whose
 name is a number by that number.
 """
 
@@ -55,7 +55,7 @@ def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
 
     Args:
         path: Where they are.
-        mode: See ``parse_point_file``.
+        mode: See `parse_point_file`.
 
     Raises:
         LabelError: If something is unusable, naming file and line or entry.
@@ -98,14 +98,14 @@ def truth_words(truth: Truth, mode: Mode = "robust") -> GTWords:
 
 
 def parse_point_file(data: bytes, mode: Mode = "robust") -> list[Word]:
-    """Parse lines ``x1,y1,...,xn,yn,####word`` of one image; the word ``###`` is ignored.
+    """Parse lines `x1,y1,...,xn,yn,####word` of one image; the word `###` is ignored.
 
     The word is everything behind the first separator, commas included, without the blanks that end
     the line.
 
     Args:
         data: The file's bytes.
-        mode: ``"official"`` cuts a word at a second separator, and refuses blank lines and a
+        mode: `"official"` cuts a word at a second separator, and refuses blank lines and a
             byte-order mark, as the published script does.
 
     Raises:
@@ -146,7 +146,7 @@ def read_predictions(path: Path) -> dict[ImageId, PointWords]:
 
 
 def by_number(words: Mapping[ImageId, Value]) -> dict[ImageId, Value]:
-    """Identify images by the number their identity ends in, so that ``img_12`` meets ``12``.
+    """Identify images by the number their identity ends in, so that `img_12` meets `12`.
 
     Raises:
         LabelError: If an identity ends in no number, or two in the same.
@@ -165,7 +165,7 @@ def read_lexicon(
     limit: float | None = DISTANCE_LIMIT,
     keep_unmatched: bool = False,
 ) -> Lexicon:
-    """Read a word list, one word a line, and its pair list; see ``Lexicon.from_lines``.
+    """Read a word list, one word a line, and its pair list; see `Lexicon.from_lines`.
 
     Raises:
         LabelError: If a file cannot be read or holds no word.
@@ -195,18 +195,18 @@ def read_image_lexicons(
     limit: float | None = DISTANCE_LIMIT,
     keep_unmatched: bool = False,
 ) -> ImageLexicons:
-    """Read one word list per image from the ``.txt`` files of a folder or zip.
+    """Read one word list per image from the `.txt` files of a folder or zip.
 
     Args:
         path: Folder or zip.
-        lists: Name of an image's list without its suffix, with ``{n}`` for the image's number.
+        lists: Name of an image's list without its suffix, with `{n}` for the image's number.
         pairs: Name of its pair list, in the same way; None if there are none.
-        mode: See ``Lexicon.from_lines``.
-        limit: See ``Lexicon``.
-        keep_unmatched: See ``Lexicon``.
+        mode: See `Lexicon.from_lines`.
+        limit: See `Lexicon`.
+        keep_unmatched: See `Lexicon`.
 
     Raises:
-        LabelError: If a name has no ``{n}``, no file fits, a pair list is missing or a file is bad.
+        LabelError: If a name has no `{n}`, no file fits, a pair list is missing or a file is bad.
     """
     for name in (lists, pairs):
         if name is not None and name.count("{n}") != 1:
@@ -291,7 +291,7 @@ def _prediction_record(where: str, entry: Any) -> tuple[ImageId, PointWords]:
 
 
 def _point_words(entry: Any, key: str, where: str) -> PointWords:
-    """Check one image's ``{key: [...], "points": [...], "scores": [...]}``."""
+    """Check one image's `{key: [...], "points": [...], "scores": [...]}`."""
     if not isinstance(entry, dict):
         raise LabelError(f"{where}: {entry!a:.40} is not an object")
     texts, points = entry.get(key), entry.get("points")

@@ -27,8 +27,8 @@ class Result:
     Attributes:
         dataset: Name of the evaluated set.
         protocol: What was counted, options included.
-        mode: ``"robust"`` or ``"official"``.
-        lexicon: Name, size and limit of the lexicon, or ``"none"``.
+        mode: `"robust"` or `"official"`.
+        lexicon: Name, size and limit of the lexicon, or `"none"`.
         threshold: Score threshold.
         threshold_choice: How it was chosen.
         precision: True positives over predictions.
@@ -68,7 +68,7 @@ class Result:
         images: int,
         lexicon: str = "none",
     ) -> Result:
-        """Build from a score and what it was counted on; ``choice`` says why this threshold."""
+        """Build from a score and what it was counted on; `choice` says why this threshold."""
         return cls(
             dataset=dataset,
             protocol=protocol,
@@ -140,7 +140,7 @@ def write_results(
     results: Sequence[Result],
     extra: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write ``stem.json``, results and whatever else is given, and ``stem.csv``, results only.
+    """Write `stem.json`, results and whatever else is given, and `stem.csv`, results only.
 
     Returns:
         The two files.
@@ -194,13 +194,13 @@ def word_states(
     """Say what became of each prediction of an image.
 
     Args:
-        claims: Of the predictions that have a text in ``texts``.
+        claims: Of the predictions that have a text in `texts`.
         texts: Every prediction's text after lexicon and filter, None for one left out.
         threshold: Where predictions start to count.
 
     Returns:
-        Per prediction ``"right"``, ``"wrong"``, ``"ignored"``, ``"below"`` the threshold or
-        ``"dropped"`` if left out; and the indices of the true words that were found.
+        Per prediction `"right"`, `"wrong"`, `"ignored"`, `"below"` the threshold or
+        `"dropped"` if left out; and the indices of the true words that were found.
     """
     passed = claims.scores >= threshold.value
     right = passed & (claims.won >= 0)

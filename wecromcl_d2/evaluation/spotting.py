@@ -1,6 +1,6 @@
 """Counting rules for spotted words: the point metric of SPTS, and metrics without points.
 
-Letters: ``T`` true words, ``P`` predictions of one image. Points are (x, y) in pixels of the
+Letters: `T` true words, `P` predictions of one image. Points are (x, y) in pixels of the
 original image.
 """
 
@@ -47,10 +47,10 @@ class GTWords:
     """True words of one image.
 
     Attributes:
-        texts: ``T`` strings.
-        points: Float64 ``(T, 2)``, (x, y); not a number where the source has no position.
-        ignore: ``(T,)`` whether the word must not count.
-        polygons: ``T`` flat outlines, None where unknown; for pictures only.
+        texts: `T` strings.
+        points: Float64 `(T, 2)`, (x, y); not a number where the source has no position.
+        ignore: `(T,)` whether the word must not count.
+        polygons: `T` flat outlines, None where unknown; for pictures only.
         file_name: Where the image lies, if known; for pictures only.
     """
 
@@ -93,12 +93,12 @@ class SpottingProtocol:
     """What is counted, and how; results state all of it.
 
     Attributes:
-        metric: ``"point"``, the nearest true point decides; ``"nearest_text"``, the nearest true
-            text does; ``"bag_of_words"``, the words of an image without any place.
-        mode: ``"official"`` reproduces the published script and raises where it fails; ``"robust"``
+        metric: `"point"`, the nearest true point decides; `"nearest_text"`, the nearest true
+            text does; `"bag_of_words"`, the words of an image without any place.
+        mode: `"official"` reproduces the published script and raises where it fails; `"robust"`
             counts on.
         dictionary_filter: Word spotting: shorten true words and ignore those that are no words,
-            see ``filter_word``.
+            see `filter_word`.
         filter_predictions: Shorten predictions as well; not in official mode.
         unicode_fold: Compare by NFC and case folding instead of upper case; not in official mode.
         lexicon: One for all images, one per image, or none.
@@ -150,16 +150,16 @@ def score_spotting(
 ) -> list[Score]:
     """Count spotted words over a data set, once per threshold.
 
-    1. With ``dictionary_filter`` true words are shortened, and those that are no words ignored.
+    1. With `dictionary_filter` true words are shortened, and those that are no words ignored.
     2. A prediction with an empty text is left out. With a lexicon its text is replaced by the
        nearest entry's spelling, or the prediction is left out if none is near enough.
     3. A prediction whose score is below the threshold is left out.
-    4. ``point``: every other prediction goes to the nearest true point of its image, ignored ones
-       included, the first on a tie, at any distance. ``nearest_text``: to the true word of the
+    4. `point`: every other prediction goes to the nearest true point of its image, ignored ones
+       included, the first on a tie, at any distance. `nearest_text`: to the true word of the
        smallest edit distance, in the same way.
     5. If that word is ignored, the prediction does not count. Otherwise it counts, and it is a true
        positive if the texts are equal in upper case and no better prediction took the word.
-    6. ``bag_of_words`` instead of 4 and 5: every prediction counts, and it is a true positive if
+    6. `bag_of_words` instead of 4 and 5: every prediction counts, and it is a true positive if
        the image has a word of its text left that is not ignored.
 
     A word is taken by any one of its equal predictions, so counts do not depend on their order.
@@ -171,10 +171,10 @@ def score_spotting(
         thresholds: Score thresholds; a score equal to one passes it.
 
     Returns:
-        One ``Score`` per threshold, in the given order.
+        One `Score` per threshold, in the given order.
 
     Raises:
-        MatchingError: In official mode, where the published script fails; for ``point``, if a word
+        MatchingError: In official mode, where the published script fails; for `point`, if a word
             that counts has no position.
         LexiconError: If an image has no lexicon of its own, or in official mode an entry no pair.
     """
@@ -188,7 +188,7 @@ def claim_words(
     protocol: SpottingProtocol,
     lowest: float,
 ) -> tuple[dict[Any, Claims], dict[Any, list[str | None]]]:
-    """Return claims and corrected texts by image, by the rules of ``score_spotting``.
+    """Return claims and corrected texts by image, by the rules of `score_spotting`.
 
     Args:
         truths: True words by image.
@@ -201,8 +201,8 @@ def claim_words(
         after that step, None if it was left out.
 
     Raises:
-        MatchingError: See ``score_spotting``.
-        LexiconError: See ``score_spotting``.
+        MatchingError: See `score_spotting`.
+        LexiconError: See `score_spotting`.
     """
     if protocol.mode == "official" and not next((t.texts for t in truths.values()), True):
         raise MatchingError("the first image has no true word; the published script fails there")
@@ -263,9 +263,9 @@ def correct_texts(
 def filter_word(text: str) -> tuple[str, bool]:
     """Shorten a true word for word spotting, as published for Total-Text, and say if it is a word.
 
-    1. Remove a final ``'s`` or ``'S``.
+    1. Remove a final `'s` or `'S`.
     2. Strip hyphens at both ends.
-    3. Replace each of ``' ! ? . : , * " ( ) · [ ] /`` by a blank, and strip blanks.
+    3. Replace each of `' ! ? . : , * " ( ) · [ ] /` by a blank, and strip blanks.
 
     Returns:
         The shortened text, and whether it counts: without an inner blank, of 3 characters or more,
@@ -277,7 +277,7 @@ def filter_word(text: str) -> tuple[str, bool]:
 
 
 def filter_truth(truth: GTWords) -> GTWords:
-    """Apply ``filter_word`` to all words; a word that does not pass is ignored."""
+    """Apply `filter_word` to all words; a word that does not pass is ignored."""
     filtered = [filter_word(text) for text in truth.texts]
     ignore = truth.ignore | np.array([not passed for _, passed in filtered], dtype=bool)
     texts = [short for short, _ in filtered]
@@ -285,7 +285,7 @@ def filter_truth(truth: GTWords) -> GTWords:
 
 
 def middle(polygon: Sequence[float], mode: Mode = "robust") -> tuple[float, float]:
-    """Return the middle (x, y) of an outline, see ``geometry.polygon_center``.
+    """Return the middle (x, y) of an outline, see `geometry.polygon_center`.
 
     Raises:
         MatchingError: In official mode, if the outline has 3 vertices, whose middle the published

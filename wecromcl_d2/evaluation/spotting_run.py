@@ -15,7 +15,7 @@ from .spotting import SPTS_THRESHOLDS, GTWords, SpottingProtocol, claim_words
 
 @dataclass(frozen=True)
 class SpottingRun:
-    """What ``run_spotting`` found.
+    """What `run_spotting` found.
 
     Attributes:
         dataset: Name of the set.
@@ -57,7 +57,7 @@ class SpottingRun:
         return self.result(), best
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers of ``results`` by name."""
+        """Return the numbers of `results` by name."""
         chosen, sweep = self.results()
         counts = {"images": float(chosen.images), "words": float(chosen.truths)}
         rates = chosen.rates() | {"threshold": chosen.threshold} | sweep.rates("sweep_")
@@ -75,12 +75,12 @@ class SpottingRun:
     def details(self) -> list[dict[str, Any]]:
         """Return every image's predictions and true words and what became of them.
 
-        The entries have ``texts``, ``points`` and ``scores`` and are thus predictions again.
+        The entries have `texts`, `points` and `scores` and are thus predictions again.
         """
         return [self.image_details(image) for image in self.claims]
 
     def image_details(self, image: Any) -> dict[str, Any]:
-        """Return one image's entry of ``details``."""
+        """Return one image's entry of `details`."""
         empty = PointWords([], np.zeros((0, 2)), np.zeros(0))
         found = self.predictions.get(image, empty)
         truth = self.truths.get(image)
@@ -135,8 +135,8 @@ def run_spotting(
         thresholds: Those of the sweep.
 
     Raises:
-        MatchingError: See ``spotting.score_spotting``.
-        LexiconError: See ``spotting.score_spotting``.
+        MatchingError: See `spotting.score_spotting`.
+        LexiconError: See `spotting.score_spotting`.
     """
     lowest = min(threshold.value, *thresholds)
     claims, texts = claim_words(truths, predictions, protocol, lowest)

@@ -38,9 +38,9 @@ def draw_spotting(
 
     Args:
         image: Picture; small ones are enlarged by a whole number.
-        texts: ``N`` words.
-        points: ``(N, 2)``.
-        polylines: ``(N, K, 2)``, None without lines.
+        texts: `N` words.
+        points: `(N, 2)`.
+        polylines: `(N, K, 2)`, None without lines.
         colors: Of each word; one colour for all by default.
     """
     check_picture(image)

@@ -88,7 +88,7 @@ class AnchorImage:
 
 @dataclass(frozen=True)
 class AnchorRun:
-    """What ``run_anchors`` found.
+    """What `run_anchors` found.
 
     Attributes:
         dataset: Name of the set.
@@ -112,7 +112,7 @@ class AnchorRun:
     results: Sequence[Result]
 
     def content(self) -> dict[str, Any]:
-        """Return what the result file states beside ``results``."""
+        """Return what the result file states beside `results`."""
         return {
             "dataset": self.dataset,
             "protocols": ["anchor accuracy", NEAREST_POINT],
@@ -135,7 +135,7 @@ def run_anchors(
     Args:
         dataset: Name of the set, for log and results.
         images: At least one image.
-        mode: See ``matching.score_nearest_points``.
+        mode: See `matching.score_nearest_points`.
         threshold: Of the nearest-point protocol.
 
     Raises:

@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 class AnchorEvaluator(DatasetEvaluator):
     """Measures where the anchors of given words lie.
 
-    *Anchor accuracy* over the words with an outline: ``inside_rate``, the share of words whose own
-    anchor lies on the word; ``chance``, the rate that random points would reach; ``distance_mean``,
-    ``distance_median`` and ``within_*`` in units of the word's box.
+    *Anchor accuracy* over the words with an outline: `inside_rate`, the share of words whose own
+    anchor lies on the word; `chance`, the rate that random points would reach; `distance_mean`,
+    `distance_median` and `within_*` in units of the word's box.
 
     *Nearest point*, the published stage-1 protocol, over the words with a point or an outline:
-    ``precision``, ``recall``, ``hmean`` at the chosen ``threshold``; ``sweep_*`` at the threshold
+    `precision`, `recall`, `hmean` at the chosen `threshold`; `sweep_*` at the threshold
     of 0 .. 0.05 that is best on this very set, as published.
 
     Ignored words and their anchors do not count. Where a dataset has no outlines, or neither points
@@ -34,14 +34,14 @@ class AnchorEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: For the log and the result file.
-        output_dir: Where ``anchors.json`` goes, metrics and every image's words, and the table
-            ``anchors.csv``; None for nowhere.
-        mode: ``"robust"`` or ``"official"``, see ``matching.score_nearest_points``.
+        output_dir: Where `anchors.json` goes, metrics and every image's words, and the table
+            `anchors.csv`; None for nowhere.
+        mode: `"robust"` or `"official"`, see `matching.score_nearest_points`.
         threshold: Score threshold of the nearest-point protocol: a fixed number, or one chosen on a
-            validation split by ``counting.choose_threshold``.
+            validation split by `counting.choose_threshold`.
 
     Raises:
-        ValueError: If ``mode`` is neither of the two.
+        ValueError: If `mode` is neither of the two.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class AnchorEvaluator(DatasetEvaluator):
         """Keep one batch.
 
         Args:
-            inputs: Dataset dicts with ``texts`` and any of ``points``, ``polygons``, ``ignore``.
-            outputs: Per image ``{"instances": Instances}`` with ``pred_points`` (Q, 2), (x, y) in
-                pixels of the original image, ``pred_texts`` as given and ``scores`` (Q,).
+            inputs: Dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
+            outputs: Per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
+                pixels of the original image, `pred_texts` as given and `scores` (Q,).
 
         Raises:
             MatchingError: If a point or score is not finite.
@@ -81,7 +81,7 @@ class AnchorEvaluator(DatasetEvaluator):
             self._images.append(AnchorImage.of(identity_of(record), truth, found, size))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return ``{"anchors": {metric: number}}`` on the main process, elsewhere nothing.
+        """Return `{"anchors": {metric: number}}` on the main process, elsewhere nothing.
 
         Raises:
             MatchingError: In official mode, where the published script would fail.

@@ -4,7 +4,7 @@ Two protocols stand side by side. *Nearest point* is the published evaluation of
 anchors whose nearest true point carries their word. *Anchor accuracy* asks whether each word's own
 anchor lies on the word.
 
-Letters: ``T`` true words, ``P`` predictions of one image. Points are (x, y) and sizes are
+Letters: `T` true words, `P` predictions of one image. Points are (x, y) and sizes are
 (height, width), in pixels of the original image.
 """
 
@@ -54,16 +54,16 @@ def score_nearest_points(
         truths: True words by image; don't-care words are left out by the caller.
         predictions: Predicted words by image.
         thresholds: Score thresholds; a score equal to one passes it.
-        mode: ``"official"`` truncates true points to integers as the published files do, and raises
-            where the published script fails. ``"robust"`` counts predictions on images without a
+        mode: `"official"` truncates true points to integers as the published files do, and raises
+            where the published script fails. `"robust"` counts predictions on images without a
             true word as false positives, and lets a missing score pass every threshold.
 
     Returns:
-        One ``Score`` per threshold, in the given order.
+        One `Score` per threshold, in the given order.
 
     Raises:
         MatchingError: In official mode, if a prediction has no score or its image no true word.
-        ValueError: If ``mode`` is neither of the two.
+        ValueError: If `mode` is neither of the two.
     """
     claims = claim_nearest_points(truths, predictions, min(thresholds), mode)
     return count_claims(claims.values(), thresholds)
@@ -75,7 +75,7 @@ def claim_nearest_points(
     lowest: float,
     mode: Mode = "robust",
 ) -> dict[Any, Claims]:
-    """Return each image's claims by the rules of ``score_nearest_points``.
+    """Return each image's claims by the rules of `score_nearest_points`.
 
     Args:
         truths: See there.
@@ -101,12 +101,12 @@ def claim_nearest_points(
 
 @dataclass(frozen=True)
 class AnchorMatch:
-    """How the anchors of one image fit its true words; every array has shape ``(T,)``.
+    """How the anchors of one image fit its true words; every array has shape `(T,)`.
 
     Attributes:
         anchor: Index of the word's anchor among the predictions, -1 for none.
         inside: Whether that anchor lies in the word's outline, border included.
-        distance: ``sqrt((dx / w)^2 + (dy / h)^2)`` from the word's centre in units of its
+        distance: `sqrt((dx / w)^2 + (dy / h)^2)` from the word's centre in units of its
             axis-parallel box; infinite without an anchor.
     """
 
@@ -127,10 +127,10 @@ def match_anchors(
     and among those assignments the summed distance is smallest.
 
     Args:
-        texts: ``T`` true words.
-        polygons: ``T`` flat outlines ``x1, y1, ...``; an invalid one is repaired.
-        centers: ``(T, 2)`` word centres.
-        predictions: ``P`` anchors.
+        texts: `T` true words.
+        polygons: `T` flat outlines `x1, y1, ...`; an invalid one is repaired.
+        centers: `(T, 2)` word centres.
+        predictions: `P` anchors.
     """
     count = len(texts)
     match = AnchorMatch(np.full(count, -1), np.zeros(count, bool), np.full(count, np.inf))
@@ -162,8 +162,8 @@ def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
     """Return rates over all true words of several images.
 
     Returns:
-        ``inside_rate``; ``within_0.10`` and so on, the shares of words whose anchor is no further
-        than that from the centre; ``distance_mean`` and ``distance_median`` over the words that
+        `inside_rate`; `within_0.10` and so on, the shares of words whose anchor is no further
+        than that from the centre; `distance_mean` and `distance_median` over the words that
         have an anchor, absent when none has one. Empty without any word.
     """
     inside = joined([match.inside for match in matches])
@@ -181,7 +181,7 @@ def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
 
 
 def inside_polygon(polygon: Sequence[float], points: np.ndarray) -> np.ndarray:
-    """Say for each of ``(P, 2)`` points whether it lies in the flat outline, border included."""
+    """Say for each of `(P, 2)` points whether it lies in the flat outline, border included."""
     return shapely.intersects_xy(_shape(polygon), points[:, 0], points[:, 1])
 
 
@@ -208,11 +208,11 @@ def perturb_anchors(
 ) -> np.ndarray:
     """Return word centres moved by normal noise in proportion to the words' boxes.
 
-    ``a = c + alpha * (w e1, h e2)`` with standard normal ``e``, then clipped to the image.
+    `a = c + alpha * (w e1, h e2)` with standard normal `e`, then clipped to the image.
 
     Args:
-        centers: ``(T, 2)`` points (x, y).
-        box_sizes: ``(T, 2)`` sizes (height, width).
+        centers: `(T, 2)` points (x, y).
+        box_sizes: `(T, 2)` sizes (height, width).
         image_size: (height, width) of the image.
         alpha: Noise in box sizes.
         generator: Source of the noise, one draw a word.
@@ -228,10 +228,10 @@ def assign_one_to_one(cost: np.ndarray) -> np.ndarray:
     and column prices keep non-negative, so each partial assignment is optimal.
 
     Args:
-        cost: Finite costs of shape ``(R, C)``.
+        cost: Finite costs of shape `(R, C)`.
 
     Returns:
-        Column of each row, -1 for the ``R - C`` rows left over when rows outnumber columns.
+        Column of each row, -1 for the `R - C` rows left over when rows outnumber columns.
     """
     rows, columns = cost.shape
     if rows > columns:
@@ -266,7 +266,7 @@ def assign_one_to_one(cost: np.ndarray) -> np.ndarray:
 
 
 def _normalized(polygon: Sequence[float], center: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the distance of ``(P, 2)`` points from the centre in box sizes of at least 1 px."""
+    """Return the distance of `(P, 2)` points from the centre in box sizes of at least 1 px."""
     size = np.maximum(np.ptp(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), axis=0), 1)
     return np.linalg.norm((points - center) / size, axis=1)
 

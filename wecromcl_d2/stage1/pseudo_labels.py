@@ -4,7 +4,7 @@ Stage 1 finds an anchor for every readable word, right or wrong, and its score, 
 peak, has no scale of its own: it depends on the size of the map. So a score counts by its rank in
 the whole set. The weight of an anchor lies in 0 .. 1; 0 stands for "text known, location unknown".
 
-Letters: ``P`` anchors or words of one image. Points are (x, y) in pixels of the original image.
+Letters: `P` anchors or words of one image. Points are (x, y) in pixels of the original image.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Point = list[float]
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image and what stage 1 says about its ``P`` words.
+    """One image and what stage 1 says about its `P` words.
 
     Attributes:
         record: Dataset dict of the source, with whatever truth it has.
         points: Anchors, None for a word without one.
         scores: Heights of the peaks, None with the point.
         weights: In 0 .. 1.
-        outcomes: Of ``OUTCOMES``.
+        outcomes: Of `OUTCOMES`.
     """
 
     record: dict[str, Any]
@@ -81,13 +81,13 @@ def percentile_limits(
 
 
 def score_weights(scores: Sequence[float] | np.ndarray, limits: Limits) -> np.ndarray:
-    """Return ``clip((score - low) / (high - low), 0, 1)``, float64 of shape ``(P,)``.
+    """Return `clip((score - low) / (high - low), 0, 1)`, float64 of shape `(P,)`.
 
     Where both limits are one number, scores below it weigh 0 and the others 1.
 
     Args:
-        scores: ``P`` scores.
-        limits: See ``percentile_limits``.
+        scores: `P` scores.
+        limits: See `percentile_limits`.
     """
     values = np.asarray(scores, dtype=np.float64)
     low, high = limits
@@ -104,16 +104,16 @@ def find_collisions(
 ) -> np.ndarray:
     """Say which anchors lie where another word was found with a higher score.
 
-    Of two different words that are closer than ``COLLISION_DISTANCE`` the one with the lower score
+    Of two different words that are closer than `COLLISION_DISTANCE` the one with the lower score
     is meant, of equal scores the later one. Equal words never collide.
 
     Args:
-        points: ``P`` anchors.
-        scores: ``P`` scores.
-        keys: ``P`` words as the model reads them.
+        points: `P` anchors.
+        scores: `P` scores.
+        keys: `P` words as the model reads them.
 
     Returns:
-        Bool of shape ``(P,)``.
+        Bool of shape `(P,)`.
     """
     places = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     values = np.asarray(scores, dtype=np.float64)
@@ -135,14 +135,14 @@ def weigh_anchors(
     """Weigh the anchors of one image.
 
     Args:
-        points: ``P`` anchors, None for a word without one.
-        scores: ``P`` scores, None with the point.
-        keys: ``P`` words as the model reads them, empty without any character of the charset.
-        ignore: ``P`` times whether the word does not count.
-        limits: See ``percentile_limits``.
+        points: `P` anchors, None for a word without one.
+        scores: `P` scores, None with the point.
+        keys: `P` words as the model reads them, empty without any character of the charset.
+        ignore: `P` times whether the word does not count.
+        limits: See `percentile_limits`.
 
     Returns:
-        ``P`` weights, 0 for a word without anchor, and ``P`` of ``OUTCOMES``.
+        `P` weights, 0 for a word without anchor, and `P` of `OUTCOMES`.
     """
     found = [row for row, point in enumerate(points) if point is not None]
     heights = np.array([scores[row] for row in found], dtype=np.float64)

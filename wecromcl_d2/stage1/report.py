@@ -46,13 +46,13 @@ def describe_labels(
     Args:
         images: The images that were labelled.
         damaged: Records of those that could not be used, with the reason.
-        limits: See ``pseudo_labels.percentile_limits``.
+        limits: See `pseudo_labels.percentile_limits`.
         percentiles: Those that gave the limits.
 
     Returns:
-        Counts of images; ``words`` and ``shares`` by outcome; ``scores``, their limits and
-        histogram; ``truth``, how the anchors fit the outlines, None where no image has any; and
-        ``damaged``, file and reason of each.
+        Counts of images; `words` and `shares` by outcome; `scores`, their limits and
+        histogram; `truth`, how the anchors fit the outlines, None where no image has any; and
+        `damaged`, file and reason of each.
     """
     counts = Counter(outcome for image in images for outcome in image.outcomes)
     counts[DAMAGED] = sum(len(record["texts"]) for record, _ in damaged)
@@ -83,11 +83,11 @@ def describe_labels(
 def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
     """Return how the anchors fit the outlines of the source; None where it has none.
 
-    Of equal words in an image, each goes to the outline that ``matching.match_anchors`` gives it.
+    Of equal words in an image, each goes to the outline that `matching.match_anchors` gives it.
 
     Returns:
-        ``all``, the numbers of ``matching.summarize_anchors`` over all words with an outline;
-        ``by_score``, over anchors in bins of equal counts; ``by_outcome``.
+        `all`, the numbers of `matching.summarize_anchors` over all words with an outline;
+        `by_score`, over anchors in bins of equal counts; `by_outcome`.
     """
     matches, scores, outcomes = [], [], []
     for image in images:
@@ -129,7 +129,7 @@ def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None
 
 
 def draw_report(report: Mapping[str, Any], path: Path) -> None:
-    """Draw what ``describe_labels`` returned as a PNG file.
+    """Draw what `describe_labels` returned as a PNG file.
 
     Raises:
         OSError: If the file cannot be written.

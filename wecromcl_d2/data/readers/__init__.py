@@ -1,1 +1,1 @@
-"""Readers of published benchmarks; ``registry`` names them, ``convert`` makes label records."""
+"""Readers of published benchmarks; `registry` names them, `convert` makes label records."""

@@ -2,7 +2,7 @@
 
 A word is a list of codes of fixed length. With 96 symbols, codes 0 to 94 are the printable ASCII
 characters from the blank on, 95 is an unknown character and 96 padding; with 37, codes 0 to 25 are
-``a-z``, 26 to 35 ``0-9`` and 36 is both.
+`a-z`, 26 to 35 `0-9` and 36 is both.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def bezier_outline(points: list[float]) -> tuple[np.ndarray, np.ndarray]:
             the reverse direction.
 
     Returns:
-        Outline of shape ``(14, 2)``, and the mean of both curves at t = 0.5, shape ``(2,)``.
+        Outline of shape `(14, 2)`, and the mean of both curves at t = 0.5, shape `(2,)`.
     """
     curves = _BERNSTEIN @ np.asarray(points, dtype=np.float64).reshape(2, 4, 2)
     return curves.reshape(-1, 2), curves[:, _MIDDLE].mean(axis=0)

@@ -1,7 +1,7 @@
 """What all readers share: the words they yield, their counts, and checked numbers and strings.
 
-A reader turns the truth of one split into ``Truth`` objects. Whatever is wrong with a source ends
-in a ``LabelError`` that names file and line, or in a count of the ``Tally``.
+A reader turns the truth of one split into `Truth` objects. Whatever is wrong with a source ends
+in a `LabelError` that names file and line, or in a count of the `Tally`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Word(NamedTuple):
 
     Attributes:
         text: Transcription as in the source.
-        polygon: Outline ``x1, y1, ...`` in the source's order of vertices; None if unknown.
+        polygon: Outline `x1, y1, ...` in the source's order of vertices; None if unknown.
         point: Centre (x, y) where the source gives it; None to derive it from the outline.
         ignore: Whether the source says that the text must not count.
     """
@@ -192,7 +192,7 @@ def checked_numbers(values: Any, count: int | None = None) -> list[float]:
     """Return a list of finite numbers out of JSON, whole ones as integers.
 
     Raises:
-        LabelError: If it is no list of numbers, has another length than ``count``, or one of them
+        LabelError: If it is no list of numbers, has another length than `count`, or one of them
             is too large.
     """
     if not isinstance(values, list) or (count is not None and len(values) != count):
@@ -319,7 +319,7 @@ def entries(value: Any, path: Path, key: str) -> Iterator[tuple[str, dict[str, A
     """Yield (place, object) for each element of a list of objects in a JSON file.
 
     Raises:
-        LabelError: If ``value`` is no list or an element no object.
+        LabelError: If `value` is no list or an element no object.
     """
     if not isinstance(value, list):
         raise LabelError(f"{path}: {key} is {value!a:.40}, not a list")

@@ -27,13 +27,13 @@ _UNLISTED = "annotations of images that are not listed"
 def read_cocotext(
     path: Path, tally: Tally, encoding: str = "utf-8", subset: str | None = None
 ) -> Iterator[Truth]:
-    """Read ``imgs`` and ``anns``; a text that is illegible or not given is ignored.
+    """Read `imgs` and `anns`; a text that is illegible or not given is ignored.
 
     Args:
         path: The file.
         tally: Takes annotations of unlisted images.
         encoding: Of the file.
-        subset: Keep images whose ``set`` is this; None for all.
+        subset: Keep images whose `set` is this; None for all.
 
     Raises:
         LabelError: With file and place.

@@ -98,7 +98,7 @@ def convert(
         truths: What a reader yields.
         images: Where the images are.
         tally: Takes the counts.
-        prefix: Path of the image folder relative to the root of ``file_name``.
+        prefix: Path of the image folder relative to the root of `file_name`.
         words_only: Write the words that count and nothing else: no position, no ignored word.
         decode: Decode every image completely instead of its header.
 
@@ -173,7 +173,7 @@ def turned(flat: list[float], orientation: int, size: tuple[int, int]) -> list[f
     """Move positions from the stored pixels to the image as it is shown.
 
     Args:
-        flat: ``x1, y1, ...`` in the stored image.
+        flat: `x1, y1, ...` in the stored image.
         orientation: EXIF orientation, 1 to 8.
         size: (height, width) of the stored image.
     """

@@ -18,19 +18,19 @@ _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA
 
 
 def read_ctw1500_xml(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
-    """Read ``0009.xml``.
+    """Read `0009.xml`.
 
     Raises:
-        LabelError: With file and line, see ``read_truths``.
+        LabelError: With file and line, see `read_truths`.
     """
     return read_truths(path, ".xml", _image_names, text_parser(parse_xml, encoding))
 
 
 def read_ctw1500_text(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
-    """Read ``0001009.txt``.
+    """Read `0001009.txt`.
 
     Raises:
-        LabelError: With file and line, see ``read_truths``.
+        LabelError: With file and line, see `read_truths`.
     """
 
     def parse(text: str) -> list[Word]:
@@ -40,7 +40,7 @@ def read_ctw1500_text(path: Path, tally: Tally, encoding: str = "utf-8") -> Iter
 
 
 def parse_line(line: str) -> Word:
-    """Parse ``x1,y1,...,####since 1900``; the text may hold the separator again."""
+    """Parse `x1,y1,...,####since 1900`; the text may hold the separator again."""
     numbers, separator, text = line.partition(_SEPARATOR)
     if not separator:
         raise LabelError(f"{line!a:.80} is not: {_NUMBERS} coordinates, '{_SEPARATOR[1:]}', text")
@@ -48,7 +48,7 @@ def parse_line(line: str) -> Word:
 
 
 def parse_xml(text: str) -> list[Word]:
-    """Parse ``<box><label>since 1900</label><segs>10,30,...</segs></box>``.
+    """Parse `<box><label>since 1900</label><segs>10,30,...</segs></box>`.
 
     Document types are refused, so no entity can be declared. A file that does not parse is tried
     again with its bare ampersands escaped, which some releases hold.
@@ -126,7 +126,7 @@ def _word(numbers: str, text: str) -> Word:
 
 
 def _image_names(stem: str) -> tuple[str, ...]:
-    """``0009`` belongs to ``0009``, ``0001009`` to ``1009``."""
+    """`0009` belongs to `0009`, `0001009` to `1009`."""
     name = image_stem(stem)
     if not re.fullmatch(r"[0-9]{1,12}", name):
         return (name,)

@@ -22,19 +22,19 @@ _NUMBER_THEN_TEXT = re.compile(r"[ \t]*([^ \t,]+)[ \t](.*\S.*)")
 
 
 def read_icdar2013(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
-    """Read boxes: ``12 30 88 61 "Corner"`` (training) or ``12, 30, 88, 61, "Corner"`` (test).
+    """Read boxes: `12 30 88 61 "Corner"` (training) or `12, 30, 88, 61, "Corner"` (test).
 
     Raises:
-        LabelError: With file and line, see ``read_truths``.
+        LabelError: With file and line, see `read_truths`.
     """
     return _read(path, parse_box_line, encoding)
 
 
 def read_icdar2015(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
-    """Read quadrilaterals: ``210,64,305,61,306,85,211,88,Hill, Street``.
+    """Read quadrilaterals: `210,64,305,61,306,85,211,88,Hill, Street`.
 
     Raises:
-        LabelError: With file and line, see ``read_truths``.
+        LabelError: With file and line, see `read_truths`.
     """
     return _read(path, parse_quadrilateral_line, encoding)
 
@@ -42,7 +42,7 @@ def read_icdar2015(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterato
 def read_mlt(
     path: Path, tally: Tally, encoding: str = "utf-8", scripts: tuple[str, ...] = SCRIPTS
 ) -> Iterator[Truth]:
-    """Read quadrilaterals with a script: ``12,30,88,31,88,61,12,60,Latin,Corner, shop``.
+    """Read quadrilaterals with a script: `12,30,88,31,88,61,12,60,Latin,Corner, shop`.
 
     Args:
         path: Folder or archive.
@@ -51,7 +51,7 @@ def read_mlt(
         scripts: Texts of other scripts are ignored.
 
     Raises:
-        LabelError: With file and line, see ``read_truths``; or if a wanted script is unknown.
+        LabelError: With file and line, see `read_truths`; or if a wanted script is unknown.
     """
     unknown = sorted(set(scripts) - set(SCRIPTS))
     if unknown:
@@ -101,5 +101,5 @@ def _read(path: Path, parse: Callable[[str], Word], encoding: str) -> Iterator[T
 
 
 def _image_names(stem: str) -> tuple[str, ...]:
-    """``gt_img_3``, ``gt_101`` and ``gt_tr_img_00015`` are named after their image."""
+    """`gt_img_3`, `gt_101` and `gt_tr_img_00015` are named after their image."""
     return (image_stem(stem.removeprefix("gt_")),)

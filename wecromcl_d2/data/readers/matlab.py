@@ -67,7 +67,7 @@ def iterate_cells(path: Path, name: str) -> Iterator[MatArray]:
     """Yield the elements of a cell array; only one of them is in memory at a time.
 
     Raises:
-        LabelError: Without the file's name, as ``load_variable``; or if the variable is no cell
+        LabelError: Without the file's name, as `load_variable`; or if the variable is no cell
             array.
     """
     try:
@@ -87,7 +87,7 @@ class _Reader:
 
     Args:
         read: Returns up to that many bytes, fewer only at the end.
-        order: ``<`` or ``>``, the byte order.
+        order: `<` or `>`, the byte order.
     """
 
     def __init__(self, read: Callable[[int], bytes], order: str):
@@ -114,7 +114,7 @@ class _Reader:
         return self.matrix_body(size, depth)
 
     def matrix_body(self, size: int, depth: int) -> MatArray:
-        """Read the content of an array of ``size`` bytes."""
+        """Read the content of an array of `size` bytes."""
         if size == 0:
             return MatArray()
         if depth > MAX_DEPTH:
@@ -214,7 +214,7 @@ def _find(stream: BinaryIO, name: str) -> tuple[_Reader, int]:
 
 
 def _open(stream: BinaryIO, order: str, start: int) -> tuple[_Reader, int, int]:
-    """Return a reader behind the tag of the variable at ``start``, its size, the next's start."""
+    """Return a reader behind the tag of the variable at `start`, its size, the next's start."""
     stream.seek(start)
     reader = _Reader(stream.read, order)
     kind, size, _ = reader.tag()
@@ -228,7 +228,7 @@ def _open(stream: BinaryIO, order: str, start: int) -> tuple[_Reader, int, int]:
 
 
 def _inflate(stream: BinaryIO, size: int) -> Callable[[int], bytes]:
-    """Return a function that reads from the ``size`` compressed bytes that follow."""
+    """Return a function that reads from the `size` compressed bytes that follow."""
     machine = zlib.decompressobj()
     inflated = bytearray()
     left = size

@@ -12,7 +12,7 @@ from .sources import image_stem
 
 
 def read_official(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
-    """Read ``{"img_3.jpg": ["Hill"]}`` or ``{"img_3.jpg": {"text": [..], "points": [..]}}``.
+    """Read `{"img_3.jpg": ["Hill"]}` or `{"img_3.jpg": {"text": [..], "points": [..]}}`.
 
     The authors leave out unreadable words and those of fewer than three characters, so images hold
     texts that these files do not name.

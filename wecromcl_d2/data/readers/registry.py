@@ -66,7 +66,7 @@ class Benchmark:
         splits: Its annotated splits.
         page: Where to get it.
         licence: As stated there.
-        level: What one text is: ``word`` or ``line``.
+        level: What one text is: `word` or `line`.
     """
 
     title: str
@@ -256,7 +256,7 @@ def labels_name(split: str) -> str:
 
 
 def register_benchmarks() -> None:
-    """Register every split of ``BENCHMARKS`` as ``NAME_SPLIT``. Reads nothing yet."""
+    """Register every split of `BENCHMARKS` as `NAME_SPLIT`. Reads nothing yet."""
     for name, benchmark in BENCHMARKS.items():
         for split in benchmark.splits:
             _register(name, benchmark, split)

@@ -37,7 +37,7 @@ ParseFile = Callable[[bytes], list[Word]]
 
 
 def natural_key(name: str) -> tuple[list[Any], str]:
-    """Sort key that puts ``img_2`` before ``img_10``."""
+    """Sort key that puts `img_2` before `img_10`."""
     parts: list[Any] = re.split(r"([0-9]+)", name)
     for index in range(1, len(parts), 2):
         digits = parts[index].lstrip("0")
@@ -60,7 +60,7 @@ def read_truths(
         path: Folder or zip archive.
         suffix: Of the truth files.
         image_names: Stem of a truth file -> names that its image may have.
-        parse: Content -> words; its ``LabelError`` starts with the line number.
+        parse: Content -> words; its `LabelError` starts with the line number.
 
     Raises:
         LabelError: With archive, file and line, for the first fault.
@@ -89,7 +89,7 @@ def text_parser(parse: Callable[[str], list[Word]], encoding: str) -> ParseFile:
 
 
 def image_stem(stem: str) -> str:
-    """Return the stem without an image suffix, as in ``img_3.jpg.txt``."""
+    """Return the stem without an image suffix, as in `img_3.jpg.txt`."""
     path = PurePosixPath(stem)
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else stem
 

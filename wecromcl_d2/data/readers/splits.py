@@ -60,19 +60,19 @@ def read_split(
     decode: bool = False,
     **options: Any,
 ) -> Iterator[Record]:
-    """Yield the records of a split, with ``file_name`` relative to ``root``.
+    """Yield the records of a split, with `file_name` relative to `root`.
 
     Args:
         located: Its parts, all of whose pieces are there.
         root: Folder of the benchmark.
         tally: Takes the counts.
-        words_only: See ``convert``.
-        decode: See ``convert``.
+        words_only: See `convert`.
+        decode: See `convert`.
         options: Options of the readers.
 
     Raises:
         LabelError: For the first fault of the source; if no annotated image is there; or if an
-            image folder lies outside ``root``.
+            image folder lies outside `root`.
     """
     for place in located:
         assert place.images is not None and place.truth is not None

@@ -13,7 +13,7 @@ _MISMATCH = "images whose words and boxes differ in number"
 
 
 def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
-    """Read ``imnames``, ``wordBB`` and ``txt`` of ``gt.mat`` side by side.
+    """Read `imnames`, `wordBB` and `txt` of `gt.mat` side by side.
 
     Memory does not grow with the number of images. Coordinates are rounded to a hundredth of a
     pixel.

@@ -16,7 +16,7 @@ _HEADS = ("image", "file_name", "filename")
 def read_table(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
     """Read rows of an image and its words, one word a cell; images may have several rows.
 
-    Empty cells and a first row that starts with ``image`` or ``file_name`` are skipped.
+    Empty cells and a first row that starts with `image` or `file_name` are skipped.
 
     Raises:
         LabelError: With file and line.

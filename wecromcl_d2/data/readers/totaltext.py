@@ -30,7 +30,7 @@ def read_totaltext(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterato
     """Read native text, MATLAB, comma-separated or ABCNet files, told apart by their content.
 
     Raises:
-        LabelError: With file and line, see ``read_truths``.
+        LabelError: With file and line, see `read_truths`.
     """
     if path.is_dir() and not any(path.glob("*.txt")) and any(path.glob("*.mat")):
         return read_truths(path, ".mat", _image_names, parse_mat)
@@ -45,7 +45,7 @@ def parse_text(text: str) -> list[Word]:
 
 
 def parse_polygon_line(line: str) -> Word:
-    """Parse ``x1,y1,...,CAFE`` or, as ABCNet writes it, ``x1,y1,...,####CAFE``.
+    """Parse `x1,y1,...,CAFE` or, as ABCNet writes it, `x1,y1,...,####CAFE`.
 
     In the first form the text begins behind the last of the leading numbers, or with the last field
     if all are numbers; the coordinates before it must come in pairs.
@@ -63,7 +63,7 @@ def parse_polygon_line(line: str) -> Word:
 
 
 def parse_native(text: str) -> list[Word]:
-    """Parse ``x: [[..]], y: [[..]], ornt: [u'c'], transcriptions: [u'CAFE']``, also wrapped."""
+    """Parse `x: [[..]], y: [[..]], ornt: [u'c'], transcriptions: [u'CAFE']`, also wrapped."""
     words = []
     line, counted = 1, 0
     position = len(text) - len(text.lstrip())
@@ -84,7 +84,7 @@ def parse_native(text: str) -> list[Word]:
 
 
 def parse_mat(data: bytes) -> list[Word]:
-    """Parse MATLAB's ``polygt``: rows of ``'x:'``, x, ``'y:'``, y, text, orientation."""
+    """Parse MATLAB's `polygt`: rows of `'x:'`, x, `'y:'`, y, text, orientation."""
     try:
         table = load_variable(data, "polygt")
         rows, columns = table.shape[0], table.shape[-1]
@@ -135,7 +135,7 @@ def _is_number(field: str) -> bool:
 
 
 def _image_names(stem: str) -> tuple[str, ...]:
-    """``poly_gt_img12`` belongs to ``img12``, ``0000012`` to that or to ``img12``."""
+    """`poly_gt_img12` belongs to `img12`, `0000012` to that or to `img12`."""
     name = image_stem(stem.removeprefix("poly_gt_").removeprefix("gt_"))
     digits = name.removeprefix("img")
     if not re.fullmatch(r"[0-9]{1,12}", digits):
