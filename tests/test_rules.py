@@ -41,6 +41,9 @@ ALLOWED = {
 # Import name -> distribution, where the two differ.
 DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow"}
 
+# Words that keep their capital where a docstring's entry starts with them.
+PROPER_NAMES = {"Detectron", "Pillow"}
+
 
 def source_files() -> list[Path]:
     """All Python files of the project except its tests."""
@@ -252,6 +255,80 @@ def test_every_config_builds_its_model(path: Path) -> None:
 
 def test_there_are_configs() -> None:
     assert CONFIGS
+
+
+def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of each docstring of a syntax tree, without its indentation."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            text = ast.get_docstring(node)
+            if text:
+                yield node.body[0].lineno, text
+
+
+def faults_of_docstring(text: str) -> Iterator[str]:
+    """What a docstring does against the way that the package writes them."""
+    if "``" in text:
+        yield "double backticks"
+    if re.match(r"(Return|Get|Yield)s?\b", text):
+        yield "a first line that tells what to do instead of what it is"
+    section = ""
+    for line in text.splitlines():
+        if line[:1].strip():
+            section = line
+        entry = re.match(r"    \*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*: ([A-Z][a-z]+)", line)
+        named = section in ("Args:", "Attributes:", "Raises:")
+        if named and entry and entry[1] not in PROPER_NAMES:
+            yield f"an entry that starts with a capital: {line.strip()}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A ``name``.",
+        "Return the name.",
+        "Get a name.",
+        "A name.\n\nArgs:\n    first: The first name.",
+        "A name.\n\nRaises:\n    ValueError: If there is none.",
+    ],
+)
+def test_the_check_of_docstrings_sees_each_of_them(text: str) -> None:
+    assert len(list(faults_of_docstring(text))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A `name`.",
+        "Returned goods.",
+        "A name.\n\nArgs:\n    first: of its parts.\n    x: N names, in EXIF order.",
+        "A name.\n\nReturns:\n    Two things.\n    first: The colon is part of the sentence.",
+        "A name.\n\nArgs:\n    image: Pillow image.",
+    ],
+)
+def test_the_check_of_docstrings_lets_good_ones_pass(text: str) -> None:
+    assert not list(faults_of_docstring(text))
+
+
+def test_docstrings_follow_one_way_of_writing() -> None:
+    wrong = [
+        f"{relative(path)}:{line}: {fault}"
+        for path in package_files()
+        for line, text in docstrings(syntax_tree(path))
+        for fault in faults_of_docstring(text)
+    ]
+    assert not wrong
+
+
+def test_imports_inside_the_package_are_relative() -> None:
+    wrong = []
+    for path in package_files():
+        for node in ast.walk(syntax_tree(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            wrong += [relative(path) for name in names if name.split(".")[0] == PACKAGE.name]
+    assert not wrong
 
 
 def named_files(text: str) -> set[str]:

@@ -18,7 +18,7 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     file is removed.
 
     Raises:
-        OSError: If the folder or the file cannot be written.
+        OSError: if the folder or the file cannot be written.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
+    """The process's file mode mask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -29,14 +29,14 @@ def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
     every missing character spelled as its code point, such as `[U+6F22]`.
 
     Args:
-        text: Any string; control characters and lone surrogates are spelled too.
-        size: Font size in pixels.
+        text: any string; control characters and lone surrogates are spelled too.
+        size: font size in pixels.
 
     Returns:
         The font and the text to draw with it.
 
     Raises:
-        FileNotFoundError: If DejaVu Sans, which comes with matplotlib, is missing.
+        FileNotFoundError: if DejaVu Sans, which comes with matplotlib, is missing.
     """
     shown = frozenset(character for character in text if character != " ")
     path = _covering_font(shown)
@@ -66,7 +66,7 @@ def _default_font() -> str:
 
 @lru_cache(maxsize=1024)
 def _covering_font(characters: frozenset[str]) -> str | None:
-    """Return the first font that has a shape for all characters."""
+    """The first font that has a shape for all characters."""
     for path in _candidates():
         if all(_covers(path, character) for character in characters):
             return path

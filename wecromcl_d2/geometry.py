@@ -12,10 +12,10 @@ import numpy as np
 
 
 def polygon_vertices(polygon: Sequence[float]) -> np.ndarray:
-    """Return the vertices of a flat outline as float64 of shape `(V, 2)`.
+    """The vertices of a flat outline as float64 of shape `(V, 2)`.
 
     Raises:
-        ValueError: If there are fewer than 3 vertices or an odd count of numbers.
+        ValueError: if there are fewer than 3 vertices or an odd count of numbers.
     """
     flat = np.asarray(polygon, dtype=np.float64)
     if flat.ndim != 1 or flat.size < 6 or flat.size % 2:
@@ -24,19 +24,19 @@ def polygon_vertices(polygon: Sequence[float]) -> np.ndarray:
 
 
 def polygon_center(polygon: Sequence[float]) -> np.ndarray:
-    """Return the middle of a word: the mean of the half-way points of its two long sides.
+    """The middle of a word: the mean of the half-way points of its two long sides.
 
     For a quadrilateral this is the mean of the vertices. For an odd count of vertices the second
     side is the longer one. The centre of a curved word may lie outside its outline.
 
     Args:
-        polygon: Flat outline.
+        polygon: flat outline.
 
     Returns:
         Point (x, y), float64 of shape `(2,)`.
 
     Raises:
-        ValueError: If the outline has fewer than 3 vertices.
+        ValueError: if the outline has fewer than 3 vertices.
     """
     vertices = polygon_vertices(polygon)
     half = len(vertices) // 2
@@ -44,7 +44,7 @@ def polygon_center(polygon: Sequence[float]) -> np.ndarray:
 
 
 def _halfway(side: np.ndarray) -> np.ndarray:
-    """Return the point at half the arc length of a polyline of shape `(V, 2)`."""
+    """The point at half the arc length of a polyline of shape `(V, 2)`."""
     lengths = np.linalg.norm(np.diff(side, axis=0), axis=1)
     walked = np.concatenate([[0.0], np.cumsum(lengths)])
     if walked[-1] == 0:

@@ -22,7 +22,7 @@ def check_picture(image: np.ndarray) -> None:
     """Make sure that an array is a picture.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: if it is not.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
@@ -31,12 +31,12 @@ def check_picture(image: np.ndarray) -> None:
 
 
 def fixed_point(points: np.ndarray) -> np.ndarray:
-    """Return continuous points as OpenCV's shifted integers, whose origin is a pixel's centre."""
+    """Continuous points as OpenCV's shifted integers, whose origin is a pixel's centre."""
     return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
 
 
 def bounding_box(outline: Sequence[float]) -> Box:
-    """Return left, top, right and bottom of an outline `x1, y1, ...`."""
+    """Left, top, right and bottom of an outline `x1, y1, ...`."""
     vertices = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
     (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
     return float(left), float(top), float(right), float(bottom)

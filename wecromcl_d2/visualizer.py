@@ -37,11 +37,11 @@ class WordView:
     """What is shown of one word.
 
     Attributes:
-        text: The word.
-        activation: Float map of shape `(h, w)`, not negative.
-        point: Anchor (x, y) in pixels of the image; None if the word has none.
-        score: The anchor's score; None if the word has none.
-        polygon: The word's outline `x1, y1, ...`; None if unknown.
+        text: the word.
+        activation: float map of shape `(h, w)`, not negative.
+        point: anchor (x, y) in pixels of the image; None if the word has none.
+        score: the anchor's score; None if the word has none.
+        polygon: the word's outline `x1, y1, ...`; None if unknown.
     """
 
     text: str
@@ -57,14 +57,14 @@ def overlay_map(
     """Let a map glow on a dimmed image; the strongest cell is brightest, whatever its value.
 
     Args:
-        image: Picture.
-        activation: Float map of shape `(h, w)`, not negative.
+        image: picture.
+        activation: float map of shape `(h, w)`, not negative.
         cell_size: (height, width) of a cell in pixels of the picture, where the map starts in the
             upper left corner and may reach beyond the picture; None if it covers exactly the
             picture.
 
     Raises:
-        ValueError: If the image is no picture or the map is not a matrix of finite numbers.
+        ValueError: if the image is no picture or the map is not a matrix of finite numbers.
     """
     check_picture(image)
     heat = _relative_map(activation, image.shape[:2], cell_size)
@@ -169,13 +169,13 @@ def contact_sheet(
     """Lay pictures out row by row; a column is as wide, a row as high as its largest picture.
 
     Args:
-        tiles: Pictures of any sizes, at least one.
-        columns: Pictures in a row, at least 1.
-        gap: Pixels between and around the pictures.
-        background: Colour of the sheet.
+        tiles: pictures of any sizes, at least one.
+        columns: pictures in a row, at least 1.
+        gap: pixels between and around the pictures.
+        background: colour of the sheet.
 
     Raises:
-        ValueError: If there is no tile or no column, or a tile is no picture.
+        ValueError: if there is no tile or no column, or a tile is no picture.
     """
     if not tiles or columns < 1:
         raise ValueError(f"{len(tiles)} tiles in {columns} columns: a sheet needs one of each")
@@ -212,13 +212,13 @@ def draw_activation(
     an outline the caption is green if the anchor lies in it and red if not; without, it is white.
 
     Args:
-        image: Picture.
-        activation: See `WordView`.
-        text: See `WordView`.
-        point: See `WordView`.
-        score: See `WordView`.
-        polygon: See `WordView`.
-        cell_size: See `overlay_map`, in pixels of `image`.
+        image: picture.
+        activation: see `WordView`.
+        text: see `WordView`.
+        point: see `WordView`.
+        score: see `WordView`.
+        polygon: see `WordView`.
+        cell_size: see `overlay_map`, in pixels of `image`.
     """
     shown, scale = _display(image)
     cell = None if cell_size is None else (cell_size[0] * scale, cell_size[1] * scale)
@@ -242,13 +242,13 @@ def anchor_sheet(
     """Show one image with its truth, then one tile per word, see `draw_activation`.
 
     Args:
-        image: Picture.
-        words: The words to show.
-        truth_texts: True words.
-        truth_polygons: Their outlines, None where unknown.
-        title: Caption of the first tile.
-        cell_size: See `overlay_map`, in pixels of `image`.
-        columns: Tiles in a row, fewer if there are fewer.
+        image: picture.
+        words: the words to show.
+        truth_texts: true words.
+        truth_polygons: their outlines, None where unknown.
+        title: caption of the first tile.
+        cell_size: see `overlay_map`, in pixels of `image`.
+        columns: tiles in a row, fewer if there are fewer.
     """
     shown, scale = _display(image)
     outlines = [_scaled(polygon, scale) for polygon in truth_polygons]
@@ -267,8 +267,8 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write a picture as the path's suffix says; an old file survives any failure.
 
     Raises:
-        ValueError: If the suffix names no image format or `image` is no picture.
-        OSError: If the file cannot be written.
+        ValueError: if the suffix names no image format or `image` is no picture.
+        OSError: if the file cannot be written.
     """
     check_picture(image)
     suffix = Path(path).suffix.lower()
@@ -282,7 +282,7 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
 def _relative_map(
     activation: np.ndarray, size: tuple[int, int], cell_size: tuple[float, float] | None
 ) -> np.ndarray:
-    """Return the map at every pixel of a (height, width) picture, float32 in 0 .. 1."""
+    """The map at every pixel of a (height, width) picture, float32 in 0 .. 1."""
     cells = np.asarray(activation, dtype=np.float32)
     if cells.ndim != 2 or not cells.size or not np.isfinite(cells).all():
         raise ValueError(f"an activation map is a finite matrix, got shape {cells.shape}")
@@ -312,7 +312,7 @@ def _is_on(point: Sequence[float] | None, polygon: Polygon) -> bool:
 
 
 def _display(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the picture in the size it is shown in, and the scale that led there."""
+    """The picture in the size it is shown in, and the scale that led there."""
     check_picture(image)
     height, width = image.shape[:2]
     longest = max(height, width)

@@ -42,10 +42,10 @@ def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: A
     """Register a rendered dataset; its first use renders it into `<root>/synthetic/<name>`.
 
     Args:
-        name: Dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
-        recipe: What to render.
-        count: Number of images.
-        metadata: Attributes for `MetadataCatalog.get(name)`.
+        name: dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
+        recipe: what to render.
+        count: number of images.
+        metadata: attributes for `MetadataCatalog.get(name)`.
     """
 
     def load() -> list[Record]:

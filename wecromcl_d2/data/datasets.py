@@ -46,7 +46,7 @@ class LabelError(ValueError):
 
 
 def dataset_root() -> Path:
-    """Return the folder that holds all datasets: `$DETECTRON2_DATASETS` or `datasets`."""
+    """The folder that holds all datasets: `$DETECTRON2_DATASETS` or `datasets`."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
@@ -54,15 +54,15 @@ def read_labels(path: PathLike, image_root: PathLike | None = None) -> list[Reco
     """Read and check a label file.
 
     Args:
-        path: File ending in `.jsonl` (one record a line) or `.json` (a list of records).
-        image_root: Folder that `file_name` is relative to; the label file's folder by default.
+        path: file ending in `.jsonl` (one record a line) or `.json` (a list of records).
+        image_root: folder that `file_name` is relative to; the label file's folder by default.
 
     Returns:
         One Detectron2 dataset dict per record: the record with `file_name` joined to the root
         and with an `image_id` (the record's own, else `file_name` without its suffix).
 
     Raises:
-        LabelError: If the file cannot be read, holds no record or holds a bad one.
+        LabelError: if the file cannot be read, holds no record or holds a bad one.
     """
     path = Path(path)
     root = path.parent if image_root is None else Path(image_root)
@@ -90,12 +90,12 @@ def write_labels(path: PathLike, records: Iterable[Record]) -> None:
     """Check records and write them as a label file; an old file survives any failure.
 
     Args:
-        path: Target, ending in `.jsonl` or `.json`.
-        records: Records whose `file_name` is relative to the image root.
+        path: target, ending in `.jsonl` or `.json`.
+        records: records whose `file_name` is relative to the image root.
 
     Raises:
-        LabelError: If the suffix or a record is bad, or there is no record.
-        OSError: If the file cannot be written.
+        LabelError: if the suffix or a record is bad, or there is no record.
+        OSError: if the file cannot be written.
     """
     path = Path(path)
     as_list = _parser(path) is _parse_list
@@ -123,10 +123,10 @@ def register_labels(
     """Register a label file as a Detectron2 dataset. Nothing is read before the dataset is used.
 
     Args:
-        name: Dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
-        path: Label file; a relative path starts at `dataset_root()`.
-        image_root: Image folder; relative to `dataset_root()`; the label file's by default.
-        metadata: Attributes for `MetadataCatalog.get(name)`.
+        name: dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
+        path: label file; a relative path starts at `dataset_root()`.
+        image_root: image folder; relative to `dataset_root()`; the label file's by default.
+        metadata: attributes for `MetadataCatalog.get(name)`.
     """
 
     def load() -> list[Record]:
@@ -146,7 +146,7 @@ def ensure_registered(name: str) -> None:
     working directory. Any other name, and one that is registered already, is left as it is.
 
     Args:
-        name: An entry of `DATASETS.TRAIN` or `DATASETS.TEST`.
+        name: an entry of `DATASETS.TRAIN` or `DATASETS.TEST`.
     """
     parts = _FILE_NAME.fullmatch(name)
     if parts is not None and name not in DatasetCatalog.list():
@@ -159,7 +159,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
     """Read a registered dataset's labels and make sure that something can be done with them.
 
     Raises:
-        LabelError: Naming the dataset, if the labels are bad, no image has a word that counts, or
+        LabelError: naming the dataset, if the labels are bad, no image has a word that counts, or
             the first such image is not where the labels say.
     """
     try:
@@ -210,7 +210,7 @@ def _parser(path: Path) -> Callable[[str, Path], Iterator[tuple[int, Any]]]:
 
 
 def _parse_lines(content: str, path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, value) of JSON lines; blank lines are skipped."""
+    """(line number, value) of JSON lines; blank lines are skipped."""
     for number, line in enumerate(content.split("\n"), start=1):
         if line.strip():
             value, end = _decode(line.strip(), 0, path, number)
@@ -220,7 +220,7 @@ def _parse_lines(content: str, path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _parse_list(content: str, path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, value) of the elements of one JSON list."""
+    """(line number, value) of the elements of one JSON list."""
     line = 1
 
     def skip_blanks(position: int) -> int:
@@ -266,7 +266,7 @@ def _claim(taken: dict[Any, int], value: int | str, line: int, key: str, remedy:
 
 
 def _check_record(value: Any) -> Record:
-    """Return a copy of a record in canonical key order, or say what is wrong with it."""
+    """A checked copy of a record, its keys in canonical order."""
     if not isinstance(value, dict):
         raise LabelError(f"a record is a JSON object, not {type(value).__name__}")
     for key in sorted(value.keys() - set(_KEYS)):

@@ -38,14 +38,14 @@ class Charset:
     """An ordered set of characters; label `i + 1` stands for `characters[i]`, 0 for padding.
 
     Args:
-        characters: Distinct single code points in NFC. With `case_fold` each must be its own case
+        characters: distinct single code points in NFC. With `case_fold` each must be its own case
             folding, otherwise no normalised text could ever contain it.
-        case_fold: Whether texts are case folded before the lookup.
-        unknown: What happens to a character outside the charset: `"drop"` removes it from the
+        case_fold: whether texts are case folded before the lookup.
+        unknown: what happens to a character outside the charset: `"drop"` removes it from the
             text, `"error"` raises.
 
     Raises:
-        CharsetError: If the characters or the policy are unusable.
+        CharsetError: if the characters or the policy are unusable.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Charset:
                 published order), `"ascii"` (the 95 printable ones, which needs `case_fold`
                 off), or the path of a UTF-8 file with one character a line. Empty lines
                 are skipped; a line holding one blank is the blank.
-            case_fold: See the class.
-            unknown: See the class.
+            case_fold: see the class.
+            unknown: see the class.
 
         Raises:
-            CharsetError: If there is neither such a preset nor such a file, or the file is bad.
+            CharsetError: if there is neither such a preset nor such a file, or the file is bad.
         """
         characters = _PRESETS.get(name)
         if characters is None:
@@ -85,10 +85,10 @@ class Charset:
         return cls(characters, case_fold=case_fold, unknown=unknown)
 
     def normalize(self, text: str) -> str:
-        """Return `text` in NFC, case folded if so configured, and inside the charset.
+        """`text` in NFC, case folded if so configured, and inside the charset.
 
         Raises:
-            CharsetError: If a character is not covered and the policy is `"error"`.
+            CharsetError: if a character is not covered and the policy is `"error"`.
         """
         folded = unicodedata.normalize("NFC", text)
         if self.case_fold:
@@ -107,7 +107,7 @@ class Charset:
 
         Args:
             texts: `Q` transcriptions.
-            max_length: Number of labels a row, at least 1.
+            max_length: number of labels a row, at least 1.
 
         Returns:
             Long tensor of shape `(Q, max_length)`. A text without a known character is a row of
@@ -125,7 +125,7 @@ class Charset:
         """Turn label rows of shape `(Q, L)` back into texts; a row ends at its first padding.
 
         Raises:
-            CharsetError: If a label is outside `0 .. len(self)`.
+            CharsetError: if a label is outside `0 .. len(self)`.
         """
         rows = labels.tolist() if isinstance(labels, torch.Tensor) else labels
         return [self._decode_row(row) for row in rows]
@@ -179,11 +179,11 @@ class TextList:
     def __getitem__(
         self, item: int | slice | torch.Tensor | np.ndarray | list[Any]
     ) -> str | TextList:
-        """Return one text for an integer, else a `TextList`.
+        """One text for an integer, else a `TextList`.
 
         Raises:
-            IndexError: If an index is out of range or a mask has another length than the list.
-            TypeError: If the index is neither integer nor boolean.
+            IndexError: if an index is out of range or a mask has another length than the list.
+            TypeError: if the index is neither integer nor boolean.
         """
         if isinstance(item, slice):
             return TextList(self._texts[item])
@@ -208,7 +208,7 @@ class TextList:
         return TextList(text for texts in lists for text in texts)
 
     def to(self, *args: Any, **kwargs: Any) -> TextList:
-        """Return itself: strings live on no device. Takes what `torch.Tensor.to` takes."""
+        """Itself: strings live on no device. Takes what `torch.Tensor.to` takes."""
         return self
 
     def __len__(self) -> int:

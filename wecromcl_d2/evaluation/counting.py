@@ -31,8 +31,8 @@ class PointWords:
 
     Attributes:
         texts: `n` strings.
-        points: Float64 of shape `(n, 2)`, (x, y).
-        scores: Float64 of shape `(s,)`; `s < n` where the source left scores out.
+        points: float64 of shape `(n, 2)`, (x, y).
+        scores: float64 of shape `(s,)`; `s < n` where the source left scores out.
     """
 
     texts: Sequence[str]
@@ -46,7 +46,7 @@ class PointWords:
         """Build from plain lists or arrays.
 
         Raises:
-            MatchingError: If the lengths differ or a number is not finite.
+            MatchingError: if the lengths differ or a number is not finite.
         """
         array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         values = np.asarray(scores, dtype=np.float64).reshape(-1)
@@ -57,7 +57,7 @@ class PointWords:
         return cls(list(texts), array, values)
 
     def take(self, rows: Sequence[int], texts: Sequence[str] | None = None) -> PointWords:
-        """Return the words of some rows in ascending order, with other texts if given."""
+        """The words of some rows in ascending order, with other texts if given."""
         chosen = np.array(rows, dtype=int)
         kept = [self.texts[row] for row in rows] if texts is None else texts
         return PointWords(kept, self.points[chosen], self.scores[chosen[chosen < len(self.scores)]])
@@ -103,7 +103,7 @@ class Claims:
     """What the predictions of one image claim, at every threshold at once.
 
     Attributes:
-        truths: How many true words count.
+        truths: how many true words count.
         scores: `(P,)` scores, infinite where the source has none.
         counted: `(P,)` whether the prediction counts at all.
         won: `(P,)` index of the true word that the prediction wins, -1 for none. No two
@@ -136,16 +136,16 @@ def claim_images(
     """Apply a protocol's rule to every image of the truth and to every image with predictions.
 
     Args:
-        truths: True words by image.
-        predictions: Predicted words by image.
-        claim: The rule: true words, predictions and their `(P,)` completed scores.
-        lowest: The lowest threshold that will be counted.
-        mode: In robust mode predictions on an image without a true word are false positives and a
+        truths: true words by image.
+        predictions: predicted words by image.
+        claim: the rule: true words, predictions and their `(P,)` completed scores.
+        lowest: the lowest threshold that will be counted.
+        mode: in robust mode predictions on an image without a true word are false positives and a
             missing score passes every threshold; in official mode either is an error.
 
     Raises:
-        MatchingError: See `mode`.
-        ValueError: If `mode` is neither of the two.
+        MatchingError: see `mode`.
+        ValueError: if `mode` is neither of the two.
     """
     check_mode(mode)
     none = PointWords([], np.zeros((0, 2)), np.zeros(0))
@@ -179,7 +179,7 @@ def check_mode(mode: str) -> None:
     """Refuse anything but the two modes.
 
     Raises:
-        ValueError: If `mode` is neither `"robust"` nor `"official"`.
+        ValueError: if `mode` is neither `"robust"` nor `"official"`.
     """
     if mode not in ("robust", "official"):
         raise ValueError(f"mode is {mode!r}; use 'robust' or 'official'")
@@ -221,7 +221,7 @@ def count_claims(claims: Iterable[Claims], thresholds: Sequence[float]) -> list[
 
 
 def best_score(scores: Sequence[Score]) -> int:
-    """Return the index of the highest harmonic mean, the last one on a tie, as published."""
+    """The index of the highest harmonic mean, the last one on a tie, as published."""
     return max(range(len(scores)), key=lambda index: (scores[index].hmean, index))
 
 
@@ -231,9 +231,9 @@ def choose_threshold(
     """Choose the threshold of the highest harmonic mean on a validation split.
 
     Args:
-        claims: Claims on the validation split, not on the set to be reported.
-        thresholds: Candidates.
-        dataset: Name of the split, which the choice states.
+        claims: claims on the validation split, not on the set to be reported.
+        thresholds: candidates.
+        dataset: name of the split, which the choice states.
     """
     scores = count_claims(claims, thresholds)
     return Threshold(scores[best_score(scores)].threshold, f"best on validation split {dataset}")

@@ -26,18 +26,18 @@ class SpottingEvaluator(DatasetEvaluator):
     count. A protocol that needs positions is left out where a word has none, and the log says so.
 
     Args:
-        dataset_name: For the log and the result files.
-        output_dir: Where `spotting.json` and `spotting.csv` go; None for nowhere.
-        protocols: What to count, by the name of its metrics; by default the SPTS point metric,
+        dataset_name: for the log and the result files.
+        output_dir: where `spotting.json` and `spotting.csv` go; None for nowhere.
+        protocols: what to count, by the name of its metrics; by default the SPTS point metric,
             end-to-end and without a lexicon, as `spotting`.
-        threshold: Score threshold: a fixed number, or one chosen on a validation split by
+        threshold: score threshold: a fixed number, or one chosen on a validation split by
             `counting.choose_threshold`.
-        thresholds: Those of the sweep; by default the published ones of SPTS.
-        details: Write every image's words, too.
-        worst: How many of the worst images the file lists.
+        thresholds: those of the sweep; by default the published ones of SPTS.
+        details: write every image's words, too.
+        worst: how many of the worst images the file lists.
 
     Raises:
-        ValueError: If there is no protocol.
+        ValueError: if there is no protocol.
     """
 
     def __init__(
@@ -71,25 +71,25 @@ class SpottingEvaluator(DatasetEvaluator):
         """Keep one batch.
 
         Args:
-            inputs: Dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
-            outputs: Per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
+            inputs: dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
+            outputs: per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
                 pixels of the original image, `pred_texts` and `scores` (Q,).
 
         Raises:
-            MatchingError: If a point or score is not finite.
+            MatchingError: if a point or score is not finite.
         """
         for record, output in zip(inputs, outputs, strict=True):
             found = predictions_of(record, output["instances"])
             self._images.append((identity_of(record), GTWords.from_record(record), found))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return `{protocol name: {metric: number}}` on the main process, elsewhere nothing.
+        """`{protocol name: {metric: number}}` on the main process, elsewhere nothing.
 
         Raises:
-            MatchingError: If two images have one identity; in official mode, where the published
+            MatchingError: if two images have one identity; in official mode, where the published
                 script would fail.
-            LexiconError: See `spotting.score_spotting`.
-            OSError: If a result file cannot be written.
+            LexiconError: see `spotting.score_spotting`.
+            OSError: if a result file cannot be written.
         """
         images = gather_images(self._images, self._dataset_name)
         if not images:
@@ -147,7 +147,7 @@ def predictions_of(record: Mapping[str, Any], instances: Any) -> PointWords:
 
 
 def gather_images(images: list, dataset: str) -> list:
-    """Return the images of all ranks on the main process, elsewhere or without images nothing."""
+    """The images of all ranks on the main process, elsewhere or without images nothing."""
     comm.synchronize()
     gathered = comm.gather(images, dst=0)
     if not comm.is_main_process():

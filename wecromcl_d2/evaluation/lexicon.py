@@ -36,14 +36,14 @@ class Lexicon:
     """A list of words, each with the spelling that replaces a prediction near it.
 
     Args:
-        name: What results call it.
-        entries: The words, in the order that decides ties.
-        replacements: One spelling per entry; None where the official pair list has no line.
-        limit: A prediction this far or farther from every entry is dropped; None keeps all.
-        keep_unmatched: Keep such a prediction as it was read instead.
+        name: what results call it.
+        entries: the words, in the order that decides ties.
+        replacements: one spelling per entry; None where the official pair list has no line.
+        limit: a prediction this far or farther from every entry is dropped; None keeps all.
+        keep_unmatched: keep such a prediction as it was read instead.
 
     Raises:
-        LexiconError: If there is no entry or the lengths differ.
+        LexiconError: if there is no entry or the lengths differ.
     """
 
     def __init__(
@@ -91,18 +91,18 @@ class Lexicon:
         repeated key wins. Without a pair list the upper-cased entry is the spelling.
 
         Args:
-            name: What results call it.
-            lines: One word a line, without line ends.
-            pairs: Lines of the pair list.
+            name: what results call it.
+            lines: one word a line, without line ends.
+            pairs: lines of the pair list.
             mode: `"official"` keeps a byte-order mark and empty lines as entries, cuts a pair
                 line at the length of its upper-cased key, and refuses a match that passes over an
                 entry without a pair line. `"robust"` removes the first two, cuts at the first
                 blank and lets such an entry stand for itself.
-            limit: See the class.
-            keep_unmatched: See the class.
+            limit: see the class.
+            keep_unmatched: see the class.
 
         Raises:
-            LexiconError: If there is no word.
+            LexiconError: if there is no word.
         """
         official = mode == "official"
         entries = list(lines) if official else [line for line in map(_clean, lines) if line]
@@ -133,10 +133,10 @@ class Lexicon:
         return [found[key] for key in keys]
 
     def correct(self, texts: Sequence[str]) -> list[str | None]:
-        """Return the spelling that replaces each text, None for a text that is dropped.
+        """The spelling that replaces each text, None for a text that is dropped.
 
         Raises:
-            LexiconError: If an entry without a pair line becomes nearest while the list is scanned,
+            LexiconError: if an entry without a pair line becomes nearest while the list is scanned,
                 which only a lexicon of official mode can have.
         """
         corrected: list[str | None] = []
@@ -151,11 +151,11 @@ class Lexicon:
         return corrected
 
     def describe(self) -> str:
-        """Return what a result says about the lexicon."""
+        """What a result says about the lexicon."""
         return f"{self.name} ({len(self.entries)} words, {self.describe_limit()})"
 
     def describe_limit(self) -> str:
-        """Return what happens to texts far from every entry."""
+        """What happens to texts far from every entry."""
         if self.limit is None:
             return "no limit"
         return f"distance < {self.limit:g}, else {'kept' if self.keep_unmatched else 'dropped'}"
@@ -203,11 +203,11 @@ class ImageLexicons:
     """One lexicon per image, which the benchmarks call strong.
 
     Args:
-        name: What results call them.
-        by_number: Lexicon by the number of its image.
+        name: what results call them.
+        by_number: lexicon by the number of its image.
 
     Raises:
-        LexiconError: If there is none.
+        LexiconError: if there is none.
     """
 
     def __init__(self, name: str, by_number: Mapping[int, Lexicon]) -> None:
@@ -217,10 +217,10 @@ class ImageLexicons:
         self.by_number = dict(by_number)
 
     def of(self, image: int | str) -> Lexicon:
-        """Return the lexicon of an image, found by the number that ends its identity.
+        """The lexicon of an image, found by the number that ends its identity.
 
         Raises:
-            LexiconError: If the identity ends in no number or the number has no list.
+            LexiconError: if the identity ends in no number or the number has no list.
         """
         number = image_number(image)
         if number not in self.by_number:
@@ -228,14 +228,14 @@ class ImageLexicons:
         return self.by_number[number]
 
     def describe(self) -> str:
-        """Return what a result says about the lexicons."""
+        """What a result says about the lexicons."""
         words = sum(len(lexicon.entries) for lexicon in self.by_number.values())
         one = next(iter(self.by_number.values()))
         return f"{self.name} ({len(self.by_number)} lists, {words} words, {one.describe_limit()})"
 
 
 def image_number(image: int | str) -> int:
-    """Return the number that an image's identity is or ends in, -1 for none: `img_12` is 12."""
+    """The number that an image's identity is or ends in, -1 for none: `img_12` is 12."""
     if isinstance(image, int):
         return image
     digits = re.search(r"[0-9]{1,18}$", image)
@@ -250,13 +250,13 @@ def weighted_distance(word: str, entry: str, probabilities: np.ndarray, alphabet
     The border costs one an edit.
 
     Args:
-        word: Recognised word of `m` characters.
-        entry: Lexicon word.
+        word: recognised word of `m` characters.
+        entry: lexicon word.
         probabilities: `(m, K)`, the recogniser's class probabilities a character.
-        alphabet: The `K` characters of those classes.
+        alphabet: the `K` characters of those classes.
 
     Raises:
-        LexiconError: If the shape does not fit or a character is not in the alphabet.
+        LexiconError: if the shape does not fit or a character is not in the alphabet.
     """
     if probabilities.shape != (len(word), len(alphabet)):
         raise LexiconError(
@@ -288,12 +288,12 @@ def weighted_distance(word: str, entry: str, probabilities: np.ndarray, alphabet
 def nearest_weighted(
     word: str, entries: Sequence[str], probabilities: np.ndarray, alphabet: str
 ) -> int:
-    """Return the index of the entry of smallest weighted distance, the first on a tie.
+    """The index of the entry of smallest weighted distance, the first on a tie.
 
     Only entries within two plain edits of the nearest one take part.
 
     Raises:
-        LexiconError: See `weighted_distance`; also without any entry.
+        LexiconError: see `weighted_distance`; also without any entry.
     """
     if not entries:
         raise LexiconError("the lexicon has no entry")
@@ -307,7 +307,7 @@ def _clean(line: str) -> str:
 
 
 def _read_pairs(lines: Iterable[str], mode: str) -> dict[str, str]:
-    """Return the spelling of each upper-cased key."""
+    """The spelling of each upper-cased key."""
     spelling = {}
     for raw in lines:
         line = raw if mode == "official" else _clean(raw)

@@ -54,11 +54,11 @@ def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
     """Read true words from a file, folder or zip; the module says which.
 
     Args:
-        path: Where they are.
-        mode: See `parse_point_file`.
+        path: where they are.
+        mode: see `parse_point_file`.
 
     Raises:
-        LabelError: If something is unusable, naming file and line or entry.
+        LabelError: if something is unusable, naming file and line or entry.
     """
     if path.is_dir() or zipfile.is_zipfile(path):
         parse = partial(parse_point_file, mode=mode)
@@ -83,7 +83,7 @@ def truth_words(truth: Truth, mode: Mode = "robust") -> GTWords:
     """Take what a benchmark's reader yields.
 
     Raises:
-        LabelError: In official mode, if an outline has 3 vertices.
+        LabelError: in official mode, if an outline has 3 vertices.
     """
     record = {
         "texts": [word.text for word in truth.words],
@@ -104,12 +104,12 @@ def parse_point_file(data: bytes, mode: Mode = "robust") -> list[Word]:
     the line.
 
     Args:
-        data: The file's bytes.
+        data: the file's bytes.
         mode: `"official"` cuts a word at a second separator, and refuses blank lines and a
             byte-order mark, as the published script does.
 
     Raises:
-        LabelError: If a line is no such line; the message starts with its number.
+        LabelError: if a line is no such line; the message starts with its number.
     """
     text = decode_text(data)
     if mode == "robust":
@@ -128,7 +128,7 @@ def read_predictions(path: Path) -> dict[ImageId, PointWords]:
     """Read predicted words from a file; the module says which formats.
 
     Raises:
-        LabelError: If something is unusable, naming file and entry.
+        LabelError: if something is unusable, naming file and entry.
     """
     if path.suffix == ".jsonl":
         return _unique(_prediction_record(*entry) for entry in _json_lines(path))
@@ -149,7 +149,7 @@ def by_number(words: Mapping[ImageId, Value]) -> dict[ImageId, Value]:
     """Identify images by the number their identity ends in, so that `img_12` meets `12`.
 
     Raises:
-        LabelError: If an identity ends in no number, or two in the same.
+        LabelError: if an identity ends in no number, or two in the same.
     """
     for image in words:
         if image_number(image) < 0:
@@ -168,7 +168,7 @@ def read_lexicon(
     """Read a word list, one word a line, and its pair list; see `Lexicon.from_lines`.
 
     Raises:
-        LabelError: If a file cannot be read or holds no word.
+        LabelError: if a file cannot be read or holds no word.
     """
     lines, pair_lines = (
         None if source is None else _read_list(source, mode) for source in (path, pairs)
@@ -198,15 +198,15 @@ def read_image_lexicons(
     """Read one word list per image from the `.txt` files of a folder or zip.
 
     Args:
-        path: Folder or zip.
-        lists: Name of an image's list without its suffix, with `{n}` for the image's number.
-        pairs: Name of its pair list, in the same way; None if there are none.
-        mode: See `Lexicon.from_lines`.
-        limit: See `Lexicon`.
-        keep_unmatched: See `Lexicon`.
+        path: folder or zip.
+        lists: name of an image's list without its suffix, with `{n}` for the image's number.
+        pairs: name of its pair list, in the same way; None if there are none.
+        mode: see `Lexicon.from_lines`.
+        limit: see `Lexicon`.
+        keep_unmatched: see `Lexicon`.
 
     Raises:
-        LabelError: If a name has no `{n}`, no file fits, a pair list is missing or a file is bad.
+        LabelError: if a name has no `{n}`, no file fits, a pair list is missing or a file is bad.
     """
     for name in (lists, pairs):
         if name is not None and name.count("{n}") != 1:

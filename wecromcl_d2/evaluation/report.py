@@ -25,20 +25,20 @@ class Result:
     """One score and everything needed to compare it with another.
 
     Attributes:
-        dataset: Name of the evaluated set.
-        protocol: What was counted, options included.
+        dataset: name of the evaluated set.
+        protocol: what was counted, options included.
         mode: `"robust"` or `"official"`.
-        lexicon: Name, size and limit of the lexicon, or `"none"`.
-        threshold: Score threshold.
-        threshold_choice: How it was chosen.
-        precision: True positives over predictions.
-        recall: True positives over truths.
-        hmean: Harmonic mean of the two.
-        true_positives: Predictions that are right.
-        truths: True words that count.
-        predictions: Predictions that count at the threshold.
-        images: Images of the set.
-        version: Version of this package.
+        lexicon: name, size and limit of the lexicon, or `"none"`.
+        threshold: score threshold.
+        threshold_choice: how it was chosen.
+        precision: true positives over predictions.
+        recall: true positives over truths.
+        hmean: harmonic mean of the two.
+        true_positives: predictions that are right.
+        truths: true words that count.
+        predictions: predictions that count at the threshold.
+        images: images of the set.
+        version: version of this package.
     """
 
     dataset: str
@@ -87,11 +87,11 @@ class Result:
         )
 
     def rates(self, prefix: str = "") -> dict[str, float]:
-        """Return precision, recall and harmonic mean, their names prefixed."""
+        """Precision, recall and harmonic mean, their names prefixed."""
         return {f"{prefix}{name}": getattr(self, name) for name in ("precision", "recall", "hmean")}
 
     def describe(self) -> str:
-        """Return one line that says all."""
+        """One line that says all."""
         return (
             f"{self.dataset}, {self.protocol}, lexicon {self.lexicon}, mode {self.mode}, threshold "
             f"{self.threshold:g} ({self.threshold_choice}): precision {self.precision:.4f}, recall "
@@ -100,17 +100,17 @@ class Result:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields, as they stand in JSON and CSV."""
+        """All fields, as they stand in JSON and CSV."""
         return asdict(self)
 
 
 def package_version() -> str:
-    """Return the version of this package, which imports this file and is thus loaded already."""
+    """The version of this package, which imports this file and is thus loaded already."""
     return str(sys.modules["wecromcl_d2"].__version__)
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """Return a table for people: what results share above it, one line a result."""
+    """A table for people: what results share above it, one line a result."""
     shared = ("dataset", "images", "mode", "version")
     head = [
         f"{name}: {', '.join(dict.fromkeys(str(getattr(r, name)) for r in results))}"
@@ -146,7 +146,7 @@ def write_results(
         The two files.
 
     Raises:
-        OSError: If a file cannot be written.
+        OSError: if a file cannot be written.
     """
     content = {"results": [result.as_dict() for result in results], **(extra or {})}
     paths = [folder / f"{stem}.json", folder / f"{stem}.csv"]
@@ -164,7 +164,7 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file in one step; lone surrogates are written as escapes.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: if the file cannot be written.
     """
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
     with replace_file(path) as stream:
@@ -172,14 +172,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def count_errors(claims: Claims, threshold: Threshold) -> tuple[int, int]:
-    """Return how many predictions of an image are wrong, and how many of its words missed."""
+    """How many predictions of an image are wrong, and how many of its words missed."""
     passed = claims.scores >= threshold.value
     hits = int((passed & (claims.won >= 0)).sum())
     return int((passed & claims.counted).sum()) - hits, claims.truths - hits
 
 
 def worst_images(claims: Mapping[Any, Claims], threshold: Threshold, count: int) -> list[Any]:
-    """Return the images with the most wrong predictions and missed words, worst first.
+    """The images with the most wrong predictions and missed words, worst first.
 
     Images without an error are left out; a tie is kept in order.
     """
@@ -194,9 +194,9 @@ def word_states(
     """Say what became of each prediction of an image.
 
     Args:
-        claims: Of the predictions that have a text in `texts`.
-        texts: Every prediction's text after lexicon and filter, None for one left out.
-        threshold: Where predictions start to count.
+        claims: of the predictions that have a text in `texts`.
+        texts: every prediction's text after lexicon and filter, None for one left out.
+        threshold: where predictions start to count.
 
     Returns:
         Per prediction `"right"`, `"wrong"`, `"ignored"`, `"below"` the threshold or

@@ -48,10 +48,10 @@ class GTWords:
 
     Attributes:
         texts: `T` strings.
-        points: Float64 `(T, 2)`, (x, y); not a number where the source has no position.
+        points: float64 `(T, 2)`, (x, y); not a number where the source has no position.
         ignore: `(T,)` whether the word must not count.
         polygons: `T` flat outlines, None where unknown; for pictures only.
-        file_name: Where the image lies, if known; for pictures only.
+        file_name: where the image lies, if known; for pictures only.
     """
 
     texts: Sequence[str]
@@ -65,7 +65,7 @@ class GTWords:
         """Take the words of a dataset dict; a word's point is the given one, else its middle.
 
         Raises:
-            MatchingError: In official mode, if an outline has 3 vertices.
+            MatchingError: in official mode, if an outline has 3 vertices.
         """
         texts = list(record["texts"])
         polygons = list(record.get("polygons") or [None] * len(texts))
@@ -97,11 +97,11 @@ class SpottingProtocol:
             text does; `"bag_of_words"`, the words of an image without any place.
         mode: `"official"` reproduces the published script and raises where it fails; `"robust"`
             counts on.
-        dictionary_filter: Word spotting: shorten true words and ignore those that are no words,
+        dictionary_filter: word spotting: shorten true words and ignore those that are no words,
             see `filter_word`.
-        filter_predictions: Shorten predictions as well; not in official mode.
-        unicode_fold: Compare by NFC and case folding instead of upper case; not in official mode.
-        lexicon: One for all images, one per image, or none.
+        filter_predictions: shorten predictions as well; not in official mode.
+        unicode_fold: compare by NFC and case folding instead of upper case; not in official mode.
+        lexicon: one for all images, one per image, or none.
     """
 
     metric: Metric = "point"
@@ -121,7 +121,7 @@ class SpottingProtocol:
             raise ValueError("filter_predictions needs dictionary_filter")
 
     def describe(self) -> str:
-        """Return the name that results give the protocol, options included."""
+        """The name that results give the protocol, options included."""
         metric = {
             "point": "SPTS point",
             "nearest_text": "no point, nearest text",
@@ -132,11 +132,11 @@ class SpottingProtocol:
         return ", ".join([metric, task, *options])
 
     def describe_lexicon(self) -> str:
-        """Return what results say about the lexicon."""
+        """What results say about the lexicon."""
         return "none" if self.lexicon is None else self.lexicon.describe()
 
     def fold(self, text: str) -> str:
-        """Return the form in which texts are compared."""
+        """The form in which texts are compared."""
         if self.unicode_fold:
             return unicodedata.normalize("NFC", text.casefold())
         return text.upper()
@@ -165,18 +165,18 @@ def score_spotting(
     A word is taken by any one of its equal predictions, so counts do not depend on their order.
 
     Args:
-        truths: True words by image.
-        predictions: Predicted words by image.
-        protocol: What is counted.
-        thresholds: Score thresholds; a score equal to one passes it.
+        truths: true words by image.
+        predictions: predicted words by image.
+        protocol: what is counted.
+        thresholds: score thresholds; a score equal to one passes it.
 
     Returns:
         One `Score` per threshold, in the given order.
 
     Raises:
-        MatchingError: In official mode, where the published script fails; for `point`, if a word
+        MatchingError: in official mode, where the published script fails; for `point`, if a word
             that counts has no position.
-        LexiconError: If an image has no lexicon of its own, or in official mode an entry no pair.
+        LexiconError: if an image has no lexicon of its own, or in official mode an entry no pair.
     """
     claims, _ = claim_words(truths, predictions, protocol, min(thresholds))
     return count_claims(claims.values(), thresholds)
@@ -188,21 +188,21 @@ def claim_words(
     protocol: SpottingProtocol,
     lowest: float,
 ) -> tuple[dict[Any, Claims], dict[Any, list[str | None]]]:
-    """Return claims and corrected texts by image, by the rules of `score_spotting`.
+    """Claims and corrected texts by image, by the rules of `score_spotting`.
 
     Args:
-        truths: True words by image.
-        predictions: Predicted words by image.
-        protocol: What is counted.
-        lowest: The lowest threshold that will be counted.
+        truths: true words by image.
+        predictions: predicted words by image.
+        protocol: what is counted.
+        lowest: the lowest threshold that will be counted.
 
     Returns:
         Claims of the predictions that are left after step 2; and for every prediction its text
         after that step, None if it was left out.
 
     Raises:
-        MatchingError: See `score_spotting`.
-        LexiconError: See `score_spotting`.
+        MatchingError: see `score_spotting`.
+        LexiconError: see `score_spotting`.
     """
     if protocol.mode == "official" and not next((t.texts for t in truths.values()), True):
         raise MatchingError("the first image has no true word; the published script fails there")
@@ -231,15 +231,15 @@ def correct_texts(
     protocol: SpottingProtocol,
     known: Mapping[Any, Any],
 ) -> dict[Any, list[str | None]]:
-    """Return every prediction's text after filter and lexicon, None for one that is left out.
+    """Every prediction's text after filter and lexicon, None for one that is left out.
 
     Args:
-        predictions: Predicted words by image.
-        protocol: Which lexicon and filter.
-        known: The images of the truth. Another image needs no lexicon of its own.
+        predictions: predicted words by image.
+        protocol: which lexicon and filter.
+        known: the images of the truth. Another image needs no lexicon of its own.
 
     Raises:
-        LexiconError: If a known image has no lexicon of its own, or in official mode an entry no
+        LexiconError: if a known image has no lexicon of its own, or in official mode an entry no
             pair.
     """
     lexicon = protocol.lexicon
@@ -285,10 +285,10 @@ def filter_truth(truth: GTWords) -> GTWords:
 
 
 def middle(polygon: Sequence[float], mode: Mode = "robust") -> tuple[float, float]:
-    """Return the middle (x, y) of an outline, see `geometry.polygon_center`.
+    """The middle (x, y) of an outline, see `geometry.polygon_center`.
 
     Raises:
-        MatchingError: In official mode, if the outline has 3 vertices, whose middle the published
+        MatchingError: in official mode, if the outline has 3 vertices, whose middle the published
             script cannot compute.
     """
     if len(polygon) == 8:

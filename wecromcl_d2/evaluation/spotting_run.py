@@ -18,14 +18,14 @@ class SpottingRun:
     """What `run_spotting` found.
 
     Attributes:
-        dataset: Name of the set.
-        protocol: What was counted.
-        threshold: The chosen threshold.
-        thresholds: Those of the sweep.
-        truths: True words by image.
-        predictions: Predicted words by image.
-        claims: Claims by image.
-        texts: Every prediction's text after lexicon and filter, None for one left out, by image.
+        dataset: name of the set.
+        protocol: what was counted.
+        threshold: the chosen threshold.
+        thresholds: those of the sweep.
+        truths: true words by image.
+        predictions: predicted words by image.
+        claims: claims by image.
+        texts: every prediction's text after lexicon and filter, None for one left out, by image.
     """
 
     dataset: str
@@ -38,12 +38,12 @@ class SpottingRun:
     texts: Mapping[Any, Sequence[str | None]]
 
     def result(self) -> Result:
-        """Return the result at the chosen threshold."""
+        """The result at the chosen threshold."""
         (score,) = count_claims(self.claims.values(), [self.threshold.value])
         return self._result(score, self.threshold.choice)
 
     def sweep(self) -> list[Result]:
-        """Return the results at all thresholds of the sweep."""
+        """The results at all thresholds of the sweep."""
         scores = count_claims(self.claims.values(), self.thresholds)
         best = best_score(scores)
         return [
@@ -52,35 +52,35 @@ class SpottingRun:
         ]
 
     def results(self) -> tuple[Result, Result]:
-        """Return the results at the chosen threshold and at the best one of the sweep."""
+        """The results at the chosen threshold and at the best one of the sweep."""
         best = next(result for result in self.sweep() if result.threshold_choice == SWEEP)
         return self.result(), best
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers of `results` by name."""
+        """The numbers of `results` by name."""
         chosen, sweep = self.results()
         counts = {"images": float(chosen.images), "words": float(chosen.truths)}
         rates = chosen.rates() | {"threshold": chosen.threshold} | sweep.rates("sweep_")
         return rates | {"sweep_threshold": sweep.threshold} | counts
 
     def content(self, worst: int, details: bool) -> dict[str, Any]:
-        """Return what a result file states beside the results: worst images, all on request."""
+        """What a result file states beside the results: worst images, all on request."""
         listed: dict[str, Any] = {"worst_images": self.worst(worst)}
         return listed | ({"images": self.details()} if details else {})
 
     def worst(self, count: int) -> list[dict[str, Any]]:
-        """Return the images with the most errors at the chosen threshold, worst first."""
+        """The images with the most errors at the chosen threshold, worst first."""
         return [self._errors(image) for image in worst_images(self.claims, self.threshold, count)]
 
     def details(self) -> list[dict[str, Any]]:
-        """Return every image's predictions and true words and what became of them.
+        """Every image's predictions and true words and what became of them.
 
         The entries have `texts`, `points` and `scores` and are thus predictions again.
         """
         return [self.image_details(image) for image in self.claims]
 
     def image_details(self, image: Any) -> dict[str, Any]:
-        """Return one image's entry of `details`."""
+        """One image's entry of `details`."""
         empty = PointWords([], np.zeros((0, 2)), np.zeros(0))
         found = self.predictions.get(image, empty)
         truth = self.truths.get(image)
@@ -127,16 +127,16 @@ def run_spotting(
     """Evaluate spotted words by one protocol.
 
     Args:
-        dataset: Name of the set, for the results.
-        truths: True words by image.
-        predictions: Predicted words by image.
-        protocol: What is counted.
-        threshold: Where predictions start to count.
-        thresholds: Those of the sweep.
+        dataset: name of the set, for the results.
+        truths: true words by image.
+        predictions: predicted words by image.
+        protocol: what is counted.
+        threshold: where predictions start to count.
+        thresholds: those of the sweep.
 
     Raises:
-        MatchingError: See `spotting.score_spotting`.
-        LexiconError: See `spotting.score_spotting`.
+        MatchingError: see `spotting.score_spotting`.
+        LexiconError: see `spotting.score_spotting`.
     """
     lowest = min(threshold.value, *thresholds)
     claims, texts = claim_words(truths, predictions, protocol, lowest)

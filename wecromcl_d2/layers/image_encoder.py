@@ -43,7 +43,7 @@ class FusionHead(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return (N, levels * channels, H / stride, W / stride)."""
+        """(N, levels * channels, H / stride, W / stride)."""
         maps = []
         for level, scale in self.scales.items():
             x = self.convs[level](features[level])

@@ -37,11 +37,11 @@ def draw_spotting(
     Every text is written; one that finds no free place covers something.
 
     Args:
-        image: Picture; small ones are enlarged by a whole number.
+        image: picture; small ones are enlarged by a whole number.
         texts: `N` words.
         points: `(N, 2)`.
         polylines: `(N, K, 2)`, None without lines.
-        colors: Of each word; one colour for all by default.
+        colors: of each word; one colour for all by default.
     """
     check_picture(image)
     inks = [ANCHOR] * len(texts) if colors is None else list(colors)

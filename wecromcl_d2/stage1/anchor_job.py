@@ -25,11 +25,11 @@ class AnchorJob:
     """What is run, and where its parts are kept.
 
     Attributes:
-        cfg: Config of the detector, MODEL.WEIGHTS included.
-        dataset: Name as `ensure_registered` takes it.
-        batch_size: Images that share a forward pass, if they have one size.
-        folder: Of the parts; the same only for equal `fingerprint`s.
-        count: Images used, from the first; None for all.
+        cfg: config of the detector, MODEL.WEIGHTS included.
+        dataset: name as `ensure_registered` takes it.
+        batch_size: images that share a forward pass, if they have one size.
+        folder: of the parts; the same only for equal `fingerprint`s.
+        count: images used, from the first; None for all.
     """
 
     cfg: CfgNode
@@ -55,7 +55,7 @@ def load_records(dataset: str) -> list[Record]:
     """Read a registered dataset or a label file, see `ensure_registered`.
 
     Raises:
-        ValueError: If there is no such dataset, or its labels are bad.
+        ValueError: if there is no such dataset, or its labels are bad.
     """
     ensure_registered(dataset)
     known = DatasetCatalog.list()
@@ -122,7 +122,7 @@ def collect_parts(job: AnchorJob, parts: Sequence[Sequence[int]]) -> dict[int, d
         By index of the image `points` and `scores` of its asked words, or its `problem`.
 
     Raises:
-        ValueError: If a part does not hold what it should.
+        ValueError: if a part does not hold what it should.
     """
     found: dict[int, dict[str, Any]] = {}
     for number, indices in enumerate(parts):
@@ -147,10 +147,10 @@ def label_images(
     """Weigh all anchors.
 
     Args:
-        records: All of the dataset.
-        keys: See `word_keys`.
-        found: See `collect_parts`.
-        percentiles: See `percentile_limits`.
+        records: all of the dataset.
+        keys: see `word_keys`.
+        found: see `collect_parts`.
+        percentiles: see `percentile_limits`.
 
     Returns:
         The images, those that could not be used with the reason, and the limits of the weights.

@@ -32,9 +32,9 @@ class AnchorImage:
     """What the metrics need of one image: plain numbers and strings only.
 
     Attributes:
-        image_id: The dataset's identity of the image.
-        truth: The words that count.
-        predictions: Anchors, without those of words that do not count.
+        image_id: the dataset's identity of the image.
+        truth: the words that count.
+        predictions: anchors, without those of words that do not count.
         image_size: (height, width) of the original image, if known.
     """
 
@@ -91,14 +91,14 @@ class AnchorRun:
     """What `run_anchors` found.
 
     Attributes:
-        dataset: Name of the set.
-        mode: Of the nearest-point protocol.
-        threshold: Of the nearest-point protocol.
-        images: The evaluated images.
-        matches: Their words with an outline, matched.
-        accuracy: Numbers of anchor accuracy by name; none if the set has no outlines.
-        metrics: These and those of the nearest-point protocol.
-        results: Nearest-point protocol at the chosen threshold and at the best of the sweep; none
+        dataset: name of the set.
+        mode: of the nearest-point protocol.
+        threshold: of the nearest-point protocol.
+        images: the evaluated images.
+        matches: their words with an outline, matched.
+        accuracy: numbers of anchor accuracy by name; none if the set has no outlines.
+        metrics: these and those of the nearest-point protocol.
+        results: nearest-point protocol at the chosen threshold and at the best of the sweep; none
             if the set has no positions.
     """
 
@@ -112,7 +112,7 @@ class AnchorRun:
     results: Sequence[Result]
 
     def content(self) -> dict[str, Any]:
-        """Return what the result file states beside `results`."""
+        """What the result file states beside `results`."""
         return {
             "dataset": self.dataset,
             "protocols": ["anchor accuracy", NEAREST_POINT],
@@ -133,13 +133,13 @@ def run_anchors(
     """Evaluate anchors by both protocols, each as far as the truth allows.
 
     Args:
-        dataset: Name of the set, for log and results.
-        images: At least one image.
-        mode: See `matching.score_nearest_points`.
-        threshold: Of the nearest-point protocol.
+        dataset: name of the set, for log and results.
+        images: at least one image.
+        mode: see `matching.score_nearest_points`.
+        threshold: of the nearest-point protocol.
 
     Raises:
-        MatchingError: In official mode, where the published script would fail.
+        MatchingError: in official mode, where the published script would fail.
     """
     matches = [image.match() for image in images]
     accuracy = _accuracy(dataset, images, matches)
@@ -209,7 +209,7 @@ def _nearest_points(
 
 
 def _details(image: AnchorImage, match: AnchorMatch) -> dict[str, Any]:
-    """Return one image's entry of the result file."""
+    """One image's entry of the result file."""
     matched = zip(image.outlined(), match.anchor, match.inside, match.distance, strict=True)
     return {
         "image_id": image.image_id,

@@ -33,15 +33,15 @@ class AnchorEvaluator(DatasetEvaluator):
     nor outlines, the metrics that need them are left out and the log says so.
 
     Args:
-        dataset_name: For the log and the result file.
-        output_dir: Where `anchors.json` goes, metrics and every image's words, and the table
+        dataset_name: for the log and the result file.
+        output_dir: where `anchors.json` goes, metrics and every image's words, and the table
             `anchors.csv`; None for nowhere.
         mode: `"robust"` or `"official"`, see `matching.score_nearest_points`.
-        threshold: Score threshold of the nearest-point protocol: a fixed number, or one chosen on a
+        threshold: score threshold of the nearest-point protocol: a fixed number, or one chosen on a
             validation split by `counting.choose_threshold`.
 
     Raises:
-        ValueError: If `mode` is neither of the two.
+        ValueError: if `mode` is neither of the two.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class AnchorEvaluator(DatasetEvaluator):
         """Keep one batch.
 
         Args:
-            inputs: Dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
-            outputs: Per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
+            inputs: dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
+            outputs: per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
                 pixels of the original image, `pred_texts` as given and `scores` (Q,).
 
         Raises:
-            MatchingError: If a point or score is not finite.
+            MatchingError: if a point or score is not finite.
         """
         for record, output in zip(inputs, outputs, strict=True):
             truth = GTWords.from_record(record)
@@ -81,11 +81,11 @@ class AnchorEvaluator(DatasetEvaluator):
             self._images.append(AnchorImage.of(identity_of(record), truth, found, size))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return `{"anchors": {metric: number}}` on the main process, elsewhere nothing.
+        """`{"anchors": {metric: number}}` on the main process, elsewhere nothing.
 
         Raises:
-            MatchingError: In official mode, where the published script would fail.
-            OSError: If a result file cannot be written.
+            MatchingError: in official mode, where the published script would fail.
+            OSError: if a result file cannot be written.
         """
         images = gather_images(self._images, self._dataset_name)
         if not images:

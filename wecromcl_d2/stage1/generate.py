@@ -38,12 +38,12 @@ class Throughput:
     """What a process did, and how long it took.
 
     Attributes:
-        images: Images that were read.
-        seconds: For them, from the first to the last part written.
-        cpu_seconds: Of this process in the same time, without those that read ahead.
-        forward_seconds: Those of `seconds` that the model ran.
-        words: Distinct words that were encoded.
-        word_seconds: For them.
+        images: images that were read.
+        seconds: for them, from the first to the last part written.
+        cpu_seconds: of this process in the same time, without those that read ahead.
+        forward_seconds: those of `seconds` that the model ran.
+        words: distinct words that were encoded.
+        word_seconds: for them.
     """
 
     images: int = 0
@@ -59,7 +59,7 @@ class QueryTable:
     """Folded queries of the words of a dataset.
 
     Attributes:
-        row: Of each word in the table, by the word as the model reads it.
+        row: of each word in the table, by the word as the model reads it.
         table: (U, C) on the CPU.
     """
 
@@ -75,8 +75,8 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
     """The trained stage-1 model of a config, for inference.
 
     Raises:
-        ValueError: If the config describes another kind of model.
-        WeightsError: If MODEL.WEIGHTS cannot be read or does not fit.
+        ValueError: if the config describes another kind of model.
+        WeightsError: if MODEL.WEIGHTS cannot be read or does not fit.
     """
     model = build_model(cfg).eval()
     if not isinstance(model, WeCromCL):
@@ -94,14 +94,14 @@ def run_parts(
     """Make this process's share of the missing parts; called in every process of a launch.
 
     Args:
-        job: What to run.
-        pending: Numbers of the missing parts, the same in every process.
-        records: The job's, if the process has read them.
+        job: what to run.
+        pending: numbers of the missing parts, the same in every process.
+        records: the job's, if the process has read them.
 
     Raises:
-        OSError: If a part cannot be written; the others stay.
-        FloatingPointError: If the weights give values that are not finite.
-        ValueError: If dataset, config or weights are unusable.
+        OSError: if a part cannot be written; the others stay.
+        FloatingPointError: if the weights give values that are not finite.
+        ValueError: if dataset, config or weights are unusable.
     """
     # Sharp softmax maps are full of denormal numbers, which slow a CPU down several times.
     torch.set_flush_denormal(True)
@@ -153,11 +153,11 @@ def encode_words(
     """Encode the words of some images, each once, the work shared among the processes.
 
     Args:
-        model: The detector.
-        records: All of the dataset.
-        keys: See `word_keys`.
-        indices: Of the images that are needed.
-        speed: Gets the number of words and the time.
+        model: the detector.
+        records: all of the dataset.
+        keys: see `word_keys`.
+        indices: of the images that are needed.
+        speed: gets the number of words and the time.
     """
     start = time.perf_counter()
     asked = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
@@ -182,9 +182,9 @@ class _Images(Dataset):
     """Item i is the model input of record i, or what is wrong with its image.
 
     Args:
-        job: What is run.
-        records: All of the dataset.
-        keys: See `word_keys`.
+        job: what is run.
+        records: all of the dataset.
+        keys: see `word_keys`.
     """
 
     def __init__(self, job: AnchorJob, records: Sequence[Record], keys: Sequence[Sequence[str]]):
@@ -209,10 +209,10 @@ class _Finder:
     """Finds the anchors of the words of images.
 
     Args:
-        model: The detector.
-        words: Queries of all words that are asked for.
-        batch_size: Images of one size that share a forward pass.
-        speed: Gets the time that the model takes.
+        model: the detector.
+        words: queries of all words that are asked for.
+        batch_size: images of one size that share a forward pass.
+        speed: gets the time that the model takes.
     """
 
     def __init__(self, model: WeCromCL, words: QueryTable, batch_size: int, speed: Throughput):
@@ -224,9 +224,9 @@ class _Finder:
         """What is found in each image of a part, images of one size together.
 
         Args:
-            indices: Of the part's records.
-            images: Items of `_Images` for them and those that follow.
-            progress: Called with the number of images that are done.
+            indices: of the part's records.
+            images: items of `_Images` for them and those that follow.
+            progress: called with the number of images that are done.
         """
         found: dict[int, dict[str, Any]] = {}
         groups: dict[tuple, list[tuple[int, dict[str, Any]]]] = {}

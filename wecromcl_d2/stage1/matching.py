@@ -51,9 +51,9 @@ def score_nearest_points(
     order and is, per point, whether its best equal prediction reaches the threshold.
 
     Args:
-        truths: True words by image; don't-care words are left out by the caller.
-        predictions: Predicted words by image.
-        thresholds: Score thresholds; a score equal to one passes it.
+        truths: true words by image; don't-care words are left out by the caller.
+        predictions: predicted words by image.
+        thresholds: score thresholds; a score equal to one passes it.
         mode: `"official"` truncates true points to integers as the published files do, and raises
             where the published script fails. `"robust"` counts predictions on images without a
             true word as false positives, and lets a missing score pass every threshold.
@@ -62,8 +62,8 @@ def score_nearest_points(
         One `Score` per threshold, in the given order.
 
     Raises:
-        MatchingError: In official mode, if a prediction has no score or its image no true word.
-        ValueError: If `mode` is neither of the two.
+        MatchingError: in official mode, if a prediction has no score or its image no true word.
+        ValueError: if `mode` is neither of the two.
     """
     claims = claim_nearest_points(truths, predictions, min(thresholds), mode)
     return count_claims(claims.values(), thresholds)
@@ -75,17 +75,17 @@ def claim_nearest_points(
     lowest: float,
     mode: Mode = "robust",
 ) -> dict[Any, Claims]:
-    """Return each image's claims by the rules of `score_nearest_points`.
+    """Each image's claims by the rules of `score_nearest_points`.
 
     Args:
-        truths: See there.
-        predictions: See there.
-        lowest: The lowest threshold that will be counted.
-        mode: See there.
+        truths: see there.
+        predictions: see there.
+        lowest: the lowest threshold that will be counted.
+        mode: see there.
 
     Raises:
-        MatchingError: See there.
-        ValueError: See there.
+        MatchingError: see there.
+        ValueError: see there.
     """
 
     def claim(truth: PointWords, found: PointWords, scores: np.ndarray) -> Claims:
@@ -104,8 +104,8 @@ class AnchorMatch:
     """How the anchors of one image fit its true words; every array has shape `(T,)`.
 
     Attributes:
-        anchor: Index of the word's anchor among the predictions, -1 for none.
-        inside: Whether that anchor lies in the word's outline, border included.
+        anchor: index of the word's anchor among the predictions, -1 for none.
+        inside: whether that anchor lies in the word's outline, border included.
         distance: `sqrt((dx / w)^2 + (dy / h)^2)` from the word's centre in units of its
             axis-parallel box; infinite without an anchor.
     """
@@ -159,7 +159,7 @@ def match_anchors(
 
 
 def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
-    """Return rates over all true words of several images.
+    """Rates over all true words of several images.
 
     Returns:
         `inside_rate`; `within_0.10` and so on, the shares of words whose anchor is no further
@@ -186,12 +186,12 @@ def inside_polygon(polygon: Sequence[float], points: np.ndarray) -> np.ndarray:
 
 
 def area_share(polygon: Sequence[float], image_size: tuple[int, int]) -> float:
-    """Return the share of the image that the outline covers: a random point's chance to hit it.
+    """The share of the image that the outline covers: a random point's chance to hit it.
 
     The mean over all words is the inside rate to expect from anchors drawn uniformly.
 
     Args:
-        polygon: Flat outline.
+        polygon: flat outline.
         image_size: (height, width) of the image.
     """
     height, width = image_size
@@ -206,7 +206,7 @@ def perturb_anchors(
     alpha: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Return word centres moved by normal noise in proportion to the words' boxes.
+    """Word centres moved by normal noise in proportion to the words' boxes.
 
     `a = c + alpha * (w e1, h e2)` with standard normal `e`, then clipped to the image.
 
@@ -214,8 +214,8 @@ def perturb_anchors(
         centers: `(T, 2)` points (x, y).
         box_sizes: `(T, 2)` sizes (height, width).
         image_size: (height, width) of the image.
-        alpha: Noise in box sizes.
-        generator: Source of the noise, one draw a word.
+        alpha: noise in box sizes.
+        generator: source of the noise, one draw a word.
     """
     noise = generator.standard_normal(centers.shape) * box_sizes[:, ::-1]
     return np.clip(centers + alpha * noise, 0, np.array(image_size[::-1]))
@@ -228,7 +228,7 @@ def assign_one_to_one(cost: np.ndarray) -> np.ndarray:
     and column prices keep non-negative, so each partial assignment is optimal.
 
     Args:
-        cost: Finite costs of shape `(R, C)`.
+        cost: finite costs of shape `(R, C)`.
 
     Returns:
         Column of each row, -1 for the `R - C` rows left over when rows outnumber columns.
@@ -266,13 +266,13 @@ def assign_one_to_one(cost: np.ndarray) -> np.ndarray:
 
 
 def _normalized(polygon: Sequence[float], center: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the distance of `(P, 2)` points from the centre in box sizes of at least 1 px."""
+    """The distance of `(P, 2)` points from the centre in box sizes of at least 1 px."""
     size = np.maximum(np.ptp(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), axis=0), 1)
     return np.linalg.norm((points - center) / size, axis=1)
 
 
 def _shape(polygon: Sequence[float]) -> shapely.Geometry:
-    """Return a valid area of the outline; without any area left, its convex hull."""
+    """A valid area of the outline; without any area left, its convex hull."""
     shape = shapely.Polygon(np.asarray(polygon, dtype=np.float64).reshape(-1, 2))
     if shape.is_valid:
         return shape

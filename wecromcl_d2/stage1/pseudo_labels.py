@@ -38,11 +38,11 @@ class LabelledImage:
     """One image and what stage 1 says about its `P` words.
 
     Attributes:
-        record: Dataset dict of the source, with whatever truth it has.
-        points: Anchors, None for a word without one.
-        scores: Heights of the peaks, None with the point.
-        weights: In 0 .. 1.
-        outcomes: Of `OUTCOMES`.
+        record: dataset dict of the source, with whatever truth it has.
+        points: anchors, None for a word without one.
+        scores: heights of the peaks, None with the point.
+        weights: in 0 .. 1.
+        outcomes: of `OUTCOMES`.
     """
 
     record: dict[str, Any]
@@ -52,10 +52,10 @@ class LabelledImage:
     outcomes: list[str]
 
     def label(self, file_name: str) -> dict[str, Any]:
-        """Return the record with found points in place of any given ones.
+        """The record with found points in place of any given ones.
 
         Args:
-            file_name: The image, relative to the image root of the new label file.
+            file_name: the image, relative to the image root of the new label file.
         """
         found = {
             "points": self.points,
@@ -68,11 +68,11 @@ class LabelledImage:
 def percentile_limits(
     scores: Sequence[float] | np.ndarray, percentiles: Sequence[float] = PERCENTILES
 ) -> Limits:
-    """Return the scores where the weight starts to rise and where it reaches 1.
+    """The scores where the weight starts to rise and where it reaches 1.
 
     Args:
-        scores: Those of all anchors of the set; without any the limits are 0.
-        percentiles: Of the scores, low and high, from 0 to 100.
+        scores: those of all anchors of the set; without any the limits are 0.
+        percentiles: of the scores, low and high, from 0 to 100.
     """
     if not len(scores):
         return 0.0, 0.0
@@ -81,13 +81,13 @@ def percentile_limits(
 
 
 def score_weights(scores: Sequence[float] | np.ndarray, limits: Limits) -> np.ndarray:
-    """Return `clip((score - low) / (high - low), 0, 1)`, float64 of shape `(P,)`.
+    """`clip((score - low) / (high - low), 0, 1)`, float64 of shape `(P,)`.
 
     Where both limits are one number, scores below it weigh 0 and the others 1.
 
     Args:
         scores: `P` scores.
-        limits: See `percentile_limits`.
+        limits: see `percentile_limits`.
     """
     values = np.asarray(scores, dtype=np.float64)
     low, high = limits
@@ -139,7 +139,7 @@ def weigh_anchors(
         scores: `P` scores, None with the point.
         keys: `P` words as the model reads them, empty without any character of the charset.
         ignore: `P` times whether the word does not count.
-        limits: See `percentile_limits`.
+        limits: see `percentile_limits`.
 
     Returns:
         `P` weights, 0 for a word without anchor, and `P` of `OUTCOMES`.

@@ -41,13 +41,13 @@ def describe_labels(
     limits: Limits,
     percentiles: Sequence[float] = PERCENTILES,
 ) -> dict[str, Any]:
-    """Return what a report says about the found anchors, in plain values.
+    """What a report says about the found anchors, in plain values.
 
     Args:
-        images: The images that were labelled.
-        damaged: Records of those that could not be used, with the reason.
-        limits: See `pseudo_labels.percentile_limits`.
-        percentiles: Those that gave the limits.
+        images: the images that were labelled.
+        damaged: records of those that could not be used, with the reason.
+        limits: see `pseudo_labels.percentile_limits`.
+        percentiles: those that gave the limits.
 
     Returns:
         Counts of images; `words` and `shares` by outcome; `scores`, their limits and
@@ -81,7 +81,7 @@ def describe_labels(
 
 
 def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
-    """Return how the anchors fit the outlines of the source; None where it has none.
+    """How the anchors fit the outlines of the source; None where it has none.
 
     Of equal words in an image, each goes to the outline that `matching.match_anchors` gives it.
 
@@ -132,7 +132,7 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
     """Draw what `describe_labels` returned as a PNG file.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: if the file cannot be written.
     """
     truth = report["truth"]
     figure = Figure(figsize=(12, 8 if truth else 4), layout="constrained")
@@ -194,7 +194,7 @@ def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT
 
 
 def _crop(picture: np.ndarray, image: LabelledImage, row: int) -> np.ndarray:
-    """Return a square tile round an anchor, which is marked; outside the image it is empty."""
+    """A square tile round an anchor, which is marked; outside the image it is empty."""
     point = image.points[row]
     assert point is not None
     side = max(SMALLEST_CROP, math.ceil(CROP_SHARE * max(picture.shape[:2])))
@@ -221,7 +221,7 @@ def _scores(images: Sequence[LabelledImage]) -> list[float]:
 
 
 def _equal_bins(scores: np.ndarray) -> Iterator[tuple[float, float]]:
-    """Yield half-open bins of about equal counts that hold all scores."""
+    """Half-open bins of about equal counts that hold all scores."""
     if not len(scores):
         return
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, TRUTH_BINS + 1)))

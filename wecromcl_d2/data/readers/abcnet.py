@@ -66,13 +66,13 @@ def read_abcnet(
     """Read images and annotations; images without annotation come with no word.
 
     Args:
-        path: The file.
-        tally: Takes annotations of unlisted images, words that may be cut and missing outlines.
-        encoding: Of the file.
-        vocabulary: Number of symbols, 96 or 37; no single word tells which.
+        path: the file.
+        tally: takes annotations of unlisted images, words that may be cut and missing outlines.
+        encoding: of the file.
+        vocabulary: number of symbols, 96 or 37; no single word tells which.
 
     Raises:
-        LabelError: With file and place, or if no code fits the vocabulary.
+        LabelError: with file and place, or if no code fits the vocabulary.
     """
     if vocabulary not in VOCABULARIES:
         raise LabelError(f"vocabulary {vocabulary}: there are {', '.join(map(str, VOCABULARIES))}")
@@ -141,10 +141,10 @@ def _shrink(record: dict[str, Any], vocabulary: int) -> Any:
 
 
 def decode_word(codes: Any, vocabulary: int) -> tuple[str, int, bool]:
-    """Return the text of a coded word, its largest code, and whether it lacks padding.
+    """The text of a coded word, its largest code, and whether it lacks padding.
 
     Raises:
-        LabelError: If it is no list of codes of the vocabulary.
+        LabelError: if it is no list of codes of the vocabulary.
     """
     if not isinstance(codes, list):
         raise LabelError(f"rec is {codes!a:.60}, not a list of codes")
@@ -164,7 +164,7 @@ def bezier_outline(points: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Sample the two long sides of a word.
 
     Args:
-        points: Flat (x, y) of 8 control points: the cubic of one side, then that of the other in
+        points: flat (x, y) of 8 control points: the cubic of one side, then that of the other in
             the reverse direction.
 
     Returns:

@@ -26,10 +26,10 @@ class Word(NamedTuple):
     """One annotated text.
 
     Attributes:
-        text: Transcription as in the source.
-        polygon: Outline `x1, y1, ...` in the source's order of vertices; None if unknown.
-        point: Centre (x, y) where the source gives it; None to derive it from the outline.
-        ignore: Whether the source says that the text must not count.
+        text: transcription as in the source.
+        polygon: outline `x1, y1, ...` in the source's order of vertices; None if unknown.
+        point: centre (x, y) where the source gives it; None to derive it from the outline.
+        ignore: whether the source says that the text must not count.
     """
 
     text: str
@@ -42,12 +42,12 @@ class Truth(NamedTuple):
     """The annotation of one image.
 
     Attributes:
-        where: Place in the source, for messages.
-        names: Names that the image may have in the image folder, best first. One with an image
+        where: place in the source, for messages.
+        names: names that the image may have in the image folder, best first. One with an image
             suffix means that file, one without any image file of that stem.
-        words: Its texts.
+        words: its texts.
         size: (height, width) if the source states it.
-        image_id: Identity that the source gives the image, if any.
+        image_id: identity that the source gives the image, if any.
     """
 
     where: str
@@ -80,19 +80,19 @@ class Tally:
     """Counts of one conversion. Words are those of the images that were written.
 
     Attributes:
-        images: Images written.
-        words: Texts of these images, ignored ones included.
-        ignored: Texts that must not count, blank ones included.
-        blank: Texts without a visible character.
-        outlines: Texts with an outline.
-        outside: Texts whose centre lies outside their outline.
-        turned: Images that the loader turns because of their EXIF tag; their positions were
+        images: images written.
+        words: texts of these images, ignored ones included.
+        ignored: texts that must not count, blank ones included.
+        blank: texts without a visible character.
+        outlines: texts with an outline.
+        outside: texts whose centre lies outside their outline.
+        turned: images that the loader turns because of their EXIF tag; their positions were
             turned likewise.
-        characters: How often each character occurs in the texts that count.
-        missing: Annotated images that are not there.
-        damaged: Images that cannot be read.
-        dropped: Other things left out, by reason.
-        notes: Things kept that deserve a look, by kind.
+        characters: how often each character occurs in the texts that count.
+        missing: annotated images that are not there.
+        damaged: images that cannot be read.
+        dropped: other things left out, by reason.
+        notes: things kept that deserve a look, by kind.
     """
 
     images: int = 0
@@ -121,7 +121,7 @@ def decode_text(data: bytes, encoding: str = "utf-8") -> str:
     """Decode a text file's bytes, without its byte-order mark.
 
     Raises:
-        LabelError: If the bytes are of another encoding or hold a NUL; the message starts with the
+        LabelError: if the bytes are of another encoding or hold a NUL; the message starts with the
             line number.
     """
     try:
@@ -144,7 +144,7 @@ def load_text(path: Path, encoding: str = "utf-8") -> str:
     """Read and decode a whole file.
 
     Raises:
-        LabelError: Naming the file, and the line of what cannot be decoded.
+        LabelError: naming the file, and the line of what cannot be decoded.
     """
     try:
         return decode_text(path.read_bytes(), encoding)
@@ -167,10 +167,10 @@ def parse_lines(text: str, parse: Callable[[str], Word]) -> list[Word]:
 
 
 def parse_numbers(fields: Sequence[str]) -> list[float]:
-    """Return decimal numbers, whole ones as integers.
+    """Decimal numbers, whole ones as integers.
 
     Raises:
-        LabelError: If a field is no plain number or one beyond the label format's bound.
+        LabelError: if a field is no plain number or one beyond the label format's bound.
     """
     values: list[float] = []
     for text in fields:
@@ -189,10 +189,10 @@ def _bounded(value: float) -> float:
 
 
 def checked_numbers(values: Any, count: int | None = None) -> list[float]:
-    """Return a list of finite numbers out of JSON, whole ones as integers.
+    """A list of finite numbers out of JSON, whole ones as integers.
 
     Raises:
-        LabelError: If it is no list of numbers, has another length than `count`, or one of them
+        LabelError: if it is no list of numbers, has another length than `count`, or one of them
             is too large.
     """
     if not isinstance(values, list) or (count is not None and len(values) != count):
@@ -207,10 +207,10 @@ def checked_numbers(values: Any, count: int | None = None) -> list[float]:
 
 
 def checked_text(value: Any) -> str:
-    """Return a string that UTF-8 can hold.
+    """A string that UTF-8 can hold.
 
     Raises:
-        LabelError: If it is no string, or holds a NUL or a lone surrogate.
+        LabelError: if it is no string, or holds a NUL or a lone surrogate.
     """
     if not isinstance(value, str):
         raise LabelError(f"{value!a:.60} is not a string")
@@ -220,10 +220,10 @@ def checked_text(value: Any) -> str:
 
 
 def checked_name(value: Any) -> str:
-    """Return the normalised relative path of an image.
+    """The normalised relative path of an image.
 
     Raises:
-        LabelError: If it is no path inside the image folder.
+        LabelError: if it is no path inside the image folder.
     """
     name = posixpath.normpath(checked_text(value)) if value else ""
     if not name or name.startswith("/") or name.split("/")[0] in ("..", "."):
@@ -232,10 +232,10 @@ def checked_name(value: Any) -> str:
 
 
 def checked_identity(value: Any) -> int | str:
-    """Return an identity out of JSON.
+    """An identity out of JSON.
 
     Raises:
-        LabelError: If it is neither an integer nor a string.
+        LabelError: if it is neither an integer nor a string.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -243,10 +243,10 @@ def checked_identity(value: Any) -> int | str:
 
 
 def checked_size(record: dict[str, Any]) -> tuple[int, int] | None:
-    """Return (height, width) of a JSON record, None if it states neither.
+    """(height, width) of a JSON record, None if it states neither.
 
     Raises:
-        LabelError: If they are no positive integers or only one is there.
+        LabelError: if they are no positive integers or only one is there.
     """
     size = record.get("height"), record.get("width")
     if size == (None, None):
@@ -258,10 +258,10 @@ def checked_size(record: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def outline(values: list[float]) -> list[float] | None:
-    """Return an outline, None for too few vertices to be one.
+    """An outline, None for too few vertices to be one.
 
     Raises:
-        LabelError: If the count of numbers is odd.
+        LabelError: if the count of numbers is odd.
     """
     if len(values) % 2:
         raise LabelError(f"{len(values)} numbers are not pairs of x and y")
@@ -269,10 +269,10 @@ def outline(values: list[float]) -> list[float] | None:
 
 
 def box_outline(left: float, top: float, right: float, bottom: float) -> list[float]:
-    """Return the outline of an axis-parallel box, clockwise on the screen from the upper left.
+    """The outline of an axis-parallel box, clockwise on the screen from the upper left.
 
     Raises:
-        LabelError: If the box ends before it starts.
+        LabelError: if the box ends before it starts.
     """
     if right < left or bottom < top:
         raise LabelError(
@@ -288,12 +288,12 @@ def load_json(
     """Read a JSON file; objects with a repeated key and numbers such as NaN are refused.
 
     Args:
-        path: The file.
-        encoding: Of the file.
-        shrink: Called with every object once it is read, returns what to keep in its place.
+        path: the file.
+        encoding: of the file.
+        shrink: called with every object once it is read, returns what to keep in its place.
 
     Raises:
-        LabelError: Naming the file and, for a fault of the syntax, the line.
+        LabelError: naming the file and, for a fault of the syntax, the line.
     """
 
     def collect(pairs: list[tuple[str, Any]]) -> Any:
@@ -316,10 +316,10 @@ def load_json(
 
 
 def entries(value: Any, path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, object) for each element of a list of objects in a JSON file.
+    """(place, object) for each element of a list of objects in a JSON file.
 
     Raises:
-        LabelError: If `value` is no list or an element no object.
+        LabelError: if `value` is no list or an element no object.
     """
     if not isinstance(value, list):
         raise LabelError(f"{path}: {key} is {value!a:.40}, not a list")

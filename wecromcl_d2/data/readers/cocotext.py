@@ -30,13 +30,13 @@ def read_cocotext(
     """Read `imgs` and `anns`; a text that is illegible or not given is ignored.
 
     Args:
-        path: The file.
-        tally: Takes annotations of unlisted images.
-        encoding: Of the file.
-        subset: Keep images whose `set` is this; None for all.
+        path: the file.
+        tally: takes annotations of unlisted images.
+        encoding: of the file.
+        subset: keep images whose `set` is this; None for all.
 
     Raises:
-        LabelError: With file and place.
+        LabelError: with file and place.
     """
     content = load_json(path, encoding)
     images = _objects(path, content, "imgs")

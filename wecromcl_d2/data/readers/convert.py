@@ -34,7 +34,7 @@ class ImageFolder:
     """Finds images by full name or by stem.
 
     Args:
-        path: Folder of the images.
+        path: folder of the images.
     """
 
     def __init__(self, path: Path):
@@ -43,10 +43,10 @@ class ImageFolder:
         self._found: set[str] = set()
 
     def find(self, names: tuple[str, ...]) -> str | None:
-        """Return the first of the names that is there, with its suffix; None if none is.
+        """The first of the names that is there, with its suffix; None if none is.
 
         Raises:
-            LabelError: If a stem belongs to several images.
+            LabelError: if a stem belongs to several images.
         """
         for name in names:
             if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES:
@@ -64,7 +64,7 @@ class ImageFolder:
         return None
 
     def unused(self) -> list[str]:
-        """Return the images that were looked for by no stem, if any was looked for."""
+        """The images that were looked for by no stem, if any was looked for."""
         stems = self._by_stem or {}
         return sorted(name for stem, names in stems.items() if stem not in self._found
                       for name in names)  # fmt: skip
@@ -89,21 +89,21 @@ def convert(
     words_only: bool = False,
     decode: bool = False,
 ) -> Iterator[Record]:
-    """Yield one record an annotated image that is there.
+    """One record an annotated image that is there.
 
     The truths of published sets refer to the stored pixels, whereas the loader turns an image as
     its EXIF tag says; so positions are turned likewise and sizes are those after turning.
 
     Args:
-        truths: What a reader yields.
-        images: Where the images are.
-        tally: Takes the counts.
-        prefix: Path of the image folder relative to the root of `file_name`.
-        words_only: Write the words that count and nothing else: no position, no ignored word.
-        decode: Decode every image completely instead of its header.
+        truths: what a reader yields.
+        images: where the images are.
+        tally: takes the counts.
+        prefix: path of the image folder relative to the root of `file_name`.
+        words_only: write the words that count and nothing else: no position, no ignored word.
+        decode: decode every image completely instead of its header.
 
     Raises:
-        LabelError: If an image has another size than its truth says, or its name is ambiguous.
+        LabelError: if an image has another size than its truth says, or its name is ambiguous.
     """
     for truth in truths:
         name = images.find(truth.names)
@@ -138,7 +138,7 @@ def _texts(words: list[Word]) -> Record:
 
 
 def _columns(words: list[Word]) -> Record:
-    """Return the label format's lists; positions that no word has are left out."""
+    """The label format's lists; positions that no word has are left out."""
     columns: Record = {"texts": [word.text for word in words]}
     if any(word.point is not None for word in words):
         columns["points"] = [word.point for word in words]
@@ -150,7 +150,7 @@ def _columns(words: list[Word]) -> Record:
 
 
 def _placed(word: Word, orientation: int, stored: tuple[int, int]) -> Word:
-    """Return the word with its centre, turned as its image, and ignored if it is blank."""
+    """The word with its centre, turned as its image, and ignored if it is blank."""
     point = word.point
     if point is None and word.polygon is not None:
         point = _center(word.polygon)
@@ -191,7 +191,7 @@ def turned(flat: list[float], orientation: int, size: tuple[int, int]) -> list[f
 
 
 def _read_header(path: Path, decode: bool) -> tuple[tuple[int, int], int]:
-    """Return (height, width) of the stored image and its EXIF orientation."""
+    """(height, width) of the stored image and its EXIF orientation."""
     with Image.open(path) as image:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         if decode:

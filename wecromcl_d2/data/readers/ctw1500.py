@@ -21,7 +21,7 @@ def read_ctw1500_xml(path: Path, tally: Tally, encoding: str = "utf-8") -> Itera
     """Read `0009.xml`.
 
     Raises:
-        LabelError: With file and line, see `read_truths`.
+        LabelError: with file and line, see `read_truths`.
     """
     return read_truths(path, ".xml", _image_names, text_parser(parse_xml, encoding))
 
@@ -30,7 +30,7 @@ def read_ctw1500_text(path: Path, tally: Tally, encoding: str = "utf-8") -> Iter
     """Read `0001009.txt`.
 
     Raises:
-        LabelError: With file and line, see `read_truths`.
+        LabelError: with file and line, see `read_truths`.
     """
 
     def parse(text: str) -> list[Word]:

@@ -25,7 +25,7 @@ def read_icdar2013(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterato
     """Read boxes: `12 30 88 61 "Corner"` (training) or `12, 30, 88, 61, "Corner"` (test).
 
     Raises:
-        LabelError: With file and line, see `read_truths`.
+        LabelError: with file and line, see `read_truths`.
     """
     return _read(path, parse_box_line, encoding)
 
@@ -34,7 +34,7 @@ def read_icdar2015(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterato
     """Read quadrilaterals: `210,64,305,61,306,85,211,88,Hill, Street`.
 
     Raises:
-        LabelError: With file and line, see `read_truths`.
+        LabelError: with file and line, see `read_truths`.
     """
     return _read(path, parse_quadrilateral_line, encoding)
 
@@ -45,13 +45,13 @@ def read_mlt(
     """Read quadrilaterals with a script: `12,30,88,31,88,61,12,60,Latin,Corner, shop`.
 
     Args:
-        path: Folder or archive.
-        tally: Takes nothing of this reader.
-        encoding: Of the files.
-        scripts: Texts of other scripts are ignored.
+        path: folder or archive.
+        tally: takes nothing of this reader.
+        encoding: of the files.
+        scripts: texts of other scripts are ignored.
 
     Raises:
-        LabelError: With file and line, see `read_truths`; or if a wanted script is unknown.
+        LabelError: with file and line, see `read_truths`; or if a wanted script is unknown.
     """
     unknown = sorted(set(scripts) - set(SCRIPTS))
     if unknown:

@@ -36,10 +36,10 @@ class MatArray(NamedTuple):
     """An array in column-major order.
 
     Attributes:
-        shape: Its size along each dimension.
-        numbers: Elements of a numeric array.
-        text: Characters of a character array, None for others.
-        cells: Elements of a cell array.
+        shape: its size along each dimension.
+        numbers: elements of a numeric array.
+        text: characters of a character array, None for others.
+        cells: elements of a cell array.
     """
 
     shape: tuple[int, ...] = (0, 0)
@@ -48,26 +48,26 @@ class MatArray(NamedTuple):
     cells: tuple[MatArray, ...] = ()
 
     def rows(self) -> list[str]:
-        """Return the rows of a character array; none for an array of another kind."""
+        """The rows of a character array; none for an array of another kind."""
         count = self.shape[0]
         return [self.text[row::count] for row in range(count)] if self.text else []
 
 
 def load_variable(data: bytes, name: str) -> MatArray:
-    """Return one variable of a file's content.
+    """One variable of a file's content.
 
     Raises:
-        LabelError: If the content is damaged, of another version, or has no such variable.
+        LabelError: if the content is damaged, of another version, or has no such variable.
     """
     reader, size = _find(io.BytesIO(data), name)
     return reader.matrix_body(size, depth=0)
 
 
 def iterate_cells(path: Path, name: str) -> Iterator[MatArray]:
-    """Yield the elements of a cell array; only one of them is in memory at a time.
+    """The elements of a cell array; only one of them is in memory at a time.
 
     Raises:
-        LabelError: Without the file's name, as `load_variable`; or if the variable is no cell
+        LabelError: without the file's name, as `load_variable`; or if the variable is no cell
             array.
     """
     try:
@@ -86,7 +86,7 @@ class _Reader:
     """Reads elements from a stream of bytes.
 
     Args:
-        read: Returns up to that many bytes, fewer only at the end.
+        read: returns up to that many bytes, fewer only at the end.
         order: `<` or `>`, the byte order.
     """
 
@@ -96,7 +96,7 @@ class _Reader:
         self._position = 0
 
     def tag(self) -> tuple[int, int, bytes | None]:
-        """Return type and size of the next element, and its bytes if they are in the tag."""
+        """Type and size of the next element, and its bytes if they are in the tag."""
         head = self._take(8)
         kind, size = struct.unpack(self._order + "II", head)
         if kind >> 16:
@@ -195,7 +195,7 @@ class _Reader:
 
 
 def _find(stream: BinaryIO, name: str) -> tuple[_Reader, int]:
-    """Return a reader at the head of a variable, and the variable's size in bytes."""
+    """A reader at the head of a variable, and the variable's size in bytes."""
     header = stream.read(_HEADER_BYTES)
     order = {b"IM": "<", b"MI": ">"}.get(header[126:])
     if not header.startswith(b"MATLAB 5.0") or order is None:
@@ -214,7 +214,7 @@ def _find(stream: BinaryIO, name: str) -> tuple[_Reader, int]:
 
 
 def _open(stream: BinaryIO, order: str, start: int) -> tuple[_Reader, int, int]:
-    """Return a reader behind the tag of the variable at `start`, its size, the next's start."""
+    """A reader behind the tag of the variable at `start`, its size, the next's start."""
     stream.seek(start)
     reader = _Reader(stream.read, order)
     kind, size, _ = reader.tag()
@@ -228,7 +228,7 @@ def _open(stream: BinaryIO, order: str, start: int) -> tuple[_Reader, int, int]:
 
 
 def _inflate(stream: BinaryIO, size: int) -> Callable[[int], bytes]:
-    """Return a function that reads from the `size` compressed bytes that follow."""
+    """A function that reads from the `size` compressed bytes that follow."""
     machine = zlib.decompressobj()
     inflated = bytearray()
     left = size

@@ -18,7 +18,7 @@ def read_official(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator
     texts that these files do not name.
 
     Raises:
-        LabelError: With file and image.
+        LabelError: with file and image.
     """
     content = load_json(path, encoding)
     if not isinstance(content, dict):

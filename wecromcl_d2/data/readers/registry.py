@@ -32,10 +32,10 @@ class Part:
     """Images and the truth that describes them. Names are relative to the benchmark's folder.
 
     Attributes:
-        read: Reader of the truth.
-        images: Names that the image folder may have.
-        truths: Names that the truth may have: a file, a folder, or a folder's zip archive.
-        options: Options of the reader that belong to the part.
+        read: reader of the truth.
+        images: names that the image folder may have.
+        truths: names that the truth may have: a file, a folder, or a folder's zip archive.
+        options: options of the reader that belong to the part.
     """
 
     read: Reader
@@ -49,8 +49,8 @@ class Split:
     """A split of a benchmark.
 
     Attributes:
-        parts: What it consists of; the first name of each is the one to recommend.
-        count: Number of annotated images as published; None if there is no such number.
+        parts: what it consists of; the first name of each is the one to recommend.
+        count: number of annotated images as published; None if there is no such number.
     """
 
     parts: tuple[Part, ...]
@@ -62,11 +62,11 @@ class Benchmark:
     """A published set, or a format that other sets come in.
 
     Attributes:
-        title: What it is.
-        splits: Its annotated splits.
-        page: Where to get it.
-        licence: As stated there.
-        level: What one text is: `word` or `line`.
+        title: what it is.
+        splits: its annotated splits.
+        page: where to get it.
+        licence: as stated there.
+        level: what one text is: `word` or `line`.
     """
 
     title: str
@@ -251,7 +251,7 @@ FORMATS: dict[str, Benchmark] = {
 
 
 def labels_name(split: str) -> str:
-    """Return the name of a split's label file in the benchmark's folder."""
+    """The name of a split's label file in the benchmark's folder."""
     return f"{split}.jsonl"
 
 

@@ -57,13 +57,13 @@ def read_truths(
     wherever they lie.
 
     Args:
-        path: Folder or zip archive.
-        suffix: Of the truth files.
-        image_names: Stem of a truth file -> names that its image may have.
-        parse: Content -> words; its `LabelError` starts with the line number.
+        path: folder or zip archive.
+        suffix: of the truth files.
+        image_names: stem of a truth file -> names that its image may have.
+        parse: content -> words; its `LabelError` starts with the line number.
 
     Raises:
-        LabelError: With archive, file and line, for the first fault.
+        LabelError: with archive, file and line, for the first fault.
     """
     with _open_source(path) as (names, read):
         claimed: dict[str, str] = {}
@@ -89,7 +89,7 @@ def text_parser(parse: Callable[[str], list[Word]], encoding: str) -> ParseFile:
 
 
 def image_stem(stem: str) -> str:
-    """Return the stem without an image suffix, as in `img_3.jpg.txt`."""
+    """The stem without an image suffix, as in `img_3.jpg.txt`."""
     path = PurePosixPath(stem)
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else stem
 

@@ -35,7 +35,7 @@ class Located:
 
 
 def truth_names(part: Part) -> tuple[str, ...]:
-    """Return the names of a part's truth, folders also as zip archives."""
+    """The names of a part's truth, folders also as zip archives."""
     archives = tuple(f"{name}.zip" for name in part.truths if not Path(name).suffix)
     return part.truths + archives
 
@@ -60,18 +60,18 @@ def read_split(
     decode: bool = False,
     **options: Any,
 ) -> Iterator[Record]:
-    """Yield the records of a split, with `file_name` relative to `root`.
+    """The records of a split, with `file_name` relative to `root`.
 
     Args:
-        located: Its parts, all of whose pieces are there.
-        root: Folder of the benchmark.
-        tally: Takes the counts.
-        words_only: See `convert`.
-        decode: See `convert`.
-        options: Options of the readers.
+        located: its parts, all of whose pieces are there.
+        root: folder of the benchmark.
+        tally: takes the counts.
+        words_only: see `convert`.
+        decode: see `convert`.
+        options: options of the readers.
 
     Raises:
-        LabelError: For the first fault of the source; if no annotated image is there; or if an
+        LabelError: for the first fault of the source; if no annotated image is there; or if an
             image folder lies outside `root`.
     """
     for place in located:

@@ -19,11 +19,11 @@ def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
     pixel.
 
     Args:
-        path: The file.
-        tally: Takes the images whose words and boxes differ in number.
+        path: the file.
+        tally: takes the images whose words and boxes differ in number.
 
     Raises:
-        LabelError: With file and image number.
+        LabelError: with file and image number.
     """
     number = 0
     try:

@@ -19,7 +19,7 @@ def read_table(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Tr
     Empty cells and a first row that starts with `image` or `file_name` are skipped.
 
     Raises:
-        LabelError: With file and line.
+        LabelError: with file and line.
     """
     content = load_text(path, encoding)
     if path.suffix.lower() == ".tsv":

@@ -30,7 +30,7 @@ def read_totaltext(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterato
     """Read native text, MATLAB, comma-separated or ABCNet files, told apart by their content.
 
     Raises:
-        LabelError: With file and line, see `read_truths`.
+        LabelError: with file and line, see `read_truths`.
     """
     if path.is_dir() and not any(path.glob("*.txt")) and any(path.glob("*.mat")):
         return read_truths(path, ".mat", _image_names, parse_mat)
@@ -115,7 +115,7 @@ def _native_word(xs: list[str], ys: list[str], orientation: str, text: str) -> W
 
 
 def _literal(literal: str | None) -> str:
-    """Return the string that a literal of Python 2 stands for."""
+    """The string that a literal of Python 2 stands for."""
     if literal is None:
         return ""
     try:

@@ -43,7 +43,7 @@ class ArrayList:
         return ArrayList(array for arrays in lists for array in arrays)
 
     def to(self, *args: Any, **kwargs: Any) -> "ArrayList":
-        """Return itself: the arrays stay in main memory."""
+        """Itself: the arrays stay in main memory."""
         return self
 
 

@@ -248,5 +248,5 @@ class NoBlock(nn.Module):
         super().__init__()
 
     def forward(self, samples: Tensor, positions: Tensor) -> Tensor:
-        """Return the samples as they are."""
+        """The samples as they are."""
         return samples
