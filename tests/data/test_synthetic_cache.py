@@ -155,7 +155,7 @@ def test_other_recipe_count_or_version_is_rendered_anew(
     build_cache(other, COUNT, folder, workers=1, progress=False)
     build_cache(other, 2, folder, workers=1, progress=False)
     assert len(list((folder / "images").iterdir())) == 2
-    monkeypatch.setattr(cache, "RENDERER_VERSION", -1)
+    monkeypatch.setattr(cache, "renderer_version", lambda recipe: -1)
     build_cache(other, 2, folder, workers=1, progress=False)
     assert rendered == [0, 1, 2, 3, 4, 0, 1, 0, 1]
 

@@ -2,8 +2,10 @@
 
 from .cache import build_cache
 from .recipe import DIFFICULTIES, FAMILIES, SPLITS, SceneRecipe, parse_difficulty
-from .scenes import RENDERER_VERSION, Scene, render
+from .rendering import Recipe, render
+from .scenes import RENDERER_VERSION, Scene
 from .sheet import contact_sheet
+from .street import STREET_FAMILIES, StreetRecipe
 from .vocabulary import Vocabulary, split_of
 
 __all__ = [
@@ -11,8 +13,11 @@ __all__ = [
     "FAMILIES",
     "RENDERER_VERSION",
     "SPLITS",
+    "STREET_FAMILIES",
+    "Recipe",
     "Scene",
     "SceneRecipe",
+    "StreetRecipe",
     "Vocabulary",
     "build_cache",
     "contact_sheet",

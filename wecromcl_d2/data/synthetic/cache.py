@@ -30,8 +30,8 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
-from .recipe import SceneRecipe
-from .scenes import RENDERER_VERSION, Scene, render
+from .rendering import Recipe, render, renderer_version
+from .scenes import Scene
 
 _IMAGES = "images"
 _LABELS = "labels.jsonl"
@@ -48,7 +48,7 @@ class _File(NamedTuple):
 
 
 def build_cache(
-    recipe: SceneRecipe,
+    recipe: Recipe,
     count: int,
     folder: str | os.PathLike[str],
     *,
@@ -121,11 +121,15 @@ def _default_workers(count: int) -> int:
     return max(1, min(os.cpu_count() or 1, count // 1000))
 
 
-def _identity(recipe: SceneRecipe, count: int) -> dict[str, object]:
-    return {"recipe": recipe.to_dict(), "count": count, "renderer_version": RENDERER_VERSION}
+def _identity(recipe: Recipe, count: int) -> dict[str, object]:
+    return {
+        "recipe": recipe.to_dict(),
+        "count": count,
+        "renderer_version": renderer_version(recipe),
+    }
 
 
-def _is_valid(target: Path, recipe: SceneRecipe, count: int, full_check: bool) -> bool:
+def _is_valid(target: Path, recipe: Recipe, count: int, full_check: bool) -> bool:
     try:
         manifest = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))
         labels = (target / _LABELS).read_bytes()
@@ -159,7 +163,7 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
-def _fill(part: Path, recipe: SceneRecipe, count: int, workers: int, progress: bool) -> None:
+def _fill(part: Path, recipe: Recipe, count: int, workers: int, progress: bool) -> None:
     """Render everything into an empty folder."""
     (part / _IMAGES).mkdir()
     chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
@@ -199,11 +203,11 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _render_chunk(recipe: SceneRecipe, part: Path, indices: range) -> list[_File]:
+def _render_chunk(recipe: Recipe, part: Path, indices: range) -> list[_File]:
     return [_render_file(recipe, part, index) for index in indices]
 
 
-def _render_file(recipe: SceneRecipe, part: Path, index: int) -> _File:
+def _render_file(recipe: Recipe, part: Path, index: int) -> _File:
     scene = render(recipe, index)
     options = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
     encoded, buffer = cv2.imencode(".jpg", scene.image[:, :, ::-1], options)

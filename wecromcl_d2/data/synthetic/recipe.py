@@ -78,7 +78,7 @@ class SceneRecipe:
         for name in ("size", "max_size", "num_words", "font_heights", "word_lengths"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _int_pair(name, value))
+                object.__setattr__(self, name, int_pair(name, value))
         if self.family not in FAMILIES:
             raise ValueError(f"family {self.family!r} is unknown: use one of {FAMILIES}")
         for name in ("split", "vocabulary_split"):
@@ -101,9 +101,9 @@ class SceneRecipe:
             self.max_size[0] < self.size[0] or self.max_size[1] < self.size[1]
         ):
             raise ValueError(f"max_size {self.max_size} is below size {self.size}: enlarge it")
-        _check_ascending("num_words", self.num_words, 1)
-        _check_ascending("font_heights", self.font_heights, _MIN_FONT_HEIGHT)
-        _check_ascending("word_lengths", self.word_lengths, 1)
+        check_ascending("num_words", self.num_words, 1)
+        check_ascending("font_heights", self.font_heights, _MIN_FONT_HEIGHT)
+        check_ascending("word_lengths", self.word_lengths, 1)
         if self.family == "words" and self.num_words not in (None, (1, 1)):
             raise ValueError(
                 f"num_words {self.num_words} in the words family, whose pictures hold one word: "
@@ -134,7 +134,8 @@ class SceneRecipe:
         }
 
 
-def _int_pair(name: str, value: object) -> tuple[int, int]:
+def int_pair(name: str, value: object) -> tuple[int, int]:
+    """Two whole numbers, or a `ValueError` that names the value."""
     if (
         not isinstance(value, (tuple, list))
         or len(value) != 2
@@ -144,7 +145,8 @@ def _int_pair(name: str, value: object) -> tuple[int, int]:
     return int(value[0]), int(value[1])
 
 
-def _check_ascending(name: str, pair: tuple[int, int] | None, least: int) -> None:
+def check_ascending(name: str, pair: tuple[int, int] | None, least: int) -> None:
+    """Raise a `ValueError` unless a pair is a range of numbers of at least `least`."""
     if pair is not None and not least <= pair[0] <= pair[1]:
         raise ValueError(f"{name} {pair} is no range: give (low, high) with {least} <= low <= high")
 

@@ -60,7 +60,7 @@ class Vocabulary:
         if self._words:
             return self._words[int(rng.integers(len(self._words)))]
         for _ in range(_MAX_DRAWS):
-            word = _spell(rng, int(rng.integers(self._lengths[0], self._lengths[1] + 1)))
+            word = spell(rng, int(rng.integers(self._lengths[0], self._lengths[1] + 1)))
             if split_of(word) == self._split:
                 return word
         raise ValueError(
@@ -86,7 +86,8 @@ def change_case(rng: np.random.Generator, word: str) -> str:
     return word.upper() if kind == 0 else word.capitalize() if kind == 1 else word
 
 
-def _spell(rng: np.random.Generator, length: int) -> str:
+def spell(rng: np.random.Generator, length: int) -> str:
+    """A string in lower case, mostly one that can be pronounced, of a given length."""
     kind = rng.random()
     picks = rng.integers(1 << 20, size=3 * length).tolist()
     if kind < 0.6:

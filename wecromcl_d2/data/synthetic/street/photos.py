@@ -1,0 +1,99 @@
+"""Background images from folders, decoded when needed and kept while they are near."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from .recipe import list_files
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_LONGEST_SIDE = 1400
+_CACHE_BYTES = 48 * 2**20
+_NEAR = 10  # images that neighbouring indices share, so that few are decoded
+
+_log = logging.getLogger(__name__)
+
+
+class PhotoPool:
+    """The images of some folders.
+
+    Args:
+        folders: searched with all folders below.
+
+    Raises:
+        NotADirectoryError: for a folder that does not exist.
+        ValueError: for a folder without images.
+    """
+
+    def __init__(self, folders: tuple[str, ...]) -> None:
+        self._files: list[str] = []
+        for folder in folders:
+            files = list_files(folder, _SUFFIXES)
+            if not files:
+                raise ValueError(
+                    f"{folder} holds no image ({', '.join(_SUFFIXES)}): name another folder"
+                )
+            self._files += [str(path) for path in files]
+        self._decoded: OrderedDict[str, np.ndarray | None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def crop(
+        self, rng: np.random.Generator, near: tuple[int, ...], size: tuple[int, int]
+    ) -> np.ndarray | None:
+        """A piece of a random image, perhaps mirrored and enlarged.
+
+        Args:
+            rng: decides which image and which piece.
+            near: key of the images that are at hand; equal for neighbouring indices.
+            size: (height, width) of the piece.
+
+        Returns:
+            (height, width, 3) uint8 RGB, or None if the image cannot be read.
+        """
+        at_hand = np.random.default_rng(near).integers(len(self._files), size=_NEAR)
+        image = self._load(self._files[int(at_hand[int(rng.integers(_NEAR))])])
+        # Drawn in any case: a broken file must not change what comes after it.
+        share, place, flip = rng.uniform(0.0, 1.0), rng.random(2), rng.random() < 0.5
+        if image is None:
+            return None
+        largest = min(image.shape[0] / size[0], image.shape[1] / size[1])
+        smallest = min(0.35, largest)
+        scale = smallest * (largest / smallest) ** share
+        span = np.maximum((np.array(size) * scale).astype(int), 2)
+        top, left = (place * (np.array(image.shape[:2]) - span + 1)).astype(int).tolist()
+        piece = image[top : top + int(span[0]), left : left + int(span[1])]
+        piece = piece[:, ::-1] if flip else piece
+        how = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+        return cv2.resize(np.ascontiguousarray(piece), size[::-1], interpolation=how)
+
+    def _load(self, path: str) -> np.ndarray | None:
+        if path in self._decoded:
+            self._decoded.move_to_end(path)
+            return self._decoded[path]
+        image = _decode(path)
+        self._decoded[path] = image
+        while sum(i.nbytes for i in self._decoded.values() if i is not None) > _CACHE_BYTES:
+            self._decoded.popitem(last=False)
+        return image
+
+
+def _decode(path: str) -> np.ndarray | None:
+    """An image of at most `_LONGEST_SIDE` pixels a side, or None if it cannot be read."""
+    try:
+        with Image.open(path) as file:
+            file.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
+            image = np.asarray(file.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        _log.warning("%s is no image that can be read (%s): left out", path, error)
+        return None
+    factor = _LONGEST_SIDE / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
