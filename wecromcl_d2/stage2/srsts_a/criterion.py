@@ -5,7 +5,6 @@ Letters: N images, M words per image, A anchors of all images, K sampling points
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
@@ -21,16 +20,43 @@ class Criterion:
     """All losses of a batch.
 
     Args:
-        keys: MODEL.SRSTS_A.LOSS.
-        max_iter: length of the training, to which the schedules refer.
+        max_iter: length of the training in iterations, to which the schedules refer.
+        confidence: loss of the confidence map, "focal" or "dice".
+        extent_warmup: share of the training before the predicted texts say how far words reach.
+        confidence_weight: weight of the confidence loss.
+        reading_weight: weight of the CTC loss.
+        consistency_weight: weight of `consistency`, see `line_losses`; this weight and the next
+            three fall linearly to half during the training.
+        smoothness_weight: weight of `smoothness`.
+        order_weight: weight of `order`.
+        spread_weight: weight of `spread`.
 
     Raises:
-        ValueError: for an unknown choice.
+        ValueError: for an unknown `confidence`.
     """
 
-    def __init__(self, keys: CfgNode, max_iter: int):
-        check_choice("MODEL.SRSTS_A.LOSS.CONFIDENCE", keys.CONFIDENCE, ("focal", "dice"))
-        self.keys, self.max_iter = keys, max_iter
+    def __init__(
+        self,
+        *,
+        max_iter: int,
+        confidence: str = "focal",
+        extent_warmup: float = 0.2,
+        confidence_weight: float = 1.0,
+        reading_weight: float = 1.0,
+        consistency_weight: float = 0.1,
+        smoothness_weight: float = 0.05,
+        order_weight: float = 0.05,
+        spread_weight: float = 0.05,
+    ):
+        check_choice("MODEL.SRSTS_A.LOSS.CONFIDENCE", confidence, ("focal", "dice"))
+        self.max_iter, self.confidence, self.extent_warmup = max_iter, confidence, extent_warmup
+        self.confidence_weight, self.reading_weight = confidence_weight, reading_weight
+        self.line_weights = {
+            "consistency": consistency_weight,
+            "smoothness": smoothness_weight,
+            "order": order_weight,
+            "spread": spread_weight,
+        }
 
     def __call__(
         self,
@@ -51,7 +77,7 @@ class Criterion:
             lines: (A, K, 2) sampling points.
             read: (A, K, classes) logits of the characters.
         """
-        keys, (image, word, _) = self.keys, anchors
+        image, word, _ = anchors
         number = image * words.points.shape[1] + word
         labels, weights = words.labels[image, word], words.weights[image, word]
         # The mean over words of the means over their anchors.
@@ -60,27 +86,21 @@ class Criterion:
         sizes = torch.stack([(weights * readable).sum(), weights.sum()])
         readable_size, size = _mean_over_ranks(sizes).clamp(min=1e-6)
         reading = reading_loss(read, labels * readable[:, None]) * readable
-        result = {"loss_reading": keys.READING_WEIGHT * (reading * weights).sum() / readable_size}
+        result = {"loss_reading": self.reading_weight * (reading * weights).sum() / readable_size}
         progress = get_event_storage().iter / self.max_iter if has_event_storage() else 0.0
         fade = 1 - progress / 2
-        scale = {
-            "consistency": keys.CONSISTENCY_WEIGHT,
-            "smoothness": keys.SMOOTHNESS_WEIGHT,
-            "order": keys.ORDER_WEIGHT,
-            "spread": keys.SPREAD_WEIGHT,
-        }
         for name, loss in line_losses(lines, number, words.weights.numel()).items():
-            result[f"loss_{name}"] = fade * scale[name] * (loss * weights).sum() / size
+            result[f"loss_{name}"] = fade * self.line_weights[name] * (loss * weights).sum() / size
         reading_now = read_greedily(read.detach())
-        if progress >= keys.EXTENT_WARMUP:
+        if progress >= self.extent_warmup:
             targets = _with_extents(targets, words, anchors, logits, lines, reading_now)
         owner_weight = words.weights.gather(1, targets.owner.flatten(1)).view_as(logits)
-        if keys.CONFIDENCE == "focal":
+        if self.confidence == "focal":
             total, count = focal_loss(logits, targets, owner_weight)
         else:
             total, count = dice_loss(logits, targets)
         count = _mean_over_ranks(count.float()).clamp(min=1)
-        result["loss_confidence"] = keys.CONFIDENCE_WEIGHT * total / count
+        result["loss_confidence"] = self.confidence_weight * total / count
         _log(reading_now, labels, readable)
         return result
 

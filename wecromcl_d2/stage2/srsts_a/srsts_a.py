@@ -39,11 +39,18 @@ class SRSTSA(ImageModel):
         recognizer: fused map and sampling points -> logits of the characters.
         charset: characters; class 0 is the blank.
         criterion: what is minimised in training.
-        test: MODEL.SRSTS_A.TEST.
-        sampler_eval: "dense" or "patch", see `Sampler`.
+        sampler_eval: "dense" or "patch", see `Sampler`; for inference.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
+        anchors_per_word: most anchors of a word that are read in training.
+        anchors_per_image: most anchors of an image that are read in training.
+        jitter: standard deviation of the noise on the sampling points in training, in cells.
+        min_confidence: anchors below this confidence are dropped at inference.
+        max_anchors: most anchors of an image at inference.
+        min_score: words below this score are dropped at inference.
+        point: a word's point at inference, "anchor" or "line", the midpoint of the sampling
+            points.
 
     Raises:
         ValueError: for an unknown choice.
@@ -60,15 +67,21 @@ class SRSTSA(ImageModel):
         recognizer: Recognizer,
         charset: Charset,
         criterion: Criterion,
-        test: CfgNode,
-        sampler_eval: str,
+        sampler_eval: str = "patch",
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        size_divisibility: int,
+        size_divisibility: int = 0,
+        anchors_per_word: int = 4,
+        anchors_per_image: int = 256,
+        jitter: float = 0.5,
+        min_confidence: float = 0.3,
+        max_anchors: int = 300,
+        min_score: float = 0.05,
+        point: str = "anchor",
     ):
         super().__init__(pixel_mean, pixel_std, (size_divisibility, backbone.size_divisibility))
         check_choice("MODEL.SRSTS_A.SAMPLER_EVAL", sampler_eval, ("dense", "patch"))
-        check_choice("MODEL.SRSTS_A.TEST.POINT", test.POINT, ("line", "anchor"))
+        check_choice("MODEL.SRSTS_A.TEST.POINT", point, ("line", "anchor"))
         if sampler_eval == "patch" and not sampler.pointwise:
             raise ValueError(
                 "MODEL.SRSTS_A.NORM normalises over the whole map, so patches would give other "
@@ -76,9 +89,13 @@ class SRSTSA(ImageModel):
             )
         self.backbone, self.image_encoder = backbone, image_encoder
         self.anchor_head, self.sampler, self.recognizer = anchor_head, sampler, recognizer
-        self.charset, self.criterion, self.test = charset, criterion, test
+        self.charset, self.criterion = charset, criterion
         self.charset_state = CharsetState(charset)
-        self.sampler_eval = sampler_eval
+        self.sampler_eval, self.point = sampler_eval, point
+        self.anchors_per_word, self.anchors_per_image = anchors_per_word, anchors_per_image
+        self.jitter = jitter
+        self.min_confidence, self.max_anchors = min_confidence, max_anchors
+        self.min_score = min_score
         self.stride = image_encoder.stride
 
     @classmethod
@@ -107,12 +124,28 @@ class SRSTSA(ImageModel):
                 norm=keys.NORM,
             ),
             "charset": charset,
-            "criterion": Criterion(keys.LOSS, cfg.SOLVER.MAX_ITER),
-            "test": keys.TEST,
+            "criterion": Criterion(
+                max_iter=cfg.SOLVER.MAX_ITER,
+                confidence=keys.LOSS.CONFIDENCE,
+                extent_warmup=keys.LOSS.EXTENT_WARMUP,
+                confidence_weight=keys.LOSS.CONFIDENCE_WEIGHT,
+                reading_weight=keys.LOSS.READING_WEIGHT,
+                consistency_weight=keys.LOSS.CONSISTENCY_WEIGHT,
+                smoothness_weight=keys.LOSS.SMOOTHNESS_WEIGHT,
+                order_weight=keys.LOSS.ORDER_WEIGHT,
+                spread_weight=keys.LOSS.SPREAD_WEIGHT,
+            ),
             "sampler_eval": keys.SAMPLER_EVAL,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
+            "anchors_per_word": keys.LOSS.ANCHORS_PER_WORD,
+            "anchors_per_image": keys.LOSS.ANCHORS_PER_IMAGE,
+            "jitter": keys.LOSS.JITTER,
+            "min_confidence": keys.TEST.CONFIDENCE,
+            "max_anchors": keys.TEST.MAX_ANCHORS,
+            "min_score": keys.TEST.SCORE,
+            "point": keys.TEST.POINT,
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
@@ -134,12 +167,11 @@ class SRSTSA(ImageModel):
         words = self.prepare_words([x["instances"] for x in batched_inputs])
         logits = self.anchor_head(feature).float()
         targets = confidence_targets(words, tuple(logits.shape[1:]), valid)
-        keys = self.criterion.keys
         image, word, cells = choose_anchors(
-            targets, words, keys.ANCHORS_PER_WORD, keys.ANCHORS_PER_IMAGE
+            targets, words, self.anchors_per_word, self.anchors_per_image
         )
         lines = self.sampler.dense(feature, image, cells)
-        jittered = lines + keys.JITTER * torch.randn_like(lines)
+        jittered = lines + self.jitter * torch.randn_like(lines)
         read = self.recognizer(feature, image, jittered).float()
         return self.criterion(words, targets, logits, (image, word, cells), lines, read)
 
@@ -223,7 +255,7 @@ class SRSTSA(ImageModel):
         lines = sample(feature, image, cells)
         reading = read_greedily(self.recognizer(feature, image, lines))
         scores = (sure * reading.scores).sqrt()
-        good = (scores > self.test.SCORE).nonzero().squeeze(1)
+        good = (scores > self.min_score).nonzero().squeeze(1)
         texts = self.charset.decode(reading.labels[good])
         lines_on_word = trimmed_lines(lines[good], reading.first[good], reading.last[good])
         kept = line_nms(image[good], lines_on_word, texts, scores[good], sure[good])
@@ -231,7 +263,7 @@ class SRSTSA(ImageModel):
         order = scores[index].argsort(descending=True, stable=True)
         index, kept = index[order], kept[order]
         middle = trimmed_lines(lines_on_word[kept], *_middle(len(kept), lines_on_word))
-        point = middle[:, 0] if self.test.POINT == "line" else cells[index] + 0.5
+        point = middle[:, 0] if self.point == "line" else cells[index] + 0.5
         found = {
             "points": point.double() * self.stride,
             "lines": lines_on_word[kept].double() * self.stride,
@@ -251,8 +283,8 @@ class SRSTSA(ImageModel):
         """Local maxima of the confidence (N, H, W): image (A,), cell (A, 2), confidence (A,)."""
         peak = confidence == F.max_pool2d(confidence[:, None], 3, stride=1, padding=1)[:, 0]
         strength = torch.where(peak, confidence, 0.0).flatten(1)
-        values, places = strength.topk(min(self.test.MAX_ANCHORS, strength.shape[1]), dim=1)
-        image, rank = (values > self.test.CONFIDENCE).nonzero(as_tuple=True)
+        values, places = strength.topk(min(self.max_anchors, strength.shape[1]), dim=1)
+        image, rank = (values > self.min_confidence).nonzero(as_tuple=True)
         place = places[image, rank]
         width = confidence.shape[2]
         return image, torch.stack([place % width, place // width], 1), values[image, rank]
