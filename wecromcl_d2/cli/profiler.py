@@ -1,4 +1,4 @@
-"""Seconds, operations and bytes of the parts of a run; what `benchmark.py` measures with.
+"""Seconds, operations and bytes of the parts of a run; what `wecromcl benchmark` measures with.
 
 Operations are those of matrix products and convolutions, a multiplication and an addition each.
 Bytes are counted for every operation: the tensors that it reads and those that it writes, each
@@ -82,8 +82,8 @@ def tensors_of(values: Any) -> list[torch.Tensor]:
     return tensors
 
 
-class Stopwatch:
-    """Seconds of the clock and of the CPU by part and run, and the work of each part.
+class PartProfiler:
+    """Wall time and CPU time by part and run, and the work of each part.
 
     Args:
         device: "cpu" or "cuda"; a GPU is waited for.
@@ -97,7 +97,7 @@ class Stopwatch:
         self._run: dict[str, tuple[float, ...]] = {}
 
     def now(self) -> tuple[float, ...]:
-        """Clock and CPU time, all work given to the device being done; FLOP and bytes so far."""
+        """Wall and CPU time, all work given to the device being done; FLOP and bytes so far."""
         if self.on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter(), time.process_time(), self._counter.flop, self._counter.bytes

@@ -1,18 +1,17 @@
-#!/usr/bin/env python
 """Measure speed and memory, part by part, with random weights and pictures of noise.
 
-    python tools/benchmark.py train --batch 4 --size 256 256 --negatives 16 --threads 1
-    python tools/benchmark.py train --batch 4 8 16 32 64 --size 64 64
-    python tools/benchmark.py inference --size 640 640 --words 8 --output inference.json
-    python tools/benchmark.py inference --device cuda --precision bfloat16
-    python tools/benchmark.py spotting --size 640 640 --words 8
+    wecromcl benchmark train --batch 4 --size 256 256 --negatives 16 --threads 1
+    wecromcl benchmark train --batch 4 8 16 32 64 --size 64 64
+    wecromcl benchmark inference --size 640 640 --words 8 --output inference.json
+    wecromcl benchmark inference --device cuda --precision bfloat16
+    wecromcl benchmark spotting --size 640 640 --words 8
 
 "train" and "inference" are stage 1, "spotting" is the inference of SRSTS-A, which is made to read
 so many words of each picture.
 
 Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
-CPU, which other programs on the machine disturb less than the seconds of the clock. The peak of
+CPU, which other programs on the machine disturb less than the wall time. The peak of
 memory is what the process held resident, or, on a GPU, what PyTorch held there.
 
 "GFLOP" counts matrix products and convolutions; "least" is the time that they alone would take at
@@ -26,7 +25,7 @@ import os
 import platform
 import resource
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from multiprocessing import get_context
@@ -36,12 +35,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from stopwatch import Stopwatch
 from torch import nn
 
-from wecromcl_d2.evaluation.report import write_json
-from wecromcl_d2.stage1.trainer import AnchorTrainer
-from wecromcl_d2.tasks import load_config
+from ..evaluation.report import write_json
+from ..stage1.trainer import AnchorTrainer
+from ..tasks import load_config
+from .profiler import PartProfiler
+from .status import DONE, command
 
 # Sub-modules whose time is taken: of stage 1 and of SRSTS-A.
 PARTS = ("backbone", "image_encoder", "text_encoder")
@@ -103,7 +103,7 @@ def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]
     return batched
 
 
-def measure_training(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
+def measure_training(args: argparse.Namespace, batch: int, profiler: PartProfiler) -> int:
     """Time training steps and count their work; returns the peak of memory in MB."""
     cfg = make_config(args)
     model = make_model(args, cfg).train()
@@ -111,22 +111,22 @@ def measure_training(args: argparse.Namespace, batch: int, watch: Stopwatch) -> 
     inputs = training_batch(args, batch)
 
     def step() -> None:
-        with watch.part("forward"), precision_of(args):
+        with profiler.part("forward"), precision_of(args):
             loss = sum(model(inputs).values())
         optimizer.zero_grad()
-        with watch.part("backward"):
+        with profiler.part("backward"):
             loss.backward()
-        with watch.part("update"):
+        with profiler.part("update"):
             optimizer.step()
 
-    watch.watch(model, PARTS)
-    watch.repeat(step, args.warmup, args.repeat, "step")
+    profiler.watch(model, PARTS)
+    profiler.repeat(step, args.warmup, args.repeat, "step")
     memory = peak_memory(args)
-    watch.count(step, "step", args.compile)
+    profiler.count(step, "step", args.compile)
     return memory
 
 
-def measure_inference(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
+def measure_inference(args: argparse.Namespace, batch: int, profiler: PartProfiler) -> int:
     """Time inference with new words, known ones and more of them; returns as for training."""
     model = make_model(args, make_config(args)).eval()
     inputs: list[dict[str, Any]] = [
@@ -143,22 +143,22 @@ def measure_inference(args: argparse.Namespace, batch: int, watch: Stopwatch) ->
         model.train().eval()  # forgets what it knows of the words
         known()
 
-    watch.watch(model, PARTS)
-    watch.repeat(new, args.warmup, args.repeat, "new words")
+    profiler.watch(model, PARTS)
+    profiler.repeat(new, args.warmup, args.repeat, "new words")
     memory = peak_memory(args)
-    watch.count(new, "new words", args.compile)
-    watch.repeat(known, args.warmup, args.repeat, "known words")
-    watch.count(known, "known words", args.compile)
-    watch.repeat(lambda: known(more), args.warmup + 1, args.repeat, MORE)
-    watch.count(lambda: known(more), MORE, args.compile)
+    profiler.count(new, "new words", args.compile)
+    profiler.repeat(known, args.warmup, args.repeat, "known words")
+    profiler.count(known, "known words", args.compile)
+    profiler.repeat(lambda: known(more), args.warmup + 1, args.repeat, MORE)
+    profiler.count(lambda: known(more), MORE, args.compile)
     return memory
 
 
-def measure_spotting(args: argparse.Namespace, batch: int, watch: Stopwatch) -> int:
+def measure_spotting(args: argparse.Namespace, batch: int, profiler: PartProfiler) -> int:
     """Time SRSTS-A on pictures of so many words each; returns as for training."""
     cfg = make_config(args)
     if cfg.MODEL.META_ARCHITECTURE != "SRSTSA":
-        raise SystemExit(f"{args.config_file} describes no SRSTS-A; see configs/stage2/srsts_a")
+        raise ValueError(f"{args.config_file} describes no SRSTS-A; see configs/stage2/srsts_a")
     cfg.defrost()
     # The best places of any confidence count as words.
     cfg.MODEL.SRSTS_A.TEST.CONFIDENCE = 0.0
@@ -170,10 +170,10 @@ def measure_spotting(args: argparse.Namespace, batch: int, watch: Stopwatch) -> 
         with precision_of(args):
             model(inputs)
 
-    watch.watch(model, SPOTTER_PARTS)
-    watch.repeat(spot, args.warmup, args.repeat, "spotting")
+    profiler.watch(model, SPOTTER_PARTS)
+    profiler.repeat(spot, args.warmup, args.repeat, "spotting")
     memory = peak_memory(args)
-    watch.count(spot, "spotting", args.compile)
+    profiler.count(spot, "spotting", args.compile)
     return memory
 
 
@@ -220,11 +220,11 @@ def copy_speed(args: argparse.Namespace) -> float:
 
 
 def fewest_seconds(args: argparse.Namespace, run: Callable[[], object]) -> float:
-    """Best of many runs: on a GPU by the clock, otherwise CPU seconds of a thread."""
-    watch = Stopwatch(args.device)
-    watch.repeat(run, 3, 30, "run")
-    clock, cpu = (min(seconds) for seconds in zip(*watch.seconds["run"], strict=True))
-    return clock if watch.on_gpu else cpu / args.threads
+    """Best of many runs: on a GPU wall time, otherwise CPU seconds of a thread."""
+    profiler = PartProfiler(args.device)
+    profiler.repeat(run, 3, 30, "run")
+    wall, cpu = (min(seconds) for seconds in zip(*profiler.seconds["run"], strict=True))
+    return wall if profiler.on_gpu else cpu / args.threads
 
 
 def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
@@ -233,8 +233,8 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     load = os.getloadavg()[0]
-    watch = Stopwatch(args.device)
-    memory = MEASUREMENTS[args.what](args, batch, watch)
+    profiler = PartProfiler(args.device)
+    memory = MEASUREMENTS[args.what](args, batch, profiler)
     speeds = product_speed(args), copy_speed(args)
     result: dict[str, Any] = {
         "batch": batch,
@@ -243,11 +243,11 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
         "product_gflop_per_s": round(speeds[0], 1),
         "copy_gb_per_s": round(speeds[1], 1),
         "parts": {
-            name: summary(seconds, watch.work[name], speeds)
-            for name, seconds in watch.seconds.items()
+            name: summary(seconds, profiler.work[name], speeds)
+            for name, seconds in profiler.seconds.items()
         },
     }
-    if MORE in watch.seconds:
+    if MORE in profiler.seconds:
         medians = [result["parts"][name]["median_s"] for name in (MORE, "known words")]
         result["further_word_ms"] = (medians[0] - medians[1]) / FURTHER_WORDS / batch * 1e3
     return result
@@ -256,13 +256,13 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
 def summary(
     seconds: list[tuple[float, ...]], work: tuple[float, ...], speeds: tuple[float, float]
 ) -> dict[str, Any]:
-    """Of the runs' seconds of clock and CPU; FLOP and bytes, and their seconds at these speeds."""
-    clock, cpu = zip(*seconds, strict=True)
+    """Wall and CPU time of the runs; FLOP and bytes, and their seconds at these speeds."""
+    wall, cpu = zip(*seconds, strict=True)
     gflop, gigabytes = (x / 1e9 for x in work)
     return {
-        "median_s": statistics.median(clock),
-        "fastest_s": min(clock),
-        "slowest_s": max(clock),
+        "median_s": statistics.median(wall),
+        "fastest_s": min(wall),
+        "slowest_s": max(wall),
         "cpu_s": min(cpu),
         "gflop": gflop,
         "least_s": gflop / speeds[0],
@@ -304,10 +304,12 @@ def report(case: dict[str, Any]) -> None:
         print(f"  each further word of an image: {case['further_word_ms']:.2f} ms")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="wecromcl benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=tuple(MEASUREMENTS))
     parser.add_argument("--config-file", help="default: the full-size model")
@@ -339,8 +341,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure what the command line asks for."""
+@command("benchmark")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; returns the exit status."""
     args = parse_args(argv)
     cases = []
     for batch in args.batch:
@@ -351,7 +354,4 @@ def main(argv: list[str] | None = None) -> None:
         options = {k: v for k, v in vars(args).items() if k not in ("output", "batch")}
         content = {"machine": machine(args), "options": options, "cases": cases}
         write_json(args.output, content)
-
-
-if __name__ == "__main__":
-    main()
+    return DONE

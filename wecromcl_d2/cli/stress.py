@@ -1,14 +1,12 @@
-#!/usr/bin/env python
 """Show where a spotter gives in: a table and pictures of words that are hard in one way each.
 
-    python tools/stress_sheet.py --model quick --output stress
+    wecromcl stress --model quick --output stress
 
 writes stress.md and stress.json, and for each kind of picture a sheet of examples: green outlines
 are the truth, the rest is what was found. The pictures are the same whenever the seed is.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +14,16 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from wecromcl_d2.data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
-from wecromcl_d2.evaluation.counting import PointWords
-from wecromcl_d2.evaluation.report import write_json
-from wecromcl_d2.evaluation.spotting import GTWords, SpottingProtocol, score_spotting
-from wecromcl_d2.files import replace_file
-from wecromcl_d2.predictor import Spotter, Spotting, model_names
-from wecromcl_d2.predictor.drawing import draw_spotting
-from wecromcl_d2.stage1.matching import inside_polygon
-from wecromcl_d2.visualizer import contact_sheet, draw_polygons, save_image
+from ..data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
+from ..evaluation.counting import PointWords
+from ..evaluation.report import write_json
+from ..evaluation.spotting import GTWords, SpottingProtocol, score_spotting
+from ..files import replace_file
+from ..predictor import Spotter, Spotting, model_names
+from ..predictor.drawing import draw_spotting
+from ..stage1.matching import inside_polygon
+from ..visualizer import contact_sheet, draw_polygons, save_image
+from .status import DONE, command
 
 COLUMNS = 4  # of a sheet
 
@@ -61,7 +60,9 @@ class StressScore:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="wecromcl stress",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", choices=model_names(), default="quick", help="(%(default)s)")
     parser.add_argument("--config-file", help="config of another model; needs --weights")
@@ -161,35 +162,28 @@ def write(args: argparse.Namespace, threshold: float, scores: Sequence[StressSco
     write_json(args.output / "stress.json", content)
 
 
+@command("stress")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status."""
+    """Measure a spotter and draw examples; returns the exit status."""
     args = parse_args(argv)
     options = {"threshold": args.threshold}
-    try:
-        spotter = (
-            Spotter(args.config_file, args.weights, **options)
-            if args.config_file
-            else Spotter.from_name(args.model, **options)
-        )
-        scores = []
-        for kind in STRESS_KINDS:
-            cases = [
-                render_stress(kind, index, seed=args.seed, size=tuple(args.size))
-                for index in range(args.count)
-            ]
-            results = spotter([case.image for case in cases])
-            scores.append(score(kind, cases, results))
-            if args.examples > 0:
-                few = slice(args.examples)
-                save_image(args.output / f"{kind}.jpg", draw(cases[few], results[few]))
-            print(f"{kind}: {scores[-1].read} of {scores[-1].words} words read", flush=True)
-        write(args, spotter.threshold, scores)
-    except (ValueError, OSError) as error:
-        print(f"stress_sheet.py: {error}", file=sys.stderr)
-        return 1
+    spotter = (
+        Spotter(args.config_file, args.weights, **options)
+        if args.config_file
+        else Spotter.from_name(args.model, **options)
+    )
+    scores = []
+    for kind in STRESS_KINDS:
+        cases = [
+            render_stress(kind, index, seed=args.seed, size=tuple(args.size))
+            for index in range(args.count)
+        ]
+        results = spotter([case.image for case in cases])
+        scores.append(score(kind, cases, results))
+        if args.examples > 0:
+            few = slice(args.examples)
+            save_image(args.output / f"{kind}.jpg", draw(cases[few], results[few]))
+        print(f"{kind}: {scores[-1].read} of {scores[-1].words} words read", flush=True)
+    write(args, spotter.threshold, scores)
     print(table(scores))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return DONE

@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 import shapely
 
-from tests.scripts import load_script
+from wecromcl_d2.cli import stress
 from wecromcl_d2.data.synthetic import split_of
 from wecromcl_d2.data.synthetic.stress import STRESS_KINDS, StressCase, render_stress
 from wecromcl_d2.predictor.images import ImageSource
 from wecromcl_d2.predictor.results import Spotting
 
 SQUARE = np.array([[10.0, 10], [30, 10], [30, 20], [10, 20]])
-
-
-@pytest.fixture(scope="module")
-def tool():
-    return load_script("tools/stress_sheet.py")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +106,7 @@ def test_wrong_arguments_are_refused(wrong):
         render_stress(kind, index, seed=seed, size=(side, 256))
 
 
-def test_scores_are_counted_by_hand(tool):
+def test_scores_are_counted_by_hand():
     image = np.zeros((96, 96, 3), np.uint8)
     pair = StressCase(image, ["Hill", "way"], [SQUARE, SQUARE + np.array([0, 40])])
     none = StressCase(image, [], [])
@@ -119,15 +114,15 @@ def test_scores_are_counted_by_hand(tool):
         spotting(pair, ["hill", "wax", "x"], [[20, 15], [20, 55], [80, 80]]),
         spotting(none, ["x"], [[5, 5]]),
     ]
-    score = tool.score("plain", [pair, none], results)
+    score = stress.score("plain", [pair, none], results)
     assert (score.pictures, score.words, score.found, score.read, score.false) == (2, 2, 2, 1, 2)
     assert (score.precision, score.recall) == (1 / 4, 1 / 2)
     assert score.f == pytest.approx(1 / 3)
-    nothing = tool.score("empty", [none], [spotting(none, [], [])])
+    nothing = stress.score("empty", [none], [spotting(none, [], [])])
     assert (nothing.words, nothing.false, nothing.f) == (0, 0, 0.0)
 
 
-def test_the_tool_writes_table_and_pictures(tool, tmp_path, monkeypatch, capsys):
+def test_the_tool_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
     class Oracle:
         """Finds every word's middle, and reads all but tiny ones."""
 
@@ -143,9 +138,9 @@ def test_the_tool_writes_table_and_pictures(tool, tmp_path, monkeypatch, capsys)
                 results.append(spotting(case, texts, [p.mean(axis=0) for p in case.polygons]))
             return results
 
-    monkeypatch.setattr(tool.Spotter, "from_name", lambda name, **options: Oracle())
+    monkeypatch.setattr(stress.Spotter, "from_name", lambda name, **options: Oracle())
     argv = ["--output", str(tmp_path), "--count", "2", "--examples", "1", "--seed", "3"]
-    assert tool.main(argv) == 0
+    assert stress.main(argv) == 0
     content = json.loads((tmp_path / "stress.json").read_text(encoding="utf-8"))
     scores = {entry["kind"]: entry for entry in content["kinds"]}
     assert list(scores) == list(STRESS_KINDS)
@@ -161,7 +156,7 @@ def test_the_tool_writes_table_and_pictures(tool, tmp_path, monkeypatch, capsys)
     assert page.strip().endswith(capsys.readouterr().out.strip()[-40:])
 
 
-def test_a_missing_model_is_an_error_not_a_trace(tool, tmp_path, capsys):
+def test_a_missing_model_is_an_error_not_a_trace(tmp_path, capsys):
     argv = ["--config-file", "no.yaml", "--weights", "no.pth", "--output", str(tmp_path)]
-    assert tool.main(argv) == 1
+    assert stress.main(argv) == 1
     assert "no.yaml does not exist" in capsys.readouterr().err

@@ -10,16 +10,25 @@ import pytest
 import torch
 from torch import nn
 
-from tests.scripts import load_script
+from wecromcl_d2.cli.profiler import PartProfiler
 
-ROOT = Path(__file__).resolve().parent.parent
-TOOL = ROOT / "tools" / "benchmark.py"
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--config-file", "configs/quick/anchors.yaml", "--warmup", "0", "--repeat", "2")
 
 
 def measure(output, *arguments):
     what, *others = arguments
-    command = [sys.executable, str(TOOL), what, *SMALL, *others, "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "wecromcl_d2",
+        "benchmark",
+        what,
+        *SMALL,
+        *others,
+        "--output",
+        str(output),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=600, cwd=ROOT, env=environment
@@ -97,9 +106,9 @@ def test_inference_of_a_spotter(tmp_path):
 
 def work_of(run):
     """FLOP and bytes, counted by the tool."""
-    watch = load_script("tools/stopwatch.py").Stopwatch("cpu")
-    watch.count(run, "run", compiled=False)
-    return watch.work["run"]
+    profiler = PartProfiler("cpu")
+    profiler.count(run, "run", compiled=False)
+    return profiler.work["run"]
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])

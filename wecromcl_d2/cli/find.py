@@ -1,0 +1,91 @@
+"""Find given words in images: where is each of them?
+
+    wecromcl find street.jpg --words Hill Street --output drawn
+    wecromcl find photos/ --words photos/labels.jsonl --output drawn
+
+Every given word gets its most likely place. Inputs, outputs and exit statuses are those of
+`wecromcl read`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.datasets import LabelError, Record, read_labels, usable_words
+from ..predictor import AnchorFinder
+from .inputs import (
+    Input,
+    Model,
+    UsageError,
+    add_common_arguments,
+    check_common_arguments,
+    run_inputs,
+)
+from .status import command
+
+DEFAULT_MODEL = "quick-anchors"
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="wecromcl find",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_arguments(parser, DEFAULT_MODEL)
+    parser.add_argument(
+        "--words",
+        nargs="+",
+        required=True,
+        help="the words themselves, a .txt file with one a line, or a label file (.jsonl, .json) "
+        "that holds the words of each image",
+    )
+    args = parser.parse_args(argv)
+    check_common_arguments(parser, args)
+    return args
+
+
+def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[str] | None]:
+    """The words to find in each input, None where a label file says nothing of it.
+
+    Raises:
+        UsageError: if a file of words cannot be read.
+    """
+    path = Path(arguments[0])
+    if len(arguments) > 1 or path.suffix.lower() not in (".txt", ".json", ".jsonl"):
+        return [list(arguments) for _ in inputs]
+    try:
+        if path.suffix.lower() == ".txt":
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            return [[line.strip() for line in lines if line.strip()] for _ in inputs]
+        words = {Path(r["file_name"]).resolve(): _counted(r) for r in read_labels(path)}
+    except (OSError, UnicodeDecodeError, LabelError) as error:
+        raise UsageError(f"--words {path}: {error}") from error
+    return [words.get(item.path.resolve()) for item in inputs]
+
+
+def _counted(record: Record) -> list[str]:
+    """The words of a record that are not ignored."""
+    return [t for t, use in zip(record["texts"], usable_words(record), strict=True) if use]
+
+
+def build_model(args: argparse.Namespace) -> Model:
+    """The anchor detector of a command line."""
+    finder = (
+        AnchorFinder(args.config_file, args.weights, device=args.device)
+        if args.config_file
+        else AnchorFinder.from_name(args.model or DEFAULT_MODEL, device=args.device)
+    )
+    return lambda pixels, words: finder(pixels, words, batch_size=args.batch_size)
+
+
+@command("find")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find words; returns the exit status."""
+    args = parse_args(argv)
+    return run_inputs(
+        args, lambda: build_model(args), lambda inputs: read_words(args.words, inputs)
+    )

@@ -1,0 +1,224 @@
+"""What `wecromcl read` and `wecromcl find` share: their inputs, their run and their report."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..files import replace_file
+from ..predictor import Anchors, ImageError, Spotting, model_names, read_image
+from ..visualizer import save_image
+from .status import DONE, INTERRUPTED, LOSSES
+
+# Pixels of a batch and the words of each image -> results.
+Model = Callable[[list[np.ndarray], list[list[str]]], Sequence[Spotting | Anchors]]
+
+
+class UsageError(ValueError):
+    """A command line that cannot be carried out."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image to read.
+
+    Attributes:
+        path: of the file.
+        name: unique among the inputs: the path below the folder that was given, or the file's name.
+    """
+
+    path: Path
+    name: Path
+
+
+@dataclass
+class Report:
+    """What has been done so far.
+
+    Attributes:
+        records: one dict per image.
+        skipped: names of images that were left out, and why.
+    """
+
+    records: list[dict] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) -> None:
+    """Extend a parser with what both commands take: inputs, model and output.
+
+    Args:
+        parser: of the command.
+        default_model: name of the model that is used unless another one is given.
+    """
+    parser.add_argument("inputs", nargs="+", help="files, folders or quoted patterns")
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model", choices=model_names(), help=f"name of a trained model (default: {default_model})"
+    )
+    model.add_argument("--config-file", help="config of another model; needs --weights")
+    model.add_argument("--weights", help="checkpoint of another model; needs --config-file")
+    model.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", type=Path, help="folder of images with the words drawn in")
+    output.add_argument("--json", type=Path, help="file for one JSON line per image")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
+
+
+def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse combinations that make no sense, as a wrong command."""
+    if bool(args.config_file) != bool(args.weights):
+        parser.error("--config-file and --weights belong together")
+    if args.config_file and args.model:
+        parser.error("give either --model or --config-file and --weights")
+    if args.batch_size < 1:
+        parser.error(f"--batch-size is {args.batch_size}; use 1 or more")
+
+
+def collect_inputs(arguments: Sequence[str]) -> list[Input]:
+    """The images that files, folders and patterns stand for, each once.
+
+    Raises:
+        UsageError: if one of them stands for nothing.
+    """
+    Image.init()
+    found: dict[Path, Path] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in Image.EXTENSION]
+            named = [(file, file.relative_to(path)) for file in files if file.is_file()]
+        elif path.exists():
+            named = [(path, Path(path.name))]
+        else:
+            files = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
+            named = [(file, Path(file.name)) for file in files if file.is_file()]
+        if not named:
+            raise UsageError(f"{argument}: no such file, and no image in it or like it")
+        for file, name in named:
+            found.setdefault(file, name)
+    return [Input(path, name) for path, name in zip(found, _unique(found.values()), strict=True)]
+
+
+def _unique(names: Iterable[Path]) -> list[Path]:
+    """Names that differ even without their suffixes, by numbers behind those that do not."""
+    taken: set[Path] = set()
+    result = []
+    for name in names:
+        stem, number = name.stem, 1
+        while name.with_suffix("") in taken:
+            number += 1
+            name = name.with_name(f"{stem}-{number}{name.suffix}")
+        taken.add(name.with_suffix(""))
+        result.append(name)
+    return result
+
+
+def image_path(folder: Path, item: Input) -> Path:
+    """Where the drawing of an input goes."""
+    return folder / item.name.with_suffix(".png")
+
+
+def check_outputs(args: argparse.Namespace, inputs: Sequence[Input]) -> None:
+    """Make sure that no input will be overwritten.
+
+    Raises:
+        UsageError: if one would.
+    """
+    given = {item.path.resolve() for item in inputs}
+    targets = [] if args.output is None else [image_path(args.output, item) for item in inputs]
+    for target in [*targets, *([] if args.json is None else [args.json])]:
+        if target.resolve() in given:
+            raise UsageError(f"{target} is an input and would be overwritten; choose another place")
+
+
+def load_batch(
+    inputs: Sequence[Input], words: Sequence[list[str] | None], report: Report
+) -> list[tuple[Input, np.ndarray, list[str]]]:
+    """Inputs with their pixels and words; those that cannot be used are reported."""
+    loaded = []
+    for item, own in zip(inputs, words, strict=True):
+        try:
+            if own is None:
+                raise ImageError("the label file of --words does not name it")
+            loaded.append((item, read_image(item.path), own))
+        except ImageError as error:
+            report.skipped[str(item.path)] = str(error)
+    return loaded
+
+
+def process(
+    args: argparse.Namespace,
+    model: Model,
+    inputs: Sequence[Input],
+    words: Sequence[list[str] | None],
+    report: Report,
+) -> None:
+    """Run the model over all inputs and draw the results."""
+    with tqdm(total=len(inputs), unit="image", disable=None) as bar:
+        for start in range(0, len(inputs), args.batch_size):
+            few = slice(start, start + args.batch_size)
+            batch = load_batch(inputs[few], words[few], report)
+            results = model([pixels for _, pixels, _ in batch], [own for _, _, own in batch])
+            for (item, _, _), result in zip(batch, results, strict=True):
+                if args.output is not None:
+                    save_image(image_path(args.output, item), result.draw())
+                report.records.append({"file_name": item.name.as_posix()} | result.to_dict())
+            bar.update(len(inputs[few]))
+
+
+def write_report(args: argparse.Namespace, report: Report) -> None:
+    """Write the records, and list what was skipped."""
+    lines = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in report.records)
+    if args.json is not None:
+        with replace_file(args.json) as file:
+            file.write(lines.encode("utf-8", "backslashreplace"))
+    elif args.output is None:
+        print(lines, end="")
+    print(f"{len(report.records)} images done", file=sys.stderr)
+    if report.skipped:
+        print(f"{len(report.skipped)} skipped:", file=sys.stderr)
+        for name, reason in report.skipped.items():
+            print(f"  {name}: {reason}", file=sys.stderr)
+
+
+def run_inputs(
+    args: argparse.Namespace,
+    build_model: Callable[[], Model],
+    read_words: Callable[[Sequence[Input]], Sequence[list[str] | None]],
+) -> int:
+    """Run a model over the inputs of a command line; what is done is kept in every case.
+
+    Args:
+        args: the parsed command line, see `add_common_arguments`.
+        build_model: loads the model.
+        read_words: inputs -> the words to find in each, None where nothing is known of it.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: if the command cannot be carried out.
+    """
+    report, status = Report(), DONE
+    inputs = collect_inputs(args.inputs)
+    check_outputs(args, inputs)
+    words = read_words(inputs)
+    model = build_model()
+    try:
+        process(args, model, inputs, words, report)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    finally:
+        write_report(args, report)
+    return status or (LOSSES if report.skipped else DONE)

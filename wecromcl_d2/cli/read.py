@@ -1,0 +1,69 @@
+"""Find and read the words in images.
+
+    wecromcl read street.jpg photos/ "scans/*.png" --output drawn --json words.jsonl
+
+Inputs are files, folders (with all images below them) and patterns. Without --output and --json
+one JSON line per image goes to the standard output.
+
+Exit status: 0 if all went well, 1 if images were skipped (they are listed at the end), 2 if
+the command cannot be carried out, 130 after Ctrl-C. What is done is kept in every case.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ..predictor import Spotter, Tiling
+from .inputs import Model, add_common_arguments, check_common_arguments, run_inputs
+from .status import command
+
+DEFAULT_MODEL = "quick"
+DEFAULT_TILING = Tiling()
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="wecromcl read",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common_arguments(parser, DEFAULT_MODEL)
+    parser.add_argument("--threshold", type=float, help="least score of a word (the config's)")
+    parser.add_argument("--full-size", action="store_true", help="do not resize, tile if too large")
+    parser.add_argument(
+        "--tile", type=int, default=DEFAULT_TILING.side, help="largest side in pixels (%(default)s)"
+    )
+    parser.add_argument(
+        "--tile-overlap",
+        type=int,
+        default=DEFAULT_TILING.overlap,
+        help="longest word in pixels (%(default)s)",
+    )
+    args = parser.parse_args(argv)
+    check_common_arguments(parser, args)
+    return args
+
+
+def build_model(args: argparse.Namespace) -> Model:
+    """The spotter of a command line."""
+    options = {
+        "device": args.device,
+        "threshold": args.threshold,
+        "tiling": Tiling(args.tile, args.tile_overlap),
+        "full_size": args.full_size,
+    }
+    spotter = (
+        Spotter(args.config_file, args.weights, **options)
+        if args.config_file
+        else Spotter.from_name(args.model or DEFAULT_MODEL, **options)
+    )
+    return lambda pixels, words: spotter(pixels, batch_size=args.batch_size)
+
+
+@command("read")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read images; returns the exit status."""
+    args = parse_args(argv)
+    return run_inputs(args, lambda: build_model(args), lambda inputs: [[] for _ in inputs])
