@@ -47,7 +47,7 @@ PROPER_NAMES = {"Detectron", "Pillow"}
 
 def source_files() -> list[Path]:
     """All Python files of the project except its tests."""
-    folders = [PACKAGE, *PROJECTS, ROOT / "tools", ROOT / "demo"]
+    folders = [PACKAGE, *PROJECTS, ROOT / "tools"]
     found = [path for folder in folders for path in folder.rglob("*.py")]
     return sorted([*ROOT.glob("*.py"), *found])
 
@@ -133,7 +133,7 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
 
 def test_nothing_imports_what_stands_above_it() -> None:
     entries = {path.stem for path in (*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py"))}
-    entries |= {"tools", "demo", "tests", "projects"}
+    entries |= {"tools", "tests", "projects"}
     slim = ROOT / "projects" / "detectron2_slim"
     wrong = []
     for path in source_files():
@@ -335,7 +335,7 @@ def named_files(text: str) -> set[str]:
     """Files and folders of the repository that a Markdown page names in links or code."""
     links = re.findall(r"\]\(([^)#\s]+)", text)
     code = re.findall(
-        r"(?<![\w/.-])(?:\.ci|configs|demo|docs|projects|tests|tools|wecromcl_d2)/[\w./-]*[\w/]",
+        r"(?<![\w/.-])(?:\.ci|configs|docs|projects|tests|tools|wecromcl_d2)/[\w./-]*[\w/]",
         text,
     )
     return {name for name in (*links, *code) if "://" not in name}

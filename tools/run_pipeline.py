@@ -74,7 +74,7 @@ class Step:
 
     Attributes:
         name: of the step.
-        script: path relative to the project.
+        script: path relative to the project, or a command of the package.
         arguments: of the script.
         accepted: exit statuses with which it has done its work.
         quiet: keep what it says in a file.
@@ -89,7 +89,9 @@ class Step:
     @property
     def command(self) -> list[str]:
         """What is run."""
-        return [sys.executable, str(ROOT / self.script), *self.arguments]
+        is_script = self.script.endswith(".py")
+        start = [str(ROOT / self.script)] if is_script else ["-m", "wecromcl_d2", self.script]
+        return [sys.executable, *start, *self.arguments]
 
 
 class Runner:
@@ -180,12 +182,13 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     (seconds,) = runner.run(
         Step("anchors-train", "train_net.py", (*config, "--resume", *share, *opts, *train, *val))
     )
+    weights = ("--weights", detector_weights(runner))
     best = ("MODEL.WEIGHTS", detector_weights(runner))
     test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
     pictures = runner.folder / "pictures" / "anchors"
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     runner.run(
-        Step("anchors-pictures", "tools/draw_anchors.py", (*config, *draw, *best)),
+        Step("anchors-pictures", "visualize", ("anchors", *config, *draw, *weights)),
         Step("anchors-test", "train_net.py", (*config, *test), quiet=True),
     )
     metrics = read_metrics(folder, args.test, "anchors")
@@ -237,7 +240,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     model = ("--config-file", args.spotter, "--weights", best_weights(runner.folder / "spotting"))
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     threshold = ("--threshold", str(metrics["spotting"]["threshold"]))
-    runner.run(Step("spotting-pictures", "tools/draw_words.py", (*model, *draw, *threshold)))
+    runner.run(Step("spotting-pictures", "visualize", ("words", *model, *draw, *threshold)))
     result = _summary(metrics, finding + training, cfg)
     rows = {
         "F" if _gives_points(cfg) else "F, words alone": f"{result['f']:.3f}",

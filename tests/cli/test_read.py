@@ -75,7 +75,7 @@ def test_ctrl_c_keeps_what_is_done(model, photos, tmp_path, monkeypatch, capsys)
             raise KeyboardInterrupt
         return read_image(path)
 
-    monkeypatch.setattr("read_image", interrupted)
+    monkeypatch.setattr(inputs, "read_image", interrupted)
     output, lines = tmp_path / "out", tmp_path / "words.jsonl"
     argv = [str(photos), *model, "--output", str(output), "--json", str(lines)]
     assert read.main([*argv, "--batch-size", "1"]) == 130

@@ -158,5 +158,5 @@ def test_the_tool_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
 
 def test_a_missing_model_is_an_error_not_a_trace(tmp_path, capsys):
     argv = ["--config-file", "no.yaml", "--weights", "no.pth", "--output", str(tmp_path)]
-    assert stress.main(argv) == 1
+    assert stress.main(argv) == 2
     assert "no.yaml does not exist" in capsys.readouterr().err

@@ -23,7 +23,6 @@ def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:
         name: of the command.
         errors: raised for the user's mistakes beside `USER_ERRORS`.
     """
-
     refused: tuple[type[Exception], ...] = (*USER_ERRORS, *errors)
 
     def decorate(main: Main) -> Main:

@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     ensure_registered(args.dataset)
     records = DatasetCatalog.get(args.dataset)[: args.count]
-    drawn = []
+    drawn: list[np.ndarray] = []
     drawings = zip(records, DRAWINGS[args.what](args, records), strict=True)
     for count, (record, drawing) in enumerate(drawings, start=1):
         save_image(args.output / f"{Path(record['file_name']).stem}.png", drawing)
