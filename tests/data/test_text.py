@@ -46,6 +46,12 @@ def test_unknown_characters_are_dropped_before_the_cut():
     assert Charset("ab").encode(["a-☃-b"], 2).tolist() == [[1, 2]]
 
 
+def test_texts_of_one_key_have_the_same_labels():
+    charset = Charset("abc")
+    assert [charset.key(text, 2) for text in ("A-bc", "abd", "ab")] == ["ab"] * 3
+    assert charset.encode(["A-bc", "abd", "ab"], 2).tolist() == [[1, 2]] * 3
+
+
 def test_unknown_characters_can_raise():
     with pytest.raises(CharsetError, match=r"'a-b\\u2603'.*'-' \(U\+002D\).*U\+2603"):
         Charset("ab", unknown="error").normalize("a-b☃")

@@ -3,12 +3,7 @@ import math
 import pytest
 import torch
 
-from wecromcl_d2.stage1.activation import (
-    TextActivation,
-    assign_distinct_peaks,
-    find_peaks,
-    mean_of_peaks,
-)
+from wecromcl_d2.stage1.activation import TextActivation
 
 
 @pytest.fixture
@@ -53,79 +48,9 @@ def test_the_same_texts_for_all_images_need_no_copies(module):
     torch.testing.assert_close(shared, copied)
 
 
-def test_peaks_are_cell_centres_of_local_maxima_in_order():
-    grid = torch.zeros(7, 9)
-    grid[1, 2], grid[1, 3], grid[5, 8], grid[6, 0] = 0.9, 0.8, 0.5, 0.3
-    points, scores = find_peaks(grid, 3, window=3)
-    assert points.tolist() == [[2.5, 1.5], [8.5, 5.5], [0.5, 6.5]]
-    assert scores.tolist() == pytest.approx([0.9, 0.5, 0.3])
-
-
-def test_a_plateau_is_one_peak_its_first_cell():
-    grid = torch.zeros(1, 5, 5)
-    grid[0, 2, 1:4] = 0.5
-    points, scores = find_peaks(grid, 2, window=5)
-    assert points[0, 0].tolist() == [1.5, 2.5]
-    assert scores.tolist() == [[0.5, 0.0]]
-
-
-def test_as_published_all_of_a_plateau_are_peaks():
-    """D11: one occurrence of a word takes the places of several."""
-    grid = torch.zeros(1, 5, 5)
-    grid[0, 2, 1:4] = 0.5
-    points, scores = find_peaks(grid, 3, window=5, ties="all")
-    assert sorted(points[0].tolist()) == [[1.5, 2.5], [2.5, 2.5], [3.5, 2.5]]
-    assert scores.tolist() == [[0.5] * 3]
-
-
-def test_missing_peaks_repeat_the_strongest_with_score_zero():
-    grid = torch.zeros(2, 2)
-    grid[1, 0] = 1.0
-    points, scores = find_peaks(grid, 6, window=5)
-    assert scores.tolist() == [1.0, 0, 0, 0, 0, 0]
-    assert points.tolist() == [[0.5, 1.5]] * 6
-
-
 def test_a_single_text_keeps_its_dimension(module):
     text = torch.randn(1, 1, 10, dtype=torch.float64)
     feature = torch.randn(1, 6, 3, 4, dtype=torch.float64)
     maps = module(module.project_queries(text), feature)
     assert maps.shape == (1, 1, 3, 4)
     assert module.pool(maps, feature).shape == (1, 1, 10)
-
-
-def test_the_mean_of_a_peak_is_weighed_by_the_map_inside_the_window():
-    maps = torch.zeros(2, 5, 7)
-    maps[0, 2, 3], maps[0, 2, 4], maps[0, 0, 0] = 3.0, 1.0, 2.0
-    maps[1, 0, 6], maps[1, 1, 6] = 1.0, 1.0
-    points = torch.tensor([[[3.5, 2.5]], [[6.5, 0.5]]])
-    moved = mean_of_peaks(maps, points, 3)
-    assert moved.tolist() == [[[3.75, 2.5]], [[6.5, 1.0]]]
-    assert mean_of_peaks(torch.zeros(2, 5, 7), points, 3).tolist() == points.tolist()
-
-
-def test_words_are_placed_apart_the_surer_one_first():
-    points = torch.tensor(
-        [
-            [[1.0, 1.0], [5.0, 1.0], [9.0, 1.0]],
-            [[1.5, 1.0], [5.0, 1.0], [0.0, 0.0]],
-            [[1.0, 1.0], [1.0, 2.0], [0.0, 0.0]],
-        ]
-    )
-    scores = torch.tensor([[0.9, 0.2, 0.1], [0.8, 0.4, 0.0], [0.3, 0.2, 0.0]])
-    # The second word yields to the first and is surer of (5, 1); the third finds nothing free.
-    assert assign_distinct_peaks(points, scores, ["a", "b", "c"], 2.0) == [0, 1, 0]
-    assert assign_distinct_peaks(points, scores, ["a", "b", "c"], 0.1) == [0, 0, 1]
-
-
-def test_copies_of_a_word_get_its_peaks_strongest_first():
-    points = torch.tensor([[[1.0, 1.0], [5.0, 1.0]]]).expand(2, -1, -1)
-    scores = torch.tensor([[0.6, 0.4]]).expand(2, -1)
-    assert assign_distinct_peaks(points, scores, ["a", "a"], 2.0) == [0, 1]
-
-
-def test_the_order_of_equally_sure_words_does_not_matter():
-    points = torch.tensor([[[1.0, 1.0], [5.0, 1.0]], [[1.0, 1.0], [9.0, 1.0]]])
-    scores = torch.tensor([[0.5, 0.1], [0.5, 0.1]])
-    assert assign_distinct_peaks(points, scores, ["a", "b"], 2.0) == [0, 1]
-    assert assign_distinct_peaks(points.flip(0), scores, ["b", "a"], 2.0) == [1, 0]

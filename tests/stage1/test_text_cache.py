@@ -6,7 +6,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from wecromcl_d2 import add_wecromcl_config
-from wecromcl_d2.stage1 import wecromcl
+from wecromcl_d2.stage1 import text_cache
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_a_copy_does_not_trust_what_the_original_kept(model):
 
 
 def test_what_is_kept_is_bounded(model, encoded, monkeypatch):
-    monkeypatch.setattr(wecromcl, "MOST_TEXTS_KEPT", 3)
-    monkeypatch.setattr(wecromcl, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(text_cache, "MAX_CACHED_TEXTS", 3)
+    monkeypatch.setattr(text_cache, "TEXTS_PER_PASS", 2)
     ask(model, "a", "b", "c", "d", "e")
     assert encoded == [2, 2, 1]
     ask(model, "c", "d", "e")

@@ -102,6 +102,13 @@ class Charset:
             )
         return kept
 
+    def key(self, text: str, max_length: int) -> str:
+        """What a model reads of a text: normalised and cut to `max_length` characters.
+
+        Texts of equal keys have equal labels, see `encode`.
+        """
+        return self.normalize(text)[:max_length]
+
     def encode(self, texts: Sequence[str], max_length: int) -> torch.Tensor:
         """Turn texts into label rows: normalise, cut to `max_length`, pad with 0.
 
@@ -117,7 +124,7 @@ class Charset:
             raise ValueError(f"max_length is {max_length}; it must be at least 1")
         labels = torch.full((len(texts), max_length), PADDING_LABEL, dtype=torch.long)
         for row, text in enumerate(texts):
-            codes = [self._labels[c] for c in self.normalize(text)[:max_length]]
+            codes = [self._labels[c] for c in self.key(text, max_length)]
             labels[row, : len(codes)] = torch.tensor(codes, dtype=torch.long)
         return labels
 

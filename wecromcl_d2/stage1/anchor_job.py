@@ -70,7 +70,7 @@ def load_records(dataset: str) -> list[Record]:
 def word_keys(cfg: CfgNode, records: Sequence[Record]) -> list[list[str]]:
     """The texts of each record as the model reads them; those it cannot read are empty."""
     charset, longest = build_charset(cfg), cfg.MODEL.TEXT_ENCODER.MAX_LENGTH
-    return [[charset.normalize(text)[:longest] for text in r["texts"]] for r in records]
+    return [[charset.key(text, longest) for text in r["texts"]] for r in records]
 
 
 def asked_words(record: Record, keys: Sequence[str]) -> list[int]:

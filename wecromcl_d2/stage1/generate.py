@@ -28,7 +28,8 @@ from ..engine.loading import CheckedCheckpointer
 from ..files import replace_file
 from .anchor_job import ASKED_KEYS, AnchorJob, asked_words, plan_parts, word_keys
 from .mapper import AnchorMapper
-from .wecromcl import TEXTS_AT_ONCE, WeCromCL
+from .text_cache import TEXTS_PER_PASS
+from .wecromcl import WeCromCL
 
 SCORE_DIGITS, POINT_DECIMALS = 6, 3
 
@@ -163,7 +164,7 @@ def encode_words(
     asked = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
     every = list(dict.fromkeys(key for per_image in asked for key in per_image))
     needed = {key for index in indices for key in asked[index]}
-    blocks = [every[i : i + TEXTS_AT_ONCE] for i in range(0, len(every), TEXTS_AT_ONCE)]
+    blocks = [every[i : i + TEXTS_PER_PASS] for i in range(0, len(every), TEXTS_PER_PASS)]
     blocks = [block for block in blocks if not needed.isdisjoint(block)]
     own = {}
     for number in range(comm.get_rank(), len(blocks), comm.get_world_size()):
@@ -253,7 +254,7 @@ class _Finder:
     def _ask(self, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
         start = time.perf_counter()
         keys = list(dict.fromkeys(key for _, image in group for key in image["texts"]))
-        self.model.cache_queries(keys, self.words.of(keys))
+        self.model.query_cache.update(keys, self.words.of(keys).to(self.model.device))
         outputs = self.model([image for _, image in group])
         found = {
             index: _answer(output["instances"])

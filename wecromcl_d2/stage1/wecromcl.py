@@ -6,6 +6,7 @@ text feature, C channels of the fused map, H x W cells.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,21 +19,34 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 
-from ..config import check_choice
-from ..data.text import Charset, TextList
+from ..data.text import Charset
 from ..layers.charset_state import CharsetState
 from ..layers.image_batch import ImageModel, group_by_size
 from ..layers.image_encoder import ImageEncoder
 from ..visualizer import draw_activation
-from .activation import TextActivation, assign_distinct_peaks, find_peaks, mean_of_peaks
+from .activation import TextActivation
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
+from .peaks import PeakDecoder, no_anchors
+from .text_cache import QueryCache
 from .text_encoder import build_charset, build_text_encoder
 
-# Texts whose folded queries are kept at inference, and texts that are encoded at once.
-MOST_TEXTS_KEPT = 2**16
-TEXTS_AT_ONCE = 256
-# Further peaks of a word's map that are looked at where words are placed apart.
-SPARE_PEAKS = 5
+
+@dataclass(frozen=True)
+class _BatchTexts:
+    """The texts of a training batch, over all processes.
+
+    Attributes:
+        features: (U, D) the M queries of all processes first, then this process's distinct texts.
+        compared: (N, M + K) rows of `features` that each image is compared with: all queries, then
+            the image's negatives.
+        own: which of the M queries come from this process's images.
+        owner: (M,) index of the image, among those of all processes, that each query comes from.
+    """
+
+    features: Tensor
+    compared: Tensor
+    own: slice
+    owner: Tensor
 
 
 @META_ARCH_REGISTRY.register()
@@ -46,19 +60,17 @@ class WeCromCL(ImageModel):
         charset: transcription -> labels.
         max_length: characters L of a label sequence.
         embed_dim: channels D; must equal the text encoder's.
-        temperature: start value of the learned temperature.
+        temperature: start value of the learned temperature tau.
         mask_padding: keep padding cells out of the maps.
-        peak_window: side in cells of the window whose maximum a peak must be.
-        peak_ties: "first" or "all", what equal cells of a window are; see `find_peaks`.
-        anchor: where an anchor lies, "peak", the centre of the peak's cell, or "mean", see
-            `mean_of_peaks`.
-        anchor_distance: least distance in cells between the words of an image, see
-            `assign_distinct_peaks`; 0 places each by itself.
+        peak_window: see `PeakDecoder.window`.
+        peak_ties: see `PeakDecoder.ties`.
+        anchor: see `PeakDecoder.anchor`.
+        anchor_distance: see `PeakDecoder.distance`.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
-        input_format: colour order of the images, for pictures of them.
-        vis_period: iterations between pictures of maps in the event storage, 0 for never.
+        input_format: colour order of the images, for drawings of them.
+        vis_period: iterations between drawings of maps in the event storage, 0 for never.
 
     Raises:
         ValueError: if `embed_dim` differs from the text encoder's width, or for an unknown choice.
@@ -94,10 +106,6 @@ class WeCromCL(ImageModel):
                 f"MODEL.WECROMCL.EMBED_DIM is {embed_dim}, but the text encoder gives "
                 f"{text_encoder.out_channels} channels; make them equal"
             )
-        if peak_window % 2 == 0:
-            raise ValueError(f"MODEL.WECROMCL.PEAK_WINDOW must be odd, not {peak_window}")
-        check_choice("MODEL.WECROMCL.PEAK_TIES", peak_ties, ("first", "all"))
-        check_choice("MODEL.WECROMCL.ANCHOR", anchor, ("peak", "mean"))
         self.backbone = backbone
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
@@ -106,13 +114,12 @@ class WeCromCL(ImageModel):
         self.charset, self.max_length = charset, max_length
         self.charset_state = CharsetState(charset)
         self.mask_padding = mask_padding
-        self.peak_window, self.peak_ties, self.anchor = peak_window, peak_ties, anchor
-        self.anchor_distance = anchor_distance
         self.stride = image_encoder.stride
+        self.decode_peaks = PeakDecoder(
+            self.stride, peak_window, peak_ties, anchor, anchor_distance
+        )
         self.input_format, self.vis_period = input_format, vis_period
-        # Folded queries by text, and the state of the weights that they belong to.
-        self._kept_queries: dict[str, Tensor] = {}
-        self._kept_of: list[tuple[int, int]] = []
+        self.query_cache = QueryCache((self.text_encoder, self.activation))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -153,32 +160,23 @@ class WeCromCL(ImageModel):
         """
         if not self.training:
             return self.inference(batched_inputs)
-        features, valid = self.encode_images(self.preprocess_images(batched_inputs))
-        num_images, counts = len(batched_inputs), [len(x["queries"]) for x in batched_inputs]
-        texts = [text for x in batched_inputs for text in x["queries"]]
-        for x in batched_inputs:
-            texts.extend(x["negatives"])
-        num_false = len(batched_inputs[0]["negatives"])
-        distinct, index = self.encode_texts(texts)
-        own, owner = _share_of(counts, self.device)
-        queries = _gather(distinct[index[: sum(counts)]])
-        table = torch.cat([queries, distinct])
-        false = len(queries) + index[sum(counts) :].view(num_images, num_false)
-        asked = torch.arange(len(queries), device=self.device).expand(num_images, -1)
-        compared = torch.cat([asked, false], dim=1)
-        # Sharp maps need the precision, and cost little beside the encoders.
+        feature, valid = self.encode_images(self.preprocess_images(batched_inputs))
+        texts = self._encode_batch_texts(batched_inputs)
+        # Always float32: sharp maps need the precision, and the encoders dominate the cost.
         with torch.autocast(self.device.type, enabled=False):
-            table, features = table.float(), features.float()
-            maps = self.activation(
-                self.activation.project_queries(table)[compared], features, valid
-            )
-            similarity = cosine_similarity(self.activation.pool(maps, features), table, compared)
-        self._log(batched_inputs, maps[:, own], counts)
-        square = _gather(similarity[:, : len(queries)])
-        first = comm.get_rank() * num_images
-        share = comm.get_world_size() / len(queries)
-        i2t = image_to_text_loss(similarity, self.logit_scale, owner - first, own) * share
-        t2i = text_to_image_loss(square, self.logit_scale, owner)
+            t, feature = texts.features.float(), feature.float()
+            queries = self.activation.project_queries(t)
+            maps = self.activation(queries[texts.compared], feature, valid)
+            pooled = self.activation.pool(maps, feature)
+            similarity = cosine_similarity(pooled, t, texts.compared)
+        own, owner = texts.own, texts.owner
+        self._log(batched_inputs, maps[:, own])
+        first_image = comm.get_rank() * len(batched_inputs)
+        all_images = _gather(similarity[:, : len(owner)])
+        i2t = image_to_text_loss(similarity, self.logit_scale, owner - first_image, own)
+        t2i = text_to_image_loss(all_images, self.logit_scale, owner)
+        # A sum over this process's queries; the average over processes makes it the mean over all.
+        i2t = i2t * (comm.get_world_size() / len(owner))
         return {"loss_i2t": i2t / 2, "loss_t2i": t2i / 2}
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
@@ -195,64 +193,44 @@ class WeCromCL(ImageModel):
         Returns:
             (U, D) features of the distinct texts and, for each given text, its row among them.
         """
-        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
+        keys = self._keys(texts)
         row = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         labels = self.charset.encode(list(row), self.max_length).to(self.device)
         return self.text_encoder(labels), torch.tensor([row[key] for key in keys]).to(self.device)
 
-    def cache_queries(self, texts: Sequence[str], queries: Tensor) -> None:
-        """Take the folded queries of texts that the caller has encoded, for the next inference.
+    def _encode_batch_texts(self, batched_inputs: list[dict[str, Any]]) -> _BatchTexts:
+        """Encode queries and negatives of this process; gather the queries of all processes."""
+        num_images, num_negatives = len(batched_inputs), len(batched_inputs[0]["negatives"])
+        counts = [len(x["queries"]) for x in batched_inputs]
+        texts = [text for x in batched_inputs for text in x["queries"]]
+        for x in batched_inputs:
+            texts.extend(x["negatives"])
+        distinct, index = self.encode_texts(texts)
+        own, owner = _own_queries(counts, self.device)
+        queries = _gather(distinct[index[: sum(counts)]])
+        negatives = len(queries) + index[sum(counts) :].view(num_images, num_negatives)
+        every_query = torch.arange(len(queries), device=self.device).expand(num_images, -1)
+        compared = torch.cat([every_query, negatives], dim=1)
+        return _BatchTexts(torch.cat([queries, distinct]), compared, own, owner)
 
-        They are forgotten when the weights change, like those that inference itself keeps.
-
-        Args:
-            texts: Q texts.
-            queries: (Q, C), what `activation.project_queries` makes of their features.
-        """
-        self._forget_old_queries()
-        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
-        self._kept_queries.update(zip(keys, queries.to(self.device), strict=True))
-
-    def _forget_old_queries(self) -> None:
-        """Drop the kept queries if the weights that made them have changed."""
-        parts = (self.text_encoder, self.activation)
-        weights = [w for part in parts for w in (*part.parameters(), *part.buffers())]
-        state = [(id(weight), weight._version) for weight in weights]
-        if state != self._kept_of:
-            self._kept_queries.clear()
-            self._kept_of = state
-
-    def _folded_queries(self, texts: Sequence[str]) -> Tensor:
-        """(Q, C) folded queries of texts; those of the last texts are kept for the next images."""
-        self._forget_old_queries()
-        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
-        new = [key for key in dict.fromkeys(keys) if key not in self._kept_queries]
-        for start in range(0, len(new), TEXTS_AT_ONCE):
-            some = new[start : start + TEXTS_AT_ONCE]
-            features, _ = self.encode_texts(some)
-            self._kept_queries.update(
-                zip(some, self.activation.project_queries(features), strict=True)
-            )
-        queries = torch.stack([self._kept_queries[key] for key in keys])
-        for key in list(self._kept_queries)[: max(0, len(self._kept_queries) - MOST_TEXTS_KEPT)]:
-            del self._kept_queries[key]
-        return queries
+    def _keys(self, texts: Sequence[str]) -> list[str]:
+        return [self.charset.key(text, self.max_length) for text in texts]
 
     def train(self, mode: bool = True) -> "WeCromCL":
-        """Switch between training and evaluation; text features kept for inference are dropped."""
-        self._kept_queries.clear()
+        """Switch between training and evaluation; cached queries are dropped."""
+        self.query_cache.clear()
         return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> "WeCromCL":
-        self._kept_queries.clear()
+        self.query_cache.clear()
         return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Find the anchors of the given transcriptions.
 
-        Images of one network size share a batch, so that nothing but an image's own content ever
-        reaches its answer.
+        Only images of one size share a batch: padding would let the size of one image change the
+        anchors of another.
 
         Args:
             batched_inputs: see `forward`.
@@ -278,77 +256,48 @@ class WeCromCL(ImageModel):
         """Anchors of images of one size."""
         images = self.preprocess_images(inputs)
         texts = [[t for t in x["texts"] if self.charset.normalize(t)] for x in inputs]
-        longest = max(map(len, texts))
-        if longest == 0:
-            return [self._empty(x) for x in inputs]
-        features, valid = self.encode_images(images)
-        flat = [text for per_image in texts for text in per_image]
-        folded = self._folded_queries(flat)
-        counts = [len(per_image) for per_image in texts]
-        queries = nn.utils.rnn.pad_sequence(list(folded.split(counts)), batch_first=True)
-        maps = self.activation(queries, features, valid).float()
+        sizes = [
+            (x.get("height", height), x.get("width", width))
+            for x, (height, width) in zip(inputs, images.image_sizes, strict=True)
+        ]
+        if not any(texts):
+            return [no_anchors(size, self.device) for size in sizes]
+        feature, valid = self.encode_images(images)
+        keys = [self._keys(per_image) for per_image in texts]
+        flat = self.query_cache.get([k for per_image in keys for k in per_image], self._queries)
+        queries = flat.split([len(per_image) for per_image in keys])
+        padded = nn.utils.rnn.pad_sequence(list(queries), batch_first=True)
+        maps = self.activation(padded, feature, valid).float()
         if not torch.isfinite(maps).all():
             raise FloatingPointError(
                 "the activation maps hold values that are not finite: the weights are damaged, or "
                 "come from a training that broke down; check the file of MODEL.WEIGHTS"
             )
         return [
-            self._to_instances(x, size, per_image, maps_per_image[: len(per_image)])
-            for x, size, per_image, maps_per_image in zip(
-                inputs, images.image_sizes, texts, maps, strict=True
+            self.decode_peaks(own[: len(words)], words, read, input_size, size)
+            if words
+            else no_anchors(size, self.device)
+            for own, words, read, input_size, size in zip(
+                maps, texts, keys, images.image_sizes, sizes, strict=True
             )
         ]
 
-    def _to_instances(
-        self, x: dict[str, Any], size: tuple[int, int], texts: list[str], maps: Tensor
-    ) -> Instances:
-        """Peaks of one image's maps (Q, H, W) in pixels of the original image."""
-        if not texts:
-            return self._empty(x)
-        stride = self.stride
-        maps = maps[:, : math.ceil(size[0] / stride), : math.ceil(size[1] / stride)]
-        keys = [self.charset.normalize(text)[: self.max_length] for text in texts]
-        repeats = [keys[:i].count(key) for i, key in enumerate(keys)]
-        count = max(repeats) + 1 + (SPARE_PEAKS if self.anchor_distance else 0)
-        points, scores = find_peaks(maps, count, self.peak_window, self.peak_ties)
-        if self.anchor == "mean":
-            points = mean_of_peaks(maps, points, self.peak_window)
-        if self.anchor_distance:
-            repeats = assign_distinct_peaks(points, scores, keys, self.anchor_distance)
-        row = torch.arange(len(texts), device=maps.device)
-        rank = torch.tensor(repeats, device=maps.device)
-        height, width = x.get("height", size[0]), x.get("width", size[1])
-        points = points[row, rank].double() * stride
-        scale = points.new_tensor([width / size[1], height / size[0]])
-        limit = points.new_tensor([width, height])
-        instances = Instances((height, width))
-        instances.pred_points = torch.minimum(points * scale, limit)
-        instances.scores = scores[row, rank]
-        instances.pred_maps = maps
-        instances.pred_texts = TextList(texts)
-        return instances
+    def _queries(self, texts: Sequence[str]) -> Tensor:
+        """(Q, C) projected queries of distinct texts."""
+        return self.activation.project_queries(self.encode_texts(texts)[0])
 
-    def _empty(self, x: dict[str, Any]) -> Instances:
-        size = tuple(x["image"].shape[-2:])
-        instances = Instances((x.get("height", size[0]), x.get("width", size[1])))
-        instances.pred_points = torch.zeros(0, 2, dtype=torch.float64, device=self.device)
-        instances.scores = torch.zeros(0, device=self.device)
-        instances.pred_maps = torch.zeros(0, 0, 0, device=self.device)
-        instances.pred_texts = TextList([])
-        return instances
-
-    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor, counts: list[int]) -> None:
-        """Temperature, peak height and, every `vis_period`, a picture of one map.
+    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor) -> None:
+        """Log temperature, peak height and, every `vis_period`, a drawing of one map.
 
         Args:
             batched_inputs: see `forward`.
-            maps: (N, sum of `counts`, H, W) maps of these images' queries.
-            counts: queries per image.
+            maps: (N, Q, H, W), each image's map of each of the Q queries of these images.
         """
         if not has_event_storage():
             return
         storage = get_event_storage()
-        owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(maps.device)
+        counts = torch.tensor([len(x["queries"]) for x in batched_inputs])
+        owner = torch.arange(len(counts)).repeat_interleave(counts).to(maps.device)
         picked = maps.detach()[owner, torch.arange(len(owner), device=maps.device)]
         storage.put_scalar("temperature", (-self.logit_scale.detach()).exp())
         storage.put_scalar("peak_height", picked.flatten(1).amax(1).mean())
@@ -357,16 +306,16 @@ class WeCromCL(ImageModel):
             image = convert_image_to_rgb(x["image"].permute(1, 2, 0).cpu(), self.input_format)
             height, width = (math.ceil(s / self.stride) for s in image.shape[:2])
             glow = picked[0, :height, :width].float().cpu().numpy()
-            picture = draw_activation(image, glow, x["queries"][0])
-            storage.put_image("activation", picture.transpose(2, 0, 1))
+            drawing = draw_activation(image, glow, x["queries"][0])
+            storage.put_image("activation", drawing.transpose(2, 0, 1))
 
 
-def _share_of(counts: list[int], device: torch.device) -> tuple[slice, Tensor]:
-    """Which queries of the whole batch are this process's, and each query's image there.
+def _own_queries(counts: list[int], device: torch.device) -> tuple[slice, Tensor]:
+    """This process's queries among those of all processes, and the image index of every query.
 
     Args:
         counts: queries of each image of this process.
-        device: where the images' indices are wanted.
+        device: of the image indices.
     """
     every = comm.all_gather(counts)
     start = sum(map(sum, every[: comm.get_rank()]))

@@ -1,0 +1,222 @@
+"""Anchor points: the peaks of soft activation maps.
+
+Letters: Q texts of an image, P peaks per map, H x W cells.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Instances
+from torch import Tensor
+
+from ..config import check_choice
+from ..data.text import TextList
+
+# Further peaks of a word's map that are candidates where words must keep a distance.
+SPARE_PEAKS = 5
+
+
+@dataclass(frozen=True)
+class PeakDecoder:
+    """The rule that turns the activation maps of an image into its anchor points.
+
+    Attributes:
+        stride: side of a cell in pixels of the network input.
+        window: side in cells of the window whose maximum a peak must be, odd.
+        ties: "first" or "all", which of equal cells in a window is a peak; see `find_peaks`.
+        anchor: "peak", the center of the peak's cell, or "mean", see `mean_of_peaks`.
+        distance: least distance in cells between the words of an image, see
+            `assign_distinct_peaks`; 0 decodes each word by itself.
+
+    Raises:
+        ValueError: for an even window or an unknown choice.
+    """
+
+    stride: int
+    window: int
+    ties: str
+    anchor: str
+    distance: float
+
+    def __post_init__(self) -> None:
+        if self.window % 2 == 0:
+            raise ValueError(f"MODEL.WECROMCL.PEAK_WINDOW must be odd, not {self.window}")
+        check_choice("MODEL.WECROMCL.PEAK_TIES", self.ties, ("first", "all"))
+        check_choice("MODEL.WECROMCL.ANCHOR", self.anchor, ("peak", "mean"))
+
+    def __call__(
+        self,
+        maps: Tensor,
+        texts: Sequence[str],
+        keys: Sequence[str],
+        input_size: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """The anchors of one image.
+
+        Args:
+            maps: (Q, H, W) maps of the padded network input.
+            texts: Q transcriptions as given.
+            keys: what the model reads of them; of equal ones the n-th gets the n-th peak.
+            input_size: (height, width) of the network input before its padding.
+            image_size: (height, width) of the original image.
+
+        Returns:
+            Instances with `pred_points` (Q, 2), float64, in pixels of the original image, `scores`
+            (Q,), `pred_maps` over the cells that are no padding, and `pred_texts`.
+        """
+        (input_height, input_width), (height, width) = input_size, image_size
+        maps = maps[
+            :, : math.ceil(input_height / self.stride), : math.ceil(input_width / self.stride)
+        ]
+        ranks = [keys[:i].count(key) for i, key in enumerate(keys)]
+        count = max(ranks) + 1 + (SPARE_PEAKS if self.distance else 0)
+        points, scores = find_peaks(maps, count, self.window, self.ties)
+        if self.anchor == "mean":
+            points = mean_of_peaks(maps, points, self.window)
+        if self.distance:
+            ranks = assign_distinct_peaks(points, scores, keys, self.distance)
+        row = torch.arange(len(texts), device=maps.device)
+        rank = torch.tensor(ranks, device=maps.device)
+        points = points[row, rank].double() * self.stride
+        scale = points.new_tensor([width / input_width, height / input_height])
+        limit = points.new_tensor([width, height])
+        return _instances(
+            image_size, torch.minimum(points * scale, limit), scores[row, rank], maps, texts
+        )
+
+
+def no_anchors(image_size: tuple[int, int], device: torch.device) -> Instances:
+    """What `PeakDecoder` gives for an image without texts."""
+    points = torch.zeros(0, 2, dtype=torch.float64, device=device)
+    scores, maps = torch.zeros(0, device=device), torch.zeros(0, 0, 0, device=device)
+    return _instances(image_size, points, scores, maps, [])
+
+
+def _instances(
+    image_size: tuple[int, int], points: Tensor, scores: Tensor, maps: Tensor, texts: Sequence[str]
+) -> Instances:
+    instances = Instances(image_size)
+    instances.pred_points = points
+    instances.scores = scores
+    instances.pred_maps = maps
+    instances.pred_texts = TextList(texts)
+    return instances
+
+
+def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tuple[Tensor, Tensor]:
+    """The strongest local maxima of each map.
+
+    A cell is a peak if it is the maximum of the window around it. A map with fewer peaks than asked
+    gives some of value zero.
+
+    Args:
+        maps: (..., H, W) non-negative maps.
+        count: peaks per map.
+        window: side of the window in cells, odd.
+        ties: of equal cells in one window, "first" takes the first in reading order, and peaks
+            that do not exist repeat the strongest; "all" takes all of them, and peaks that do not
+            exist lie anywhere.
+
+    Returns:
+        (..., count, 2) peaks (x, y) in cells, the centre of the first cell being (0.5, 0.5), and
+        (..., count) their values, strongest first.
+    """
+    height, width = maps.shape[-2:]
+    flat = maps.reshape(-1, height, width)
+    is_peak = flat == window_maximum(flat, window)
+    if ties == "first":
+        # Exact in float32: a map has far fewer than 2**24 cells.
+        order = torch.arange(height * width, 0, -1, device=maps.device, dtype=torch.float32)
+        order = order.view(height, width) * is_peak
+        is_peak &= order == window_maximum(order, window)
+    values = torch.where(is_peak, flat, flat.new_zeros(())).flatten(1)
+    scores, cells = values.topk(min(count, values.shape[1]), dim=-1)
+    if scores.shape[1] < count:
+        scores = F.pad(scores, (0, count - scores.shape[1]))
+        cells = F.pad(cells, (0, count - cells.shape[1]))
+    if ties == "first":
+        cells = torch.where(scores > 0, cells, cells[:, :1])
+    points = torch.stack([cells % width, cells.div(width, rounding_mode="floor")], -1) + 0.5
+    return points.view(*maps.shape[:-2], count, 2), scores.view(*maps.shape[:-2], count)
+
+
+def window_maximum(x: Tensor, window: int) -> Tensor:
+    """The maximum of the window around each cell of (..., H, W) non-negative maps.
+
+    Rows, then columns, as whole-map comparisons: some twenty times faster on a CPU than pooling,
+    which does not use its vector instructions for one channel.
+
+    Args:
+        x: maps.
+        window: side in cells, odd.
+    """
+    reach = window // 2
+    for dim, padding in ((-1, (reach, reach)), (-2, (0, 0, reach, reach))):
+        padded = F.pad(x, padding)
+        x = reduce(torch.maximum, (padded.narrow(dim, i, x.shape[dim]) for i in range(window)))
+    return x
+
+
+def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
+    """The mean place of what lies in a window around each peak.
+
+    A peak's cell may lie at a word's edge; the weight around it lies on the word.
+
+    Args:
+        maps: (Q, H, W) non-negative maps.
+        points: (Q, P, 2) cell centres (x, y), see `find_peaks`.
+        window: side of the window in cells, odd.
+
+    Returns:
+        (Q, P, 2) points in cells; a peak whose window holds nothing stays where it is.
+    """
+    reach = window // 2
+    cells = (points - 0.5).long()
+    steps = torch.arange(window, device=maps.device)
+    rows = (cells[..., 1, None] + steps)[..., :, None]
+    columns = (cells[..., 0, None] + steps)[..., None, :]
+    around = F.pad(maps, (reach,) * 4)
+    share = around[torch.arange(len(maps), device=maps.device)[:, None, None, None], rows, columns]
+    total = share.sum((-2, -1))
+    offset = (steps - reach).to(maps.dtype)
+    x = (share.sum(-2) * offset).sum(-1)
+    y = (share.sum(-1) * offset).sum(-1)
+    tiny = torch.finfo(maps.dtype).tiny
+    return points + torch.stack([x, y], -1) / total.clamp(min=tiny)[..., None]
+
+
+def assign_distinct_peaks(
+    points: Tensor, scores: Tensor, texts: Sequence[str], distance: float
+) -> list[int]:
+    """Choose a peak for each word of an image so that no two words are in one place.
+
+    The surest peak of all is taken first; then peaks near it are no longer free.
+
+    Args:
+        points: (Q, P, 2) peaks in cells.
+        scores: (Q, P) their values, strongest first; 0 where there is no further peak.
+        texts: Q words; of equal peaks the one whose word comes first in the alphabet is taken
+            first, so that the order of the words does not matter.
+        distance: least one between two words, in cells.
+
+    Returns:
+        For each word the index of its peak; the strongest if none of its peaks is free.
+    """
+    places, values = points.tolist(), scores.tolist()
+    peaks = [
+        (-score, texts[q], q, p)
+        for q, own in enumerate(values)
+        for p, score in enumerate(own)
+        if score > 0
+    ]
+    chosen: dict[int, int] = {}
+    for _, _, q, p in sorted(peaks):
+        taken = (places[other][peak] for other, peak in chosen.items())
+        if q not in chosen and all(math.dist(places[q][p], place) >= distance for place in taken):
+            chosen[q] = p
+    return [chosen.get(q, 0) for q in range(len(values))]
