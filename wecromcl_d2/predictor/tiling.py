@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from rapidfuzz import fuzz
 
+from ..stage2.suppression import SAME_LINE
+
 # Tiles start at multiples of this, so that every cell of a network of this stride or less covers
 # the same pixels as in the whole image.
 STEP = 32
-# A line's distance from another, in widths of a character, up to which both are one word.
-_SAME_LINE = 0.75
 # Least width of a character in pixels, for words too short to measure it.
 _LEAST_CHARACTER = 8.0
 # How well, of 100, a cut word must fit somewhere into the whole one.
@@ -160,7 +160,7 @@ class TileWords:
         line, lines = self.polylines[word], self.polylines[others]
         reach = np.array(
             [
-                _SAME_LINE * _character(own, self.texts[k])
+                SAME_LINE * _character(own, self.texts[k])
                 for own, k in zip(lines, others.tolist(), strict=True)
             ]
         ).reshape(-1, 1)

@@ -8,6 +8,7 @@ import torch
 from detectron2.structures import Instances
 
 from ...data.text import TextList
+from ..suppression import point_nms
 from .readers import FoundWord
 from .vocabulary import Vocabulary
 
@@ -85,26 +86,11 @@ def to_instances(
     if not vocabulary.bins:
         return instances
     diagonal = float(np.hypot(*size))
-    return instances[point_nms(instances, duplicate_distance * diagonal)]
-
-
-def point_nms(instances: Instances, distance: float) -> torch.Tensor:
-    """Which words to keep: of equal texts nearer than `distance` pixels the one of highest score.
-
-    Args:
-        instances: N words with `pred_points`, `pred_texts` and `scores`.
-        distance: in pixels of the points.
-
-    Returns:
-        (N,) bool.
-    """
-    kept = torch.zeros(len(instances), dtype=torch.bool)
-    by_text: dict[str, list[int]] = {}
-    for index in instances.scores.argsort(descending=True, stable=True).tolist():
-        rivals = by_text.setdefault(instances.pred_texts[index], [])
-        point = instances.pred_points[index]
-        gaps = torch.linalg.vector_norm(instances.pred_points[rivals] - point, dim=1)
-        if not (gaps < distance).any():
-            rivals.append(index)
-            kept[index] = True
-    return kept
+    return instances[
+        point_nms(
+            instances.pred_points,
+            instances.pred_texts,
+            instances.scores,
+            duplicate_distance * diagonal,
+        )
+    ]

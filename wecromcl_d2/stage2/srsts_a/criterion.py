@@ -10,9 +10,9 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from ...config import check_choice
+from ..suppression import line_lengths, trimmed_lines
 from .ctc import CTCOutput, fits, read_greedily, reading_loss
 from .losses import dice_loss, focal_loss, line_losses
-from .suppression import line_lengths, trimmed_lines
 from .targets import LEAST_EXTENT, ConfidenceTargets, PaddedTargets, ignore_extents
 
 

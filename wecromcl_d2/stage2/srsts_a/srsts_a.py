@@ -20,10 +20,10 @@ from ...layers import ImageEncoder
 from ...layers.charset_state import CharsetState
 from ...layers.image_batch import ImageModel, group_by_size
 from ...stage1.text_encoder import build_charset
+from ..suppression import line_nms, trimmed_lines
 from .criterion import Criterion
 from .ctc import read_greedily
 from .heads import AnchorHead, Recognizer, Sampler
-from .suppression import line_nms, trimmed_lines
 from .targets import IGNORE_RADIUS, PaddedTargets, choose_anchors, confidence_targets
 
 
