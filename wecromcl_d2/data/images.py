@@ -1,15 +1,39 @@
-"""Reading of images: record -> pixels and the keys that go with them."""
+"""The one reader of images, for training, evaluation and predictor alike."""
+
+from __future__ import annotations
 
 import copy
+import os
+import struct
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from detectron2.data import detection_utils as utils
+from detectron2.utils.file_io import PathManager
+from PIL import Image, ImageOps
+
+ImageInput = str | os.PathLike[str] | np.ndarray | Image.Image
+ColorOrder = Literal["RGB", "BGR"]
 
 # What a training input carries over from the record of its image.
 IMAGE_KEYS = ("file_name", "image_id", "height", "width")
+
+_ORIENTATION_TAG = 0x0112
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+# 16-bit values per 8-bit value: 65535 / 255.
+_STEPS = 257
+# What Pillow raises on damaged files of one kind or another.
+_READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class ImageError(ValueError):
@@ -19,12 +43,12 @@ class ImageError(ValueError):
 def read_record(
     record: dict[str, Any], keys: Iterable[str], image_format: str
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Begin a model input.
+    """The beginning of a model input: some keys of a record, and the image it names.
 
     Args:
         record: a dataset dict.
         keys: of the record, to be kept.
-        image_format: colour order, as in INPUT.FORMAT.
+        image_format: color order of the result, INPUT.FORMAT: "RGB" or "BGR".
 
     Returns:
         The kept keys, copied, with `height` and `width` in any case, and the image as uint8 array
@@ -33,15 +57,94 @@ def read_record(
     Raises:
         ImageError: if the file is missing, damaged or of another size than its record says.
     """
+    if image_format not in ("RGB", "BGR"):
+        raise ValueError(f"INPUT.FORMAT is {image_format!r}; use 'RGB' or 'BGR'")
     result = {key: copy.deepcopy(record[key]) for key in keys if key in record}
+    image = read_image(record["file_name"])
     try:
-        image = utils.read_image(record["file_name"], image_format)
         utils.check_image_size(result, image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except utils.SizeMismatchError as error:
         raise ImageError(f"cannot use image {record['file_name']}: {error}") from error
-    return result, image
+    return result, image[..., ::-1] if image_format == "BGR" else image
+
+
+def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray:
+    """Upright 8-bit RGB pixels of a file, a Pillow image or an array.
+
+    Files and Pillow images are turned upright as their EXIF orientation asks. Gray values are
+    repeated, 16 bits are scaled to 8, transparent pixels are laid on white, and of several frames
+    the first is taken.
+
+    Args:
+        image: path, Pillow image, or array (H, W), (H, W, 1), (H, W, 3) or, with alpha last,
+            (H, W, 4), of uint8 or uint16.
+        color_order: of the channels of an array; files and Pillow images know theirs.
+
+    Returns:
+        (H, W, 3) uint8 RGB, possibly read-only.
+
+    Raises:
+        ImageError: if the file is missing or damaged, or the array has another shape or type.
+    """
+    if color_order not in ("RGB", "BGR"):
+        raise ValueError(f"color_order is {color_order!r}; use 'RGB' or 'BGR'")
+    if isinstance(image, np.ndarray):
+        return _from_array(image, color_order)
+    if isinstance(image, Image.Image):
+        return _from_pillow(_upright(image))
+    if not isinstance(image, (str, os.PathLike)):
+        raise ImageError(
+            f"an image is a path, a Pillow image or a numpy array, not {type(image).__name__}"
+        )
+    path = os.fspath(image)
+    try:
+        with PathManager.open(path, "rb") as stream, Image.open(stream) as file:
+            return _from_pillow(_upright(file))
+    except _READ_ERRORS as error:
+        raise ImageError(f"cannot use image {path}: {error}") from error
 
 
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, C) pixels -> (C, H, W) tensor of its own."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    with suppress(Exception):  # broken EXIF data makes Pillow raise errors of many types
+        # Pillow's function copies an image that is upright already.
+        if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
+            return ImageOps.exif_transpose(image)
+    return image
+
+
+def _from_pillow(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        raise ImageError("its pixels are floats of unknown range; save it with 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+            raise ImageError("its pixels have more than 16 bits; save it with 8 or 16 bits")
+        return _from_array(values.astype(np.uint16), "RGB")
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        return _from_array(np.asarray(image.convert("RGBA")), "RGB")
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _from_array(pixels: np.ndarray, color_order: ColorOrder) -> np.ndarray:
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or not pixels.size:
+        raise ImageError(
+            f"an array of shape {pixels.shape} is no image; give (height, width) with 1, 3 or 4 "
+            "channels behind it, and several images as a list"
+        )
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + _STEPS // 2) // _STEPS).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise ImageError(f"an array of {pixels.dtype} is no image; scale it to uint8, 0 to 255")
+    if channels == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    colors = pixels[..., 2::-1] if color_order == "BGR" else pixels[..., :3]
+    if channels == 4:
+        alpha = pixels[..., 3:].astype(np.float32) / 255
+        colors = np.round(colors * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.ascontiguousarray(colors)

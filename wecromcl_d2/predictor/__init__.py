@@ -1,8 +1,7 @@
 """Use trained models: pictures in, plain results out."""
 
-from ..data.images import ImageError
+from ..data.images import ImageError, read_image
 from .anchor_finder import AnchorFinder
-from .images import read_image
 from .registry import model_names, register_model
 from .results import Anchors, Spotting
 from .spotter import Spotter

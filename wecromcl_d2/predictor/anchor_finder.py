@@ -7,8 +7,9 @@ from typing import overload
 
 from detectron2.structures import Instances
 
+from ..data.images import ColorOrder, ImageInput
 from .base import BATCH_SIZE, Predictor
-from .images import SINGLE, ColorOrder, ImageSource, Picture
+from .images import SINGLE, ImageSource
 from .results import Anchors
 
 
@@ -39,7 +40,7 @@ class AnchorFinder(Predictor):
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a path is not meant as a list of letters
         self,
-        images: Picture,
+        images: ImageInput,
         words: Sequence[str],
         *,
         color_order: ColorOrder = ...,
@@ -49,7 +50,7 @@ class AnchorFinder(Predictor):
     @overload
     def __call__(
         self,
-        images: Sequence[Picture],
+        images: Sequence[ImageInput],
         words: Sequence[str] | Sequence[Sequence[str]],
         *,
         color_order: ColorOrder = ...,
@@ -58,7 +59,7 @@ class AnchorFinder(Predictor):
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture],
+        images: ImageInput | Sequence[ImageInput],
         words: Sequence[str] | Sequence[Sequence[str]],
         *,
         color_order: ColorOrder = "RGB",

@@ -9,8 +9,9 @@ from typing import overload
 import numpy as np
 from detectron2.structures import Instances
 
+from ..data.images import ColorOrder, ImageInput
 from .base import BATCH_SIZE, Predictor
-from .images import SINGLE, ColorOrder, ImageSource, Picture
+from .images import SINGLE, ImageSource
 from .results import Spotting
 from .tiling import Tile, TileWords, Tiling
 
@@ -59,17 +60,17 @@ class Spotter(Predictor):
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a path is not meant as a list of letters
-        self, images: Picture, *, color_order: ColorOrder = ..., batch_size: int = ...
+        self, images: ImageInput, *, color_order: ColorOrder = ..., batch_size: int = ...
     ) -> Spotting: ...
 
     @overload
     def __call__(
-        self, images: Sequence[Picture], *, color_order: ColorOrder = ..., batch_size: int = ...
+        self, images: Sequence[ImageInput], *, color_order: ColorOrder = ..., batch_size: int = ...
     ) -> list[Spotting]: ...
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture],
+        images: ImageInput | Sequence[ImageInput],
         *,
         color_order: ColorOrder = "RGB",
         batch_size: int = BATCH_SIZE,

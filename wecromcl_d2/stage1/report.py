@@ -11,10 +11,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.data import detection_utils as utils
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..data.images import read_image
 from ..evaluation.counting import PointWords, joined
 from ..evaluation.spotting import GTWords
 from ..files import replace_file
@@ -181,7 +181,7 @@ def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT
     tiles = []
     for score, number, row in ranked[:count]:
         try:
-            picture = utils.read_image(images[number].record["file_name"], "RGB")
+            picture = read_image(images[number].record["file_name"])
         except (OSError, SyntaxError, ValueError):
             continue
         tile = _crop(picture, images[number], row)
