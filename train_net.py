@@ -9,7 +9,6 @@ Evaluate:  python train_net.py --config-file configs/quick/anchors.yaml --eval-o
 
 import argparse
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
@@ -17,6 +16,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from wecromcl_d2.engine import AtomicCheckpointer
+from wecromcl_d2.engine.precision import prepare_cpu
 from wecromcl_d2.tasks import load_config, trainer_class
 
 
@@ -25,8 +25,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
-    # Sharp softmax maps are full of denormal numbers, which slow a CPU down several times.
-    torch.set_flush_denormal(True)
+    prepare_cpu()
     return cfg
 
 

@@ -46,6 +46,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from wecromcl_d2.data import write_labels
 from wecromcl_d2.data.datasets import Record, dataset_root
+from wecromcl_d2.engine.precision import prepare_cpu
 from wecromcl_d2.evaluation.report import package_version, write_json
 from wecromcl_d2.stage1.anchor_job import (
     AnchorJob,
@@ -262,7 +263,7 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> int:
 
     The seconds of the clock are what counts; those of the CPU are disturbed less by other programs.
     """
-    torch.set_flush_denormal(True)
+    prepare_cpu()
     clock, cpu = [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(MEASUREMENTS):

@@ -37,6 +37,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
+from ..engine.precision import prepare_cpu
 from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
@@ -230,8 +231,7 @@ def fewest_seconds(args: argparse.Namespace, run: Callable[[], object]) -> float
 def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     """One case, in the process it is called in."""
     torch.manual_seed(0)
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
+    prepare_cpu(args.threads)
     load = os.getloadavg()[0]
     profiler = PartProfiler(args.device)
     memory = MEASUREMENTS[args.what](args, batch, profiler)

@@ -18,15 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from detectron2.data import DatasetCatalog
 from detectron2.data import detection_utils as utils
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 
 from ..data.datasets import Record, ensure_registered, usable_words
-from ..engine.loading import CheckedCheckpointer
+from ..engine.loading import load_model
+from ..engine.precision import prepare_cpu
 from ..predictor import Spotter, Spotting
 from ..predictor.drawing import draw_spotting
 from ..stage1.evaluator import AnchorEvaluator
@@ -89,9 +88,8 @@ def anchor_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Iter
     """A sheet for each record; logs the metrics of all of them at the end."""
     cfg = load_config(args.config_file, args.opts)
     setup_logger(name="wecromcl_d2")
-    torch.set_flush_denormal(True)
-    model = build_model(cfg).eval()
-    CheckedCheckpointer(model).load(args.weights)
+    prepare_cpu()
+    model = load_model(cfg, args.weights)
     mapper, evaluator = AnchorMapper(cfg, False), AnchorEvaluator(args.dataset)
     for record in records:
         output = model([mapper(record)])[0]

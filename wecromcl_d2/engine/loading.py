@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from torch import nn
 
 from ..data.text import CharsetError
@@ -83,6 +85,25 @@ class CheckedCheckpointer(DetectionCheckpointer):
             )
         check_finite(self.model.state_dict(), self._file)
         return incompatible
+
+
+def load_model(cfg: CfgNode, weights: str = "") -> Any:
+    """A config's model with trained weights, for inference.
+
+    Args:
+        cfg: config of any stage.
+        weights: checkpoint; "" takes MODEL.WEIGHTS.
+
+    Raises:
+        ValueError: if no weights are named.
+        WeightsError: if they cannot be used, see `CheckedCheckpointer`.
+    """
+    weights = weights or cfg.MODEL.WEIGHTS
+    if not weights:
+        raise ValueError("MODEL.WEIGHTS is empty; name the checkpoint of a trained model")
+    model = build_model(cfg).eval()
+    CheckedCheckpointer(model).load(weights)
+    return model
 
 
 def describe_misfit(model: nn.Module, incompatible: Any, may_be_part: bool) -> str:

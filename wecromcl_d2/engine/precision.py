@@ -1,4 +1,4 @@
-"""The training step in the number format that the config asks for and the device can do."""
+"""Number formats: the training step in the one that the config asks for, and denormal numbers."""
 
 import logging
 from typing import Any
@@ -41,6 +41,20 @@ def check_precision(cfg: CfgNode) -> CfgNode:
     cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
     return cfg
+
+
+def prepare_cpu(threads: int | None = None) -> None:
+    """Set torch up for fast inference and training on the CPU, in the calling thread.
+
+    Denormal numbers, of which sharp softmax maps are full, are flushed to zero: processors compute
+    several times slower with them.
+
+    Args:
+        threads: of torch; None leaves them as they are.
+    """
+    torch.set_flush_denormal(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def cpu_has_bfloat16() -> bool:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from ..data.augmentation import build_augmentations
-from ..engine.loading import CheckedCheckpointer
+from ..engine.loading import load_model
+from ..engine.precision import prepare_cpu
 from ..tasks import load_config
 from .registry import find_file, find_model
 
@@ -57,9 +57,7 @@ class Predictor:
                 f"{os.fspath(config_file)} is a config for TASK {self.cfg.TASK!r}, but "
                 f"{type(self).__name__} needs one for {self.task!r}"
             )
-        path = find_file(weights)
-        self.model: Any = build_model(self.cfg).eval()
-        CheckedCheckpointer(self.model).load(str(path), [])
+        self.model: Any = load_model(self.cfg, str(find_file(weights)))
         self._resize = T.AugmentationList(build_augmentations(self.cfg, False))
 
     @classmethod
@@ -104,7 +102,7 @@ class Predictor:
             sizes.setdefault(x["image"].shape, []).append(index)
         answers: dict[int, Instances] = {}
         if self.cfg.MODEL.DEVICE == "cpu":
-            torch.set_flush_denormal(True)
+            prepare_cpu()
         for indices in sizes.values():
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
@@ -24,7 +23,8 @@ from tqdm import tqdm
 
 from ..data.datasets import Record
 from ..data.images import ImageError
-from ..engine.loading import CheckedCheckpointer
+from ..engine.loading import load_model
+from ..engine.precision import prepare_cpu
 from ..files import replace_file
 from .anchor_job import ASKED_KEYS, AnchorJob, asked_words, plan_parts, word_keys
 from .mapper import AnchorMapper
@@ -79,13 +79,12 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
         ValueError: if the config describes another kind of model.
         WeightsError: if MODEL.WEIGHTS cannot be read or does not fit.
     """
-    model = build_model(cfg).eval()
+    model = load_model(cfg)
     if not isinstance(model, WeCromCL):
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; anchors are found by "
             "stage 1, 'WeCromCL'"
         )
-    CheckedCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 
 
@@ -104,8 +103,7 @@ def run_parts(
         FloatingPointError: if the weights give values that are not finite.
         ValueError: if dataset, config or weights are unusable.
     """
-    # Sharp softmax maps are full of denormal numbers, which slow a CPU down several times.
-    torch.set_flush_denormal(True)
+    prepare_cpu()
     records = job.records() if records is None else records
     keys = word_keys(job.cfg, records)
     parts = plan_parts(records, job.batch_size)

@@ -27,6 +27,7 @@ import torch
 
 from tests.stage2.spts.plain import PlainSPTS
 from wecromcl_d2.data.text import Charset
+from wecromcl_d2.engine.precision import prepare_cpu
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.stage2.spts.decoding import GreedyDecoder
 from wecromcl_d2.stage2.spts.grammar import Grammar
@@ -133,8 +134,7 @@ def now():
 
 def measure(words, args):
     """One case, in the process it is called in."""
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
+    prepare_cpu(args.threads)
     load = os.getloadavg()[0]
     seconds, memory = time_cached(words, args)
     clock, cpu = (min(column) for column in zip(*seconds, strict=True))
