@@ -24,7 +24,7 @@ def test_positions_count_valid_cells_as_one_turn():
 def encoders():
     torch.manual_seed(0)
     yield GlobalEncoder(16, 4, 2, 24, 0.0)
-    yield WindowEncoder(16, 4, 4, 24, 0.0, 5, 0.0)
+    yield WindowEncoder(16, 4, 4, 24, 0.0, drop_path=0.0)
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -46,7 +46,7 @@ def test_padding_changes_nothing(index, size):
 def test_window_attention_is_the_one_written_down():
     """One layer, cell by cell: whom it sees, and the bias of their offset."""
     torch.manual_seed(1)
-    encoder = WindowEncoder(8, 2, 2, 12, 0.0, 3, 0.0).eval()
+    encoder = WindowEncoder(8, 2, 2, 12, 0.0, drop_path=0.0, window=3).eval()
     layer = encoder.layers[1]
     assert layer.shift == 1
     height, width = 5, 4
@@ -107,7 +107,7 @@ def test_global_attention_is_the_published_one():
 
 
 def test_layers_are_skipped_in_training_alone():
-    encoder = WindowEncoder(8, 2, 3, 12, 0.0, 3, 0.5)
+    encoder = WindowEncoder(8, 2, 3, 12, 0.0, drop_path=0.5, window=3)
     assert [layer.drop_path for layer in encoder.layers] == [0.0, 0.25, 0.5]
     x, valid = torch.randn(2, 3, 3, 8), torch.ones(2, 3, 3, dtype=torch.bool)
     assert torch.equal(encoder.eval()(x, x, valid), encoder(x, x, valid))

@@ -155,3 +155,31 @@ def test_a_checkpoint_of_another_alphabet_is_refused():
 def test_configs_that_cannot_be_built_say_why(opts, message):
     with pytest.raises(ValueError, match=message):
         build_model(tiny_config("padded", *opts))
+
+
+def words_found(*opts):
+    model = tiny_model("padded", *opts)
+    with torch.no_grad():
+        return len(model([{"image": picture(48, 64)}])[0]["instances"])
+
+
+def test_a_bias_of_the_end_token_changes_how_many_words_are_found():
+    duplicates = ("MODEL.SPTS.TEST.DUPLICATE_DISTANCE", 0.0)
+    assert words_found("MODEL.SPTS.TEST.EOS_BIAS", 100.0, *duplicates) == 0
+    assert words_found("MODEL.SPTS.TEST.EOS_BIAS", -100.0, *duplicates) > 0
+
+
+def test_the_config_chooses_the_published_loss_and_the_distance_of_duplicates():
+    losses = []
+    for official in (False, True):
+        torch.manual_seed(0)
+        model = build_model(
+            tiny_config(
+                "padded",
+                *("MODEL.SPTS.DROPOUT", 0.0, "MODEL.SPTS.LOSS.OFFICIAL", official),
+                *("MODEL.SPTS.TEST.DUPLICATE_DISTANCE", 0.1),
+            )
+        )
+        assert model.recipe.official is official and model.duplicate_distance == 0.1
+        losses.append(model(training_batch())["loss_sequence"].item())
+    assert losses[0] != losses[1]

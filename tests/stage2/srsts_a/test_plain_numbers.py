@@ -51,7 +51,7 @@ def make_model(criterion=None, **numbers):
         backbone=backbone,
         image_encoder=encoder,
         anchor_head=AnchorHead(8, 4, "BN"),
-        sampler=Sampler(8, [8], POINTS, 2.0, "BN"),
+        sampler=Sampler(8, [8], POINTS, norm="BN", reach=2.0),
         recognizer=Recognizer(
             8,
             [8],
@@ -141,3 +141,13 @@ def test_a_words_point_is_its_anchor_or_the_midpoint_of_its_line():
     torch.testing.assert_close(line.pred_points[inside], polylines[inside, POINTS // 2])
     with pytest.raises(ValueError, match=r"TEST\.POINT is 'box'"):
         make_model(point="box")
+
+
+def test_cells_along_predicted_lines_are_background_until_the_warmup_ends():
+    early, late = (
+        losses_of(Criterion(max_iter=10, extent_warmup=share), jitter=0.0) for share in (1.0, 0.0)
+    )
+    assert late["loss_confidence"] < early["loss_confidence"]
+    assert {k: v for k, v in late.items() if k != "loss_confidence"} == {
+        k: v for k, v in early.items() if k != "loss_confidence"
+    }

@@ -6,6 +6,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from wecromcl_d2.data.text import TextList
+from wecromcl_d2.stage2.srsts_a.heads import LSTMBlock
 from wecromcl_d2.tasks import load_config
 
 CONFIG = "configs/quick/srsts_a.yaml"
@@ -163,3 +164,16 @@ def test_bad_choices_are_named(opts, message):
             *("MODEL.SRSTS_A.ANCHOR_CHANNELS", "32", "MODEL.SRSTS_A.SAMPLER_CHANNELS", "[32]"),
             *("MODEL.SRSTS_A.TOWER_CHANNELS", "[32]", *opts),
         )
+
+
+def test_the_config_chooses_the_sequence_block_and_every_number():
+    model = make_model(
+        *("MODEL.SRSTS_A.SEQUENCE", "bilstm", "MODEL.SRSTS_A.TEST.POINT", "line"),
+        *("MODEL.SRSTS_A.LOSS.EXTENT_WARMUP", "0.7", "MODEL.SRSTS_A.LOSS.JITTER", "0.3"),
+        *("MODEL.SRSTS_A.LOSS.ANCHORS_PER_WORD", "3", "MODEL.SRSTS_A.TEST.MAX_ANCHORS", "7"),
+        *("MODEL.SRSTS_A.TEST.CONFIDENCE", "0.4", "MODEL.SRSTS_A.TEST.SCORE", "0.2"),
+    )
+    assert isinstance(model.recognizer.sequence, LSTMBlock) and model.point == "line"
+    assert (model.criterion.extent_warmup, model.jitter) == (0.7, 0.3)
+    assert (model.anchors_per_word, model.max_anchors) == (3, 7)
+    assert (model.min_confidence, model.min_score) == (0.4, 0.2)

@@ -196,8 +196,9 @@ class WindowEncoder(nn.Module):
         layers: number of layers.
         feedforward: hidden channels.
         dropout: rate in training.
-        window: side of a window in cells.
-        drop_path: rate at which an image skips the last layer in training; it rises from 0.
+        drop_path: rate at which an image skips the last layer in training; the rates of the earlier
+            layers rise linearly from 0.
+        window: side of a window in cells; 5 as published.
     """
 
     def __init__(
@@ -207,8 +208,8 @@ class WindowEncoder(nn.Module):
         layers: int,
         feedforward: int,
         dropout: float,
-        window: int,
         drop_path: float,
+        window: int = 5,
     ):
         super().__init__()
         rates = torch.linspace(0, drop_path, layers).tolist()

@@ -104,8 +104,9 @@ class SPTS(ImageModel):
         if keys.ENCODER == "global":
             encoder = GlobalEncoder(layers=keys.ENCODER_LAYERS, **sizes, **blocks)
         else:
-            window = {"window": keys.WINDOW, "drop_path": keys.DROP_PATH}
-            encoder = WindowEncoder(layers=keys.ENCODER_LAYERS, **sizes, **blocks, **window)
+            encoder = WindowEncoder(
+                layers=keys.ENCODER_LAYERS, drop_path=keys.DROP_PATH, **sizes, **blocks
+            )
         decoder = TokenDecoder(
             tokens=len(vocabulary),
             positions=(

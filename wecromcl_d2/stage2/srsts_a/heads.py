@@ -68,13 +68,20 @@ class Sampler(nn.Module):
         in_channels: of the fused map.
         channels: of the convolutions.
         num_points: K, at least 2.
-        reach: half the length in cells of the initial line; without it, all points see the same
-            and the recogniser learns nothing but blanks.
         norm: normalisation of the convolutions.
+        reach: half the length, in cells, of the horizontal line of points that an untrained sampler
+            predicts. With 0 all points would sample the same feature, and the recogniser would
+            learn nothing but blanks.
     """
 
     def __init__(
-        self, in_channels: int, channels: Sequence[int], num_points: int, reach: float, norm: str
+        self,
+        in_channels: int,
+        channels: Sequence[int],
+        num_points: int,
+        *,
+        norm: str,
+        reach: float = 8.0,
     ):
         super().__init__()
         self.tower = conv_tower(in_channels, channels, norm)

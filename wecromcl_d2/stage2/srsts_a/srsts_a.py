@@ -111,7 +111,7 @@ class SRSTSA(ImageModel):
             "image_encoder": image_encoder,
             "anchor_head": AnchorHead(channels, keys.ANCHOR_CHANNELS, keys.NORM),
             "sampler": Sampler(
-                channels, keys.SAMPLER_CHANNELS, keys.NUM_POINTS, keys.INITIAL_REACH, keys.NORM
+                channels, keys.SAMPLER_CHANNELS, num_points=keys.NUM_POINTS, norm=keys.NORM
             ),
             "recognizer": Recognizer(
                 channels,
@@ -128,19 +128,12 @@ class SRSTSA(ImageModel):
                 max_iter=cfg.SOLVER.MAX_ITER,
                 confidence=keys.LOSS.CONFIDENCE,
                 extent_warmup=keys.LOSS.EXTENT_WARMUP,
-                confidence_weight=keys.LOSS.CONFIDENCE_WEIGHT,
-                reading_weight=keys.LOSS.READING_WEIGHT,
-                consistency_weight=keys.LOSS.CONSISTENCY_WEIGHT,
-                smoothness_weight=keys.LOSS.SMOOTHNESS_WEIGHT,
-                order_weight=keys.LOSS.ORDER_WEIGHT,
-                spread_weight=keys.LOSS.SPREAD_WEIGHT,
             ),
             "sampler_eval": keys.SAMPLER_EVAL,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "anchors_per_word": keys.LOSS.ANCHORS_PER_WORD,
-            "anchors_per_image": keys.LOSS.ANCHORS_PER_IMAGE,
             "jitter": keys.LOSS.JITTER,
             "min_confidence": keys.TEST.CONFIDENCE,
             "max_anchors": keys.TEST.MAX_ANCHORS,
