@@ -20,7 +20,7 @@ def parameters(cfg):
 
 
 def test_the_published_model():
-    cfg = read("spts/Base-SPTS")
+    cfg = read("stage2/spts/Base-SPTS")
     keys = cfg.MODEL.SPTS
     assert (*("sequence", "padded", "random", "global"),) == (
         keys.DECODER,
@@ -41,30 +41,33 @@ def test_the_published_model():
 
 
 def test_pretraining():
-    cfg = read("spts/pretrain")
+    cfg = read("stage2/spts/pretrain")
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.WARMUP_FACTOR * cfg.SOLVER.BASE_LR) == (5e-4, 1e-4)
     images = 1255 + 7200 + 229 + 1000 + 149050
     assert pytest.approx(150 * images / 32, rel=1e-3) == cfg.SOLVER.MAX_ITER
     assert pytest.approx(cfg.SOLVER.MAX_ITER * 5 / 150) == cfg.SOLVER.WARMUP_ITERS
     assert (
-        pytest.approx(280 * images / 32, rel=1e-3) == read("spts/sptsv2_pretrain").SOLVER.MAX_ITER
+        pytest.approx(280 * images / 32, rel=1e-3)
+        == read("stage2/spts/sptsv2_pretrain").SOLVER.MAX_ITER
     )
 
 
 @pytest.mark.parametrize("name", FINETUNING)
 def test_finetuning(name):
-    cfg = read(f"spts/{name}")
+    cfg = read(f"stage2/spts/{name}")
     assert FINETUNING[name] == cfg.SOLVER.MAX_ITER
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.STEPS) == (1e-5, 8, ())
-    assert read("spts/pretrain").OUTPUT_DIR[2:] + "/model_final.pth" == cfg.MODEL.WEIGHTS
+    assert read("stage2/spts/pretrain").OUTPUT_DIR[2:] + "/model_final.pth" == cfg.MODEL.WEIGHTS
     assert (f"{name}_test",) == cfg.DATASETS.TEST
     assert all(test in DatasetCatalog.list() for test in cfg.DATASETS.TEST)
 
 
 def test_the_two_published_sizes():
     # ResNet-50 23.5 M; six encoder and six decoder layers 4.7 M and 6.3 M; tables and head 1.6 M
-    assert parameters(read("spts/Base-SPTS")) == pytest.approx(36.6 * MILLION, rel=0.02)
-    assert parameters(read("spts/sptsv2_pretrain")) == pytest.approx(36.2 * MILLION, rel=0.02)
+    assert parameters(read("stage2/spts/Base-SPTS")) == pytest.approx(36.6 * MILLION, rel=0.02)
+    assert parameters(read("stage2/spts/sptsv2_pretrain")) == pytest.approx(
+        36.2 * MILLION, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("name", ["spts", "npts", "iad_prd"])
