@@ -47,6 +47,7 @@ setup(
         "Pillow>=9.4",
         "pycocotools>=2.0.6",
         "rapidfuzz>=3.0",  # edit distances
+        "scipy>=1.10",  # the assignment of anchors to words
         "shapely>=2.0",
         "tabulate>=0.9",
         "tensorboard>=2.12",
@@ -59,7 +60,6 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
-            "scipy>=1.10",
         ]
     },
 )

@@ -1,16 +1,11 @@
-import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 
 from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Score
 from wecromcl_d2.stage1.matching import (
     area_share,
-    assign_one_to_one,
     inside_polygon,
     match_anchors,
     perturb_anchors,
@@ -166,20 +161,3 @@ def test_perturbed_centres_stay_in_the_image():
     assert moved.min() == 0
     assert moved[:, 0].max() == 40
     assert moved[:, 1].max() == 10
-
-
-@given(
-    npst.arrays(
-        np.float64,
-        st.tuples(st.integers(1, 5), st.integers(1, 5)),
-        elements=st.integers(-4, 9).map(float),
-    )
-)
-def test_assignment_is_as_cheap_as_the_best_of_all(cost):
-    columns = assign_one_to_one(cost)
-    used = [(row, column) for row, column in enumerate(columns) if column >= 0]
-    assert len(used) == min(cost.shape) == len({column for _, column in used})
-    wide = cost if cost.shape[0] <= cost.shape[1] else cost.T
-    options = itertools.permutations(range(wide.shape[1]), wide.shape[0])
-    cheapest = min(sum(wide[row, c] for row, c in enumerate(option)) for option in options)
-    assert sum(cost[pair] for pair in used) == cheapest

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from scipy.optimize import linear_sum_assignment
 
 from ..evaluation.counting import (
     Claims,
@@ -149,12 +150,11 @@ def match_anchors(
         distance = np.stack([_normalized(polygons[w], centers[w], points) for w in words])
         # One hit outweighs every distance together, so hits are maximised first.
         cost = distance - inside * (1 + distance.sum())
-        for row, column in enumerate(assign_one_to_one(cost)):
-            if column >= 0:
-                word = words[row]
-                match.anchor[word] = anchors[column]
-                match.inside[word] = inside[row, column]
-                match.distance[word] = distance[row, column]
+        for row, column in zip(*linear_sum_assignment(cost), strict=True):
+            word = words[row]
+            match.anchor[word] = anchors[column]
+            match.inside[word] = inside[row, column]
+            match.distance[word] = distance[row, column]
     return match
 
 
@@ -219,50 +219,6 @@ def perturb_anchors(
     """
     noise = generator.standard_normal(centers.shape) * box_sizes[:, ::-1]
     return np.clip(centers + alpha * noise, 0, np.array(image_size[::-1]))
-
-
-def assign_one_to_one(cost: np.ndarray) -> np.ndarray:
-    """Find the cheapest one-to-one assignment of rows to columns.
-
-    Rows join one after another along the cheapest alternating path in reduced costs, which the row
-    and column prices keep non-negative, so each partial assignment is optimal.
-
-    Args:
-        cost: finite costs of shape `(R, C)`.
-
-    Returns:
-        Column of each row, -1 for the `R - C` rows left over when rows outnumber columns.
-    """
-    rows, columns = cost.shape
-    if rows > columns:
-        by_column = assign_one_to_one(cost.T)
-        by_row = np.full(rows, -1)
-        by_row[by_column] = np.arange(columns)
-        return by_row
-    row_price, column_price = np.zeros(rows), np.zeros(columns)
-    owner = np.full(columns, -1)
-    for start in range(rows):
-        length, previous = np.full(columns, np.inf), np.full(columns, -1)
-        closed = np.zeros(columns, bool)
-        row, column, walked = start, -1, 0.0
-        while row >= 0:
-            step = walked + cost[row] - row_price[row] - column_price
-            shorter = ~closed & (step < length)
-            length[shorter], previous[shorter] = step[shorter], column
-            column = int(np.where(closed, np.inf, length).argmin())
-            closed[column], walked, row = True, length[column], owner[column]
-        slack = np.where(closed, walked - length, 0.0)
-        taken = closed & (owner >= 0)
-        row_price[owner[taken]] += slack[taken]
-        row_price[start] += walked
-        column_price -= slack
-        while column >= 0:
-            before = previous[column]
-            owner[column] = owner[before] if before >= 0 else start
-            column = before
-    by_row = np.full(rows, -1)
-    by_row[owner[owner >= 0]] = np.flatnonzero(owner >= 0)
-    return by_row
 
 
 def _normalized(polygon: Sequence[float], center: np.ndarray, points: np.ndarray) -> np.ndarray:
