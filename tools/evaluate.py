@@ -45,7 +45,7 @@ from wecromcl_d2.evaluation.spotting import (
     claim_words,
 )
 from wecromcl_d2.evaluation.spotting_run import SpottingRun, run_spotting
-from wecromcl_d2.stage1.anchor_run import AnchorImage, run_anchors
+from wecromcl_d2.stage1.evaluator import AnchorImage, run_anchors
 from wecromcl_d2.stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
 from wecromcl_d2.visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
 

@@ -1,21 +1,33 @@
-"""Evaluator of stage 1 for Detectron2's evaluation loop."""
+"""Evaluation of anchors: Detectron2's evaluator and the run that a results file shares with it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 
-from ..evaluation.counting import Mode, Threshold, check_mode
+from ..evaluation.counting import Mode, PointWords, Score, Threshold, best_score, check_mode
 from ..evaluation.evaluator import gather_images, identity_of, predictions_of
-from ..evaluation.report import write_results
+from ..evaluation.report import SWEEP, Result, package_version, write_results
 from ..evaluation.spotting import GTWords
-from .anchor_run import AnchorImage, run_anchors
+from .matching import (
+    NEAREST_POINT_THRESHOLDS,
+    AnchorMatch,
+    area_share,
+    match_anchors,
+    score_nearest_points,
+    summarize_anchors,
+)
 
 logger = logging.getLogger(__name__)
+
+POINT_RULE = "given point, else mean of the half-way points of the outline's two long sides"
+NEAREST_POINT = "nearest point (published stage-1 protocol)"
 
 
 class AnchorEvaluator(DatasetEvaluator):
@@ -96,3 +108,205 @@ class AnchorEvaluator(DatasetEvaluator):
             paths = write_results(folder, "anchors", run.results, run.content())
             logger.info("wrote %s and %s", *paths)
         return {"anchors": run.metrics}
+
+
+@dataclass(frozen=True)
+class AnchorImage:
+    """What the metrics need of one image: plain numbers and strings only.
+
+    Attributes:
+        image_id: the dataset's identity of the image.
+        truth: the words that count.
+        predictions: anchors, without those of words that do not count.
+        image_size: (height, width) of the original image, if known.
+    """
+
+    image_id: int | str
+    truth: GTWords
+    predictions: PointWords
+    image_size: tuple[int, int] | None
+
+    @classmethod
+    def of(
+        cls,
+        image_id: int | str,
+        truth: GTWords,
+        predictions: PointWords,
+        image_size: tuple[int, int] | None = None,
+    ) -> AnchorImage:
+        """Leave out ignored words, and anchors of texts that only ignored words have."""
+        counted = np.flatnonzero(~truth.ignore).tolist()
+        known = {truth.texts[index].lower() for index in counted}
+        ignored = {text.lower() for text in truth.texts} - known
+        rows = [i for i, text in enumerate(predictions.texts) if text.lower() not in ignored]
+        polygons = truth.polygons or [None] * len(truth.texts)
+        words = GTWords(
+            [truth.texts[index] for index in counted],
+            truth.points[counted],
+            np.zeros(len(counted), dtype=bool),
+            [polygons[index] for index in counted],
+            truth.file_name,
+        )
+        return cls(image_id, words, predictions.take(rows), image_size)
+
+    def pointed(self) -> PointWords:
+        """The words that have a true point."""
+        rows = np.flatnonzero(~np.isnan(self.truth.points).any(axis=1)).tolist()
+        return PointWords(self.truth.texts, self.truth.points, np.zeros(0)).take(rows)
+
+    def outlined(self) -> list[int]:
+        """Indices of the words that have an outline."""
+        return [i for i, polygon in enumerate(self.truth.polygons) if polygon is not None]
+
+    def match(self) -> AnchorMatch:
+        """Match the anchors to the words with an outline."""
+        rows = self.outlined()
+        return match_anchors(
+            [self.truth.texts[row] for row in rows],
+            [polygon for polygon in self.truth.polygons if polygon is not None],
+            self.truth.points[rows],
+            self.predictions,
+        )
+
+
+@dataclass(frozen=True)
+class AnchorRun:
+    """What `run_anchors` found.
+
+    Attributes:
+        dataset: name of the set.
+        mode: of the nearest-point protocol.
+        threshold: of the nearest-point protocol.
+        images: the evaluated images.
+        matches: their words with an outline, matched.
+        accuracy: numbers of anchor accuracy by name; none if the set has no outlines.
+        metrics: these and those of the nearest-point protocol.
+        results: nearest-point protocol at the chosen threshold and at the best of the sweep; none
+            if the set has no positions.
+    """
+
+    dataset: str
+    mode: Mode
+    threshold: Threshold
+    images: Sequence[AnchorImage]
+    matches: Sequence[AnchorMatch]
+    accuracy: dict[str, float]
+    metrics: dict[str, float]
+    results: Sequence[Result]
+
+    def content(self) -> dict[str, Any]:
+        """What the result file states beside `results`."""
+        return {
+            "dataset": self.dataset,
+            "protocols": ["anchor accuracy", NEAREST_POINT],
+            "mode": self.mode,
+            "lexicon": "none",
+            "threshold": self.threshold.value,
+            "threshold_choice": f"{self.threshold.choice}; sweep_* is the {SWEEP}",
+            "point_rule": POINT_RULE,
+            "version": package_version(),
+            "metrics": self.metrics,
+            "images": [_details(i, m) for i, m in zip(self.images, self.matches, strict=True)],
+        }
+
+
+def run_anchors(
+    dataset: str, images: Sequence[AnchorImage], mode: Mode, threshold: Threshold
+) -> AnchorRun:
+    """Evaluate anchors by both protocols, each as far as the truth allows.
+
+    Args:
+        dataset: name of the set, for log and results.
+        images: at least one image.
+        mode: see `matching.score_nearest_points`.
+        threshold: of the nearest-point protocol.
+
+    Raises:
+        MatchingError: in official mode, where the published script would fail.
+    """
+    matches = [image.match() for image in images]
+    accuracy = _accuracy(dataset, images, matches)
+    metrics = dict(accuracy)
+    results = _nearest_points(dataset, images, mode, threshold)
+    for result, prefix in zip(results, ("", "sweep_"), strict=False):
+        logger.info("%s", result.describe())
+        metrics |= result.rates(prefix)
+    if results:
+        metrics["sweep_threshold"] = results[1].threshold
+    metrics["images"] = len(images)
+    metrics["words"] = sum(len(image.truth.texts) for image in images)
+    return AnchorRun(dataset, mode, threshold, images, matches, accuracy, metrics, results)
+
+
+def _accuracy(
+    dataset: str, images: Sequence[AnchorImage], matches: Sequence[AnchorMatch]
+) -> dict[str, float]:
+    metrics = summarize_anchors(matches)
+    if not metrics:
+        logger.warning(
+            "%s has no outlines: inside rate, chance and distances are left out", dataset
+        )
+        return {}
+    outlined = [(image, image.truth.polygons[row]) for image in images for row in image.outlined()]
+    shares = [
+        area_share(polygon, image.image_size)
+        for image, polygon in outlined
+        if polygon is not None and image.image_size is not None
+    ]
+    if len(shares) == len(outlined):
+        metrics["chance"] = float(np.mean(shares))
+    logger.info(
+        "%s, anchor accuracy (own anchor on the word's outline, border included; twins one to "
+        "one): inside rate %.4f of %d words, %d of them without an anchor; chance %.4f; "
+        "distance from the centre in box sizes, median %.3f, mean %.3f",
+        dataset,
+        metrics["inside_rate"],
+        len(outlined),
+        sum(int((match.anchor < 0).sum()) for match in matches),
+        metrics.get("chance", float("nan")),
+        metrics.get("distance_median", float("nan")),
+        metrics.get("distance_mean", float("nan")),
+    )
+    return metrics
+
+
+def _nearest_points(
+    dataset: str, images: Sequence[AnchorImage], mode: Mode, threshold: Threshold
+) -> list[Result]:
+    truths = dict(enumerate(image.pointed() for image in images))
+    if not any(truth.texts for truth in truths.values()):
+        logger.warning(
+            "%s has neither points nor outlines: precision, recall and hmean are left out", dataset
+        )
+        return []
+    found = dict(enumerate(image.predictions for image in images))
+    thresholds = (threshold.value, *NEAREST_POINT_THRESHOLDS)
+    chosen, *sweep = score_nearest_points(truths, found, thresholds, mode)
+
+    def result(score: Score, choice: str) -> Result:
+        return Result.of(
+            score, choice, dataset=dataset, protocol=NEAREST_POINT, mode=mode, images=len(images)
+        )
+
+    return [result(chosen, threshold.choice), result(sweep[best_score(sweep)], SWEEP)]
+
+
+def _details(image: AnchorImage, match: AnchorMatch) -> dict[str, Any]:
+    """One image's entry of the result file."""
+    matched = zip(image.outlined(), match.anchor, match.inside, match.distance, strict=True)
+    return {
+        "image_id": image.image_id,
+        "file_name": image.truth.file_name,
+        "texts": image.predictions.texts,
+        "points": image.predictions.points.round(3).tolist(),
+        "scores": image.predictions.scores.tolist(),
+        "words": [
+            {
+                "text": image.truth.texts[row],
+                "anchor": int(anchor) if anchor >= 0 else None,
+                "inside": bool(inside),
+                "distance": round(float(distance), 4) if np.isfinite(distance) else None,
+            }
+            for row, anchor, inside, distance in matched
+        ],
+    }

@@ -19,7 +19,7 @@ from ..evaluation.counting import PointWords, joined
 from ..evaluation.spotting import GTWords
 from ..files import replace_file
 from ..visualizer import BACKGROUND, add_caption, contact_sheet, draw_anchors, draw_polygons
-from .anchor_run import AnchorImage
+from .evaluator import AnchorImage
 from .matching import summarize_anchors
 from .pseudo_labels import OUTCOMES, PERCENTILES, LabelledImage, Limits
 
