@@ -1,7 +1,7 @@
-"""Batches of images, as every model here makes them."""
+"""Batches of images for every model of the package."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,20 +9,23 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 
-def group_by_size(batched_inputs: Sequence[dict[str, Any]]) -> list[list[int]]:
-    """Indices of the inputs whose `image` has one size, group by group.
+def group_by_size(shapes: Iterable[Sequence[int]]) -> list[list[int]]:
+    """Indices of the images of each size, sizes in the order of their first image.
 
-    A batch of one size needs no padding to a common one, so an image's answer depends on nothing
-    but the image.
+    A batch of one size needs no padding to a common one, so the result of an image depends on
+    nothing but the image.
+
+    Args:
+        shapes: of the image tensors or arrays.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
-    for index, x in enumerate(batched_inputs):
-        groups.setdefault(tuple(x["image"].shape[-2:]), []).append(index)
+    for index, shape in enumerate(shapes):
+        groups.setdefault(tuple(shape), []).append(index)
     return list(groups.values())
 
 
 class ImageModel(nn.Module):
-    """What every model here does with the images that it is given.
+    """Base of every model of the package: normalises, pads and batches its images.
 
     Args:
         pixel_mean: per channel, in the units of the input image.

@@ -3,7 +3,6 @@
 Letters: N images, C channels, L maps, H_l x W_l cells of map l, T cells of all maps together.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -16,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .backbone import conv_norm_relu
 from .deformable_attention import DeformableAttention
+from .position import sine_position
 
 # Cells of a batch above which grids are made anew each time instead of being kept.
 MOST_TOKENS_KEPT = 2**16
@@ -51,39 +51,6 @@ class FusionHead(nn.Module):
                 x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=True)
             maps.append(x)
         return torch.cat(maps, dim=1)
-
-
-def sine_position(
-    size: tuple[int, int],
-    extents: Sequence[tuple[int, int]],
-    channels: int,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Sine position encoding of a map, the first half of the channels for y, the second for x.
-
-    Args:
-        size: (height, width) of the map in cells.
-        extents: N times (height, width) of the true image in cells, in the top left corner.
-        channels: channels of the encoding, a multiple of four.
-        device: of the result.
-
-    Returns:
-        (N, H * W, channels). A full turn of the slowest wave spans the true image.
-    """
-    half = channels // 2
-    exponent = torch.arange(half, device=device).div(2, rounding_mode="floor") * 2 / half
-    frequency = 10000.0**-exponent
-
-    def wave(cells: int, extent: Tensor) -> Tensor:
-        position = (torch.arange(cells, device=device) + 0.5) / (extent[:, None] + 1e-6)
-        phase = position[..., None] * (2 * math.pi) * frequency
-        return torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
-
-    height, width = size
-    rows, columns = torch.tensor(extents, device=device).unbind(1)
-    y = wave(height, rows)[:, :, None].expand(-1, -1, width, -1)
-    x = wave(width, columns)[:, None].expand(-1, height, -1, -1)
-    return torch.cat([y, x], -1).reshape(len(extents), height * width, channels)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -196,7 +163,7 @@ class DeformableEncoder(nn.Module):
         )
         for layer in self.layers:
             if layer is self.layers[-1]:
-                # Nobody reads the other maps' tokens after it.
+                # The last layer only updates tokens of the last map.
                 position, reference = position[:, -cells[-1] :], reference[-cells[-1] :]
             if self.checkpoint and torch.is_grad_enabled():
                 x = checkpoint(layer, x, position, reference, sizes, valid, use_reentrant=False)
@@ -235,20 +202,20 @@ def _grids(
 def _kept_grids(
     sizes: tuple, extents: tuple, channels: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    # What is kept may meet a training later.
+    # Cached tensors may be reused in training, so they must not be inference tensors.
     with torch.inference_mode(False), torch.no_grad():
         waves = [
             sine_position(size, own, channels, device)
             for size, own in zip(sizes, extents, strict=True)
         ]
-        centres = []
+        centers = []
         for height, width in sizes:
             y = (torch.arange(height, device=device) + 0.5) / height
             x = (torch.arange(width, device=device) + 0.5) / width
             yy, xx = torch.meshgrid(y, x, indexing="ij")
-            centres.append(torch.stack([xx, yy], -1).flatten(0, 1))
+            centers.append(torch.stack([xx, yy], -1).flatten(0, 1))
         scale = torch.tensor([(width, height) for height, width in sizes], device=device)
-        return torch.cat(waves, dim=1), torch.cat(centres)[:, None] * scale
+        return torch.cat(waves, dim=1), torch.cat(centers)[:, None] * scale
 
 
 class ImageEncoder(nn.Module):

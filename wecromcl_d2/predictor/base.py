@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 from ..data.augmentation import build_augmentations
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
+from ..layers.image_batch import group_by_size
 from ..tasks import load_config
 from .registry import find_file, find_model
 
@@ -97,13 +98,10 @@ class Predictor:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; use 1 or more")
-        sizes: dict[tuple[int, ...], list[int]] = {}
-        for index, x in enumerate(inputs):
-            sizes.setdefault(x["image"].shape, []).append(index)
         answers: dict[int, Instances] = {}
         if self.cfg.MODEL.DEVICE == "cpu":
             prepare_cpu()
-        for indices in sizes.values():
+        for indices in group_by_size(x["image"].shape for x in inputs):
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
                 with torch.no_grad():

@@ -246,7 +246,7 @@ class WeCromCL(ImageModel):
             FloatingPointError: if the weights give values that are not finite.
         """
         results: list[Any] = [None] * len(batched_inputs)
-        for indices in group_by_size(batched_inputs):
+        for indices in group_by_size(x["image"].shape for x in batched_inputs):
             inputs = [batched_inputs[i] for i in indices]
             for i, instances in zip(indices, self._find_anchors(inputs), strict=True):
                 results[i] = {"instances": instances}

@@ -3,16 +3,12 @@
 Letters: I images, D channels, h x w cells, S = h * w.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.position import sine_encoding
 from .transformer import Attention, FeedForward, attend, initialise
-
-# Wavelengths of the position go from 2 pi to this many times as much.
-TEMPERATURE = 10000.0
 
 
 def sine_position(valid: Tensor, channels: int) -> Tensor:
@@ -20,20 +16,16 @@ def sine_position(valid: Tensor, channels: int) -> Tensor:
 
     Args:
         valid: (I, h, w) bool, False for padding right and bottom.
-        channels: D; the first half tells y, the second x.
+        channels: D; the first half encodes y, the second x.
 
     Returns:
         (I, h, w, D) float32.
     """
-    half = channels // 2
-    steps = torch.arange(half, device=valid.device)
-    wavelength = TEMPERATURE ** (2 * (steps // 2) / half)
     parts = []
     for axis in (1, 2):
         count = valid.cumsum(axis, dtype=torch.float32)
         last = count.narrow(axis, count.shape[axis] - 1, 1)
-        angle = (count / (last + 1e-6) * (2 * math.pi))[..., None] / wavelength
-        parts.append(torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(3))
+        parts.append(sine_encoding(count / (last + 1e-6), channels // 2))
     return torch.cat(parts, dim=-1)
 
 

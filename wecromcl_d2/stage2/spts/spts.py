@@ -207,7 +207,7 @@ class SPTS(ImageModel):
             Their memory, and (I,) bool which of them have no cell to look at.
         """
         encoded: list[Any] = [None] * len(batched_inputs)
-        for indices in group_by_size(batched_inputs):
+        for indices in group_by_size(x["image"].shape for x in batched_inputs):
             images = self.preprocess_images([batched_inputs[i] for i in indices])
             for i, *parts in zip(indices, *self.encode_images(images), strict=True):
                 encoded[i] = parts

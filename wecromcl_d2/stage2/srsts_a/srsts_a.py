@@ -220,7 +220,7 @@ class SRSTSA(ImageModel):
             mean of `char_scores` (Q, K), which are padded with zeros.
         """
         results: list[Any] = [None] * len(batched_inputs)
-        for indices in group_by_size(batched_inputs):
+        for indices in group_by_size(x["image"].shape for x in batched_inputs):
             inputs = [batched_inputs[i] for i in indices]
             for i, instances in zip(indices, self._spot(inputs), strict=True):
                 results[i] = {"instances": instances}
