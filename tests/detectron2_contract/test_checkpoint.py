@@ -38,6 +38,7 @@ def checkpointer(toy, folder=""):
     return DetectionCheckpointer(toy.model, str(folder), **state)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_a_training_continues_from_either_packages_checkpoint(flavour):
     straight, resumed = Toy(), Toy()

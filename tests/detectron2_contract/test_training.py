@@ -83,6 +83,7 @@ def test_a_run_leaves_its_files(trained: Path) -> None:
 
 
 # Item 36
+@pytest.mark.trains
 def test_metrics_file(trained: Path) -> None:
     lines = {line["iteration"]: line for line in json_lines(trained / "metrics.json")}
     assert sorted(lines) == [19, 39, 49, 50]
@@ -109,6 +110,7 @@ def test_checkpoint_structure(trained: Path) -> None:
 
 
 # Item 38
+@pytest.mark.trains
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_runs_of_both_packages_resume(flavour: str, tmp_path: Path) -> None:
     source = DATA / f"training_{flavour}"

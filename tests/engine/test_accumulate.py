@@ -49,6 +49,7 @@ def accumulating(count):
     return make
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_mean_losses_train_like_one_large_batch(count):
     expected, weights = run(SimpleTrainer, batches(20))
@@ -81,6 +82,7 @@ def count(exchanges, bucket):
     return summed.then(lambda done: done.value()[0] / comm.get_world_size())
 
 
+@pytest.mark.trains
 @pytest.mark.skipif(torch.cuda.is_available(), reason="launches on GPUs where there are any")
 def test_processes_exchange_gradients_once_per_update(tmp_path):
     expected, weights = run(SimpleTrainer, batches(20))

@@ -4,6 +4,8 @@ from wecromcl_d2.stage1.trainer import AnchorTrainer
 
 from . import toy
 
+pytestmark = pytest.mark.trains
+
 
 def test_a_resumed_run_reads_the_batches_that_an_uninterrupted_one_reads(root):
     opts = ["SOLVER.ACCUMULATION", "2", "SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "3"]

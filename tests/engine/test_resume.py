@@ -10,6 +10,8 @@ import torch
 
 from . import toy
 
+pytestmark = pytest.mark.trains
+
 SCRIPT = Path(toy.__file__)
 
 

@@ -109,6 +109,7 @@ def words_batch():
     ]
 
 
+@pytest.mark.trains
 @DETECTORS
 @pytest.mark.parametrize(
     ("stock", "mark"),
@@ -132,6 +133,7 @@ def test_our_backbone_in_stock_detectors(tmp_path, monkeypatch, stock, mark):
     assert idle == []
 
 
+@pytest.mark.trains
 @FPN
 def test_a_stock_backbone_in_our_model(tmp_path):
     path = config_file(tmp_path, "fpn.yaml", "build_resnet_fpn_backbone")
@@ -141,6 +143,7 @@ def test_a_stock_backbone_in_our_model(tmp_path):
     assert idle == []
 
 
+@pytest.mark.trains
 def test_a_text_encoder_of_ones_own(tmp_path):
     run(tmp_path / "recurrent.py", block("python", "RecurrentTextEncoder"))
     assert "RecurrentTextEncoder" in TEXT_ENCODER_REGISTRY

@@ -77,6 +77,7 @@ def test_same_tokens_and_logits_in_a_batch_of_four_sizes(kind):
         assert_same_choices(tiny_model(kind, seed=seed), inputs())
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("kind", TRAINED)
 def test_same_tokens_and_logits_with_trained_weights(kind):
     """Sequences of no word, one and more, words of one letter and more."""

@@ -76,6 +76,7 @@ def test_words_that_do_not_fit_are_counted():
     assert (latest["words_left_out"][0], latest["words_cut"][0]) == (1, 0)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("kind", ["padded", "compact", "iad_prd"])
 def test_a_few_images_are_learned_by_heart(kind):
     found = trained_model(kind)(training_batch())

@@ -24,6 +24,7 @@ def scenes(tmp_path_factory):
     MetadataCatalog.pop(NAME)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("name", ["spts", "npts", "iad_prd"])
 def test_a_quick_recipe_trains_and_evaluates(name, scenes):
     opts = {
