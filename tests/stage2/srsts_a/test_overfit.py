@@ -1,7 +1,6 @@
 """A spotter that cannot learn eight images by heart learns nothing."""
 
 import pytest
-import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
