@@ -1,4 +1,4 @@
-"""Augmentations that move the points of words with the picture, and the crop that respects them.
+"""Augmentations that transform word points with their image, and a crop that respects them.
 
 Letters: N words of an image. Points are (x, y) in pixels, continuous in [0, W] x [0, H]; sizes are
 (height, width).
@@ -14,7 +14,7 @@ from fvcore.transforms.transform import CropTransform, NoOpTransform, Transform
 from ..config import check_choice
 from ..data.augmentation import build_pixel_changes, build_resize, build_rotation
 
-# Windows that are tried before an image is left whole.
+# Windows tried before an image is left uncropped.
 CROP_TRIES = 50
 
 
@@ -48,14 +48,14 @@ class PointInput(T.AugInput):
 
     Args:
         image: (H, W, 3) uint8.
-        points: (N, 2) on the image, any where a word has no place.
-        located: (N,) bool, whether the word has a place.
-        readable: (N,) bool, whether the word is to be learned, so that no crop may cut it.
+        points: (N, 2) on the image, arbitrary for words that are not located.
+        located: (N,) bool, whether the word has a point.
+        readable: (N,) bool, whether the word is learned, so that no crop may cut it.
         lengths: (N,) characters of each word.
 
     Attributes:
-        cut: (N,) bool: a crop lost the word's point, but the word may reach into the picture. Its
-            point is then the nearest one of the picture's border.
+        cut: (N,) bool: a crop lost the word's point, but the word may reach into the image. Its
+            point is then the nearest one on the image border.
         gone: (N,) bool: a crop lost the word.
     """
 
@@ -75,14 +75,14 @@ class PointInput(T.AugInput):
         self.gone = np.zeros(len(points), dtype=bool)
 
     def transform(self, tfm: Transform) -> None:
-        """Move pixels and points; points stay on the picture."""
+        """Transform pixels and points; points stay on the image."""
         super().transform(tfm)
         height, width = self.image.shape[:2]
         # Rounded canvas sizes leave a point of the border up to a pixel outside.
         self.points = tfm.apply_coords(self.points).clip(0, (width, height))
 
     def crop(self, x: int, y: int, height: int, width: int, reach: np.ndarray) -> Transform:
-        """Keep a window of the picture.
+        """Crop the image to a window.
 
         Args:
             x: left border.
@@ -92,7 +92,7 @@ class PointInput(T.AugInput):
             reach: (N,) how far from its point a word may extend, in pixels.
 
         Returns:
-            What was applied.
+            The transform that was applied.
         """
         outside = distance_outside(self.points, np.array((x, y)), np.array((x + width, y + height)))
         lost = self.located & (outside > 0)
@@ -118,16 +118,16 @@ def distance_outside(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> n
 
 
 class PointCrop(T.Augmentation):
-    """A random window whose border keeps its distance m from the points of all readable words.
+    """A random window whose border keeps a distance m from the points of all readable words.
 
-    Points are all that is known of a word, so m stands for its extent: it is a share of the
-    window's shorter side, and a character is taken to be at most m long. Words lost within that
-    reach are marked as cut. Where the window ends with the image nothing is cut, and no distance is
-    kept. Images with a readable word of unknown place stay whole, since nobody could say whether a
-    window shows it. A window has a readable word if the image has one.
+    Only the point of a word is known, so m stands for its extent: a share of the window's shorter
+    side, and the assumed largest width of a character. Words outside the window but within m times
+    their length are marked as cut. No distance is kept from window borders that are image borders,
+    since they cut nothing. Images with a readable word that is not located are not cropped, as it
+    is unknown whether the window shows it. If the image has a readable word, so has the window.
 
     Args:
-        size: (height, width), pixels, or the least shares of the image's.
+        size: (height, width) in pixels, or least shares of the image's height and width.
         relative: whether `size` is meant as shares.
         margin: m / shorter side of the window.
     """

@@ -19,7 +19,7 @@ from .augmentation import PointInput, build_point_augmentations
 
 
 class PointMapper:
-    """Reads and augments the image of a record, and moves the points of its words along.
+    """Reads and augments the image of a record together with the points of its words.
 
     Args:
         is_train: give `IMAGE_KEYS` and `instances`. Otherwise the whole record is kept, for the

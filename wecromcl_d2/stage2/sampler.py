@@ -1,6 +1,6 @@
-"""Batches for training on whole images: every image once per epoch, in an order drawn anew.
+"""Batches of stage 2: every image once per epoch, reshuffled each epoch.
 
-Every choice is a pure function of (seed, iteration), like those of stage 1 in `sampling`.
+Each batch is a pure function of (seed, iteration), as in `stage1.sampling`.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class ImageChoice:
-    """One place of a training batch.
+class ImageEntry:
+    """One entry of a training batch.
 
     Attributes:
         index: of the image in the dataset.
@@ -21,17 +21,17 @@ class ImageChoice:
     index: int
 
     def extend(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The image's record as it is."""
+        """The record of the image, unchanged."""
         return record
 
 
 class ShuffleSampler:
-    """Draws every image once before any comes again.
+    """Shuffles the images anew for each epoch.
 
     Args:
         num_images: of the dataset.
         batch_size: images per batch.
-        seed: of all choices.
+        seed: of all random draws.
 
     Raises:
         ValueError: if there is no image.
@@ -42,22 +42,22 @@ class ShuffleSampler:
             raise ValueError("the dataset has no image that can be trained on")
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
 
-    def sample(self, iteration: int) -> list[ImageChoice]:
-        """The batch of one iteration; the last of an epoch goes on with the next epoch."""
+    def sample(self, iteration: int) -> list[ImageEntry]:
+        """The batch of one iteration; the last batch of an epoch is filled from the next epoch."""
         first = iteration * self.batch_size
         places = range(first, first + self.batch_size)
-        return [ImageChoice(self._image(place)) for place in places]
+        return [ImageEntry(self._image(place)) for place in places]
 
     def replace(
-        self, batch: list[ImageChoice], place: int, attempt: int, iteration: int
-    ) -> ImageChoice:
-        """Another image for one place of a batch, for use when its own cannot be read."""
-        rng = np.random.default_rng((self.seed, iteration, place, attempt))
-        return ImageChoice(int(rng.integers(self.num_images)))
+        self, batch: list[ImageEntry], position: int, attempt: int, iteration: int
+    ) -> ImageEntry:
+        """A replacement for the image at a position of a batch that cannot be read."""
+        rng = np.random.default_rng((self.seed, iteration, position, attempt))
+        return ImageEntry(int(rng.integers(self.num_images)))
 
-    def _image(self, place: int) -> int:
-        epoch, position = divmod(place, self.num_images)
-        return int(_order(self.seed, epoch, self.num_images)[position])
+    def _image(self, position: int) -> int:
+        epoch, index = divmod(position, self.num_images)
+        return int(_order(self.seed, epoch, self.num_images)[index])
 
 
 @lru_cache(maxsize=2)  # a batch touches two epochs at most

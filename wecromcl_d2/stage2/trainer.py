@@ -16,8 +16,8 @@ from ..geometry import polygon_center
 from .mapper import PointMapper
 from .sampler import ShuffleSampler
 
-# Those of which the best is sought on a validation set: scores of our spotters are lower than those
-# that the published ones of SPTS were made for.
+# Score thresholds of the sweep on a validation set. They start lower than those published for
+# SPTS, since our spotters give lower scores.
 THRESHOLDS = tuple(step / 50 for step in range(1, 50))
 
 
@@ -26,9 +26,10 @@ class SpottingTrainer(Trainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The spotter, its weights laid out like the images.
+        """The spotter, its weights in the memory format of the images (channels last).
 
-        A step of the quick SRSTS-A then takes an eighth less time on a CPU, one of stage 1 as long.
+        On a CPU this shortens a training step of the quick SRSTS-A by an eighth; stage 1 does not
+        gain from it.
         """
         return super().build_model(cfg).to(memory_format=torch.channels_last)
 
@@ -43,26 +44,26 @@ class SpottingTrainer(Trainer):
         check_choice("INPUT.POINT_SOURCE", cfg.INPUT.POINT_SOURCE, ("points", "polygons"))
         if cfg.INPUT.POINT_SOURCE == "points":
             return records
-        return [_with_true_points(record) for record in records]
+        return [_with_ground_truth_points(record) for record in records]
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
-        """Images, for training with points and texts that move with them."""
+        """The mapper; in training, points and texts are augmented with their image."""
         return PointMapper(cfg, is_train)
 
     @classmethod
     def build_sampler(
         cls, cfg: CfgNode, records: Sequence[dict], batch_size: int
     ) -> ShuffleSampler:
-        """Every image once per epoch, those without words too."""
+        """A sampler of every image once per epoch, images without words included."""
         return ShuffleSampler(len(records), batch_size, cfg.SEED)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """The point metric of SPTS, `spotting`, and the words alone, wherever they are, `words`.
+        """The point metric of SPTS, `spotting`, and a bag-of-words metric without points, `words`.
 
-        Weights and threshold can be chosen by the latter, which needs no positions. Results go to
-        OUTPUT_DIR/inference/<dataset>.
+        `words` can select checkpoint and threshold where no ground-truth point exists. Results
+        go to OUTPUT_DIR/inference/<dataset>.
         """
         return SpottingEvaluator(
             dataset_name,
@@ -77,8 +78,8 @@ class SpottingTrainer(Trainer):
         )
 
 
-def _with_true_points(record: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a record with the middles of its outlines as points, all trusted."""
+def _with_ground_truth_points(record: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a record with the centers of its polygons as points, all of weight 1."""
     polygons = record.get("polygons") or [None] * len(record["texts"])
     points = [None if polygon is None else polygon_center(polygon).tolist() for polygon in polygons]
     kept = {k: v for k, v in record.items() if k not in ("point_scores", "point_weights")}

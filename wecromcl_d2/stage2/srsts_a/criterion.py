@@ -1,4 +1,4 @@
-"""The loss of SRSTS-A: all its terms, their weights and how they change during the training.
+"""The loss of SRSTS-A: its terms, their weights and their schedules.
 
 Letters: N images, M words per image, A anchors of all images, K sampling points, H x W cells.
 """
@@ -113,9 +113,9 @@ def _with_extents(
     lines: Tensor,
     reading: CTCOutput,
 ) -> ConfidenceTargets:
-    """Targets that ignore cells on words, as far as the words' own readings reach."""
+    """Targets without the background cells that lie along the predicted lines of the words."""
     image, word, cells = anchors
-    # The most confident anchor of each word.
+    # Each word's line is that of its most confident anchor.
     order = logits.detach()[image, cells[:, 1], cells[:, 0]].argsort()
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
@@ -131,7 +131,7 @@ def _with_extents(
 
 
 def _log(reading: CTCOutput, labels: Tensor, readable: Tensor) -> None:
-    """How much of the sampled anchors is read right, and how many labels are too long."""
+    """Log the share of sampled anchors whose text is right, and the labels too long for CTC."""
     if not has_event_storage():
         return
     storage = get_event_storage()

@@ -1,4 +1,4 @@
-"""CTC: which labels fit, the greedy reading, and where on the line the characters stand.
+"""CTC: which labels fit, the loss, and greedy decoding.
 
 Letters: A words, K samples per word, L labels. Label 0 is the blank, and the padding of targets.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def fits(labels: Tensor, samples: int) -> Tensor:
-    """Which labels (A, L) can be read from so many samples: two equal ones need a blank between."""
+    """Which labels (A, L) CTC can align to the samples: equal neighbours need a blank between."""
     repeats = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] > 0)
     return (labels > 0).sum(1) + repeats.sum(1) <= samples
 
@@ -35,14 +35,14 @@ def reading_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CTCOutput:
-    """What the samples say, label by label.
+    """Greedy decoding of the samples.
 
     Attributes:
         labels: (A, K), padded with 0.
         probabilities: (A, K) of the labels, padded with 0.
         scores: (A,) geometric mean of the probabilities, 0 for words without a character.
-        first: (A,) first sample that is no blank; 0 where there is none.
-        last: (A,) last such sample; K - 1 where there is none.
+        first: (A,) first sample that is not blank; 0 if all are.
+        last: (A,) last sample that is not blank; K - 1 if all are blank.
     """
 
     labels: Tensor

@@ -1,7 +1,7 @@
-"""The three heads of SRSTS-A: where words are, where to sample them, and what the samples read.
+"""The three heads of SRSTS-A: confidence map, sampling points and recognition.
 
 Letters: N images, A anchors, K sampling points per anchor, C channels, H x W cells. Positions
-(x, y) are in cells, the centre of the first cell being (0.5, 0.5).
+(x, y) are in cells; the center of the first cell is (0.5, 0.5).
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...config import check_choice
 
-# Confidence of an untrained model: few cells are anchors.
+# Initial confidence, as in focal loss: few cells are anchors.
 PRIOR = 0.01
-# Standard deviation of the sampler's last weights: at first, all its lines are nearly the same.
+# Standard deviation of the sampler's last weights, small so that all initial lines are alike.
 SAMPLER_STD = 1e-3
 
 
@@ -40,7 +40,7 @@ def conv_tower(in_channels: int, channels: Sequence[int], norm: str) -> nn.Seque
 
 
 class AnchorHead(nn.Module):
-    """Confidence, as a logit, that a cell is a word's anchor.
+    """Logit of the confidence that a cell is an anchor of a word.
 
     Args:
         in_channels: of the fused map.
@@ -109,10 +109,10 @@ class Sampler(nn.Module):
         return self._place(offsets[image, :, cells[:, 1], cells[:, 0]], cells)
 
     def patch(self, feature: Tensor, image: Tensor, cells: Tensor) -> Tensor:
-        """The same as `dense` from the anchors' surroundings alone; for evaluation.
+        """The same as `dense`, computed from patches around the anchors; for inference.
 
-        Each layer of the tower sees zeros outside of the map, so a patch's cells out there are set
-        to zero before each layer.
+        Convolutions pad the map with zeros, so cells of a patch outside the map are set to zero
+        before each layer.
         """
         assert self.pointwise and not self.training
         height, width = feature.shape[-2:]
@@ -136,7 +136,7 @@ class Sampler(nn.Module):
 
 
 def sample_points(feature: Tensor, image: Tensor, positions: Tensor) -> Tensor:
-    """Bilinear samples; outside of the map, the nearest place of its border is read.
+    """Bilinear samples; positions outside the map are moved to its border.
 
     Args:
         feature: (N, C, H, W).
@@ -154,7 +154,7 @@ def sample_points(feature: Tensor, image: Tensor, positions: Tensor) -> Tensor:
     low = place.detach().floor()
     right, down = (place - low)[..., None].unbind(2)
     across, along = torch.cat([1 - right, right], 2), torch.cat([1 - down, down], 2)
-    # Places that are not numbers must still be rows of the table.
+    # Positions that are NaN must still index rows of the table.
     x, y = low.long().clamp(min=0)[..., None].unbind(2)
     columns = torch.cat([x, (x + 1).clamp(max=width - 1)], 2)
     rows = torch.cat([y, (y + 1).clamp(max=height - 1)], 2) + height * image[:, None, None]
@@ -212,8 +212,8 @@ class Recognizer(nn.Module):
 class SelfAttentionBlock(nn.Module):
     """Pre-norm transformer over the samples of a word.
 
-    A learned embedding of the sample's number and one of its place relative to the middle of the
-    line are added once.
+    A learned embedding of the sample's index and one of its position relative to the center of
+    the line are added once.
     """
 
     def __init__(self, width: int, num_points: int, layers: int, heads: int):
@@ -230,8 +230,8 @@ class SelfAttentionBlock(nn.Module):
         """Relate samples (A, K, C) at positions (A, K, 2) to each other."""
         place = positions - positions.mean(1, keepdim=True)
         placed = samples + self.number + self.place(place.to(samples.dtype))
-        # So few samples need no fused kernel: its backward pass in bfloat16 takes a CPU five times
-        # as long.
+        # No fused kernel for so few samples: on a CPU its backward pass in bfloat16 takes five
+        # times as long.
         with sdpa_kernel(SDPBackend.MATH):
             return self.layers(placed)
 
@@ -249,7 +249,7 @@ class LSTMBlock(nn.Module):
 
 
 class NoBlock(nn.Module):
-    """Leaves the samples of a word as they are; each is read by itself."""
+    """Identity: each sample is classified by itself."""
 
     def __init__(self, width: int, num_points: int, layers: int, heads: int):
         super().__init__()

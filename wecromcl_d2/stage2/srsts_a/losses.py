@@ -9,11 +9,11 @@ from torch import Tensor
 
 from .targets import ConfidenceTargets
 
-# Distances beyond it pull at a sampling point with constant force.
+# Huber threshold of `consistency`; beyond it the gradient is constant.
 HUBER_DELTA = 1.0
-# Least cosine of a step with the whole line.
+# Least cosine between a step and the whole line, for `order`.
 LEAST_COSINE = 0.1
-# Least mean step: a word of 20 pixels spans only 5 cells.
+# Least mean step in cells, for `spread`: a word of 20 pixels spans only 5 cells.
 LEAST_STEP = 0.15
 
 
@@ -50,7 +50,7 @@ def dice_loss(logits: Tensor, targets: ConfidenceTargets) -> tuple[Tensor, Tenso
 
 
 def line_losses(lines: Tensor, word: Tensor, num_words: int) -> dict[str, Tensor]:
-    """How well the sampling points of each anchor form a line, in place of a true centre line.
+    """Regularisers of the sampling points of each anchor, in place of a ground-truth center line.
 
     Args:
         lines: (A, K, 2) sampling points.

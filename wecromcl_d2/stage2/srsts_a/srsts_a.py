@@ -1,4 +1,7 @@
-"""SRSTS-A: anchors are found, each samples its word along a line, and the samples are read.
+"""SRSTS-A: predicts anchors, samples features along each word from its anchor, and reads them.
+
+It follows SRSTS (Wu et al., ACM MM 2022), whose targets from outlines are replaced by points alone;
+docs/SRSTS_A.md lists the differences.
 
 Letters: N images, M words per image, A anchors of all images, K sampling points, C channels,
 H x W cells. Points are (x, y); lengths inside the network are in cells of the fused map.
@@ -207,8 +210,7 @@ class SRSTSA(ImageModel):
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Find and read words.
 
-        Images of one size share a batch, so that nothing but an image's own content ever reaches
-        its answer.
+        Images of one size share a batch, so that no padding depends on other images.
 
         Args:
             batched_inputs: see `forward`.
@@ -255,8 +257,8 @@ class SRSTSA(ImageModel):
         index = good[kept]
         order = scores[index].argsort(descending=True, stable=True)
         index, kept = index[order], kept[order]
-        middle = trimmed_lines(lines_on_word[kept], *_middle(len(kept), lines_on_word))
-        point = middle[:, 0] if self.point == "line" else cells[index] + 0.5
+        midpoint = trimmed_lines(lines_on_word[kept], *_midpoints(len(kept), lines_on_word))
+        point = midpoint[:, 0] if self.point == "line" else cells[index] + 0.5
         found = {
             "points": point.double() * self.stride,
             "lines": lines_on_word[kept].double() * self.stride,
@@ -311,14 +313,14 @@ class SRSTSA(ImageModel):
         return instances
 
 
-def _middle(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last sample of lines of which only the middle is wanted."""
+def _midpoints(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last sample number that cut a line down to its midpoint."""
     half = like.new_full((count,), (like.shape[1] - 1) / 2)
     return half, half
 
 
 def _rows(found: dict[str, Any], mask: Tensor) -> dict[str, Any]:
-    """Of every field the rows that a mask selects."""
+    """The rows of every field that a mask selects."""
     wanted = mask.nonzero().squeeze(1).tolist()
     return {
         key: [value[i] for i in wanted] if isinstance(value, list) else value[mask]

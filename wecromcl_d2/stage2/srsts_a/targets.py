@@ -1,4 +1,4 @@
-"""What the confidence map learns from points alone, and which cells are read in training.
+"""Targets of the confidence map, from points alone, and the anchors that are read in training.
 
 Letters: N images, M words per image (padded), A anchors, K sampling points, H x W cells. Points are
 (x, y) in cells.
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# In cells: the disk round a point that is positive, and the larger one that is no negative; both
-# shrink where another point is near.
+# Radii in cells of the positive disk around a point and of the larger ignored disk; at most these
+# shares of the distance to the nearest other point.
 POSITIVE_RADIUS, POSITIVE_SHARE = 1.5, 0.4
 IGNORE_RADIUS, IGNORE_SHARE = 4.0, 0.5
-# So large that the cell in which the point lies has its centre inside the disk.
+# At least half the diagonal of a cell, so that the disk holds the center of the point's cell.
 LEAST_RADIUS = 0.71
 # Least reach, in cells, of a word to both sides of its sampling points.
 LEAST_EXTENT = 2.0
@@ -27,8 +27,8 @@ class PaddedTargets:
         points: (N, M, 2), float32.
         labels: (N, M, L) int64, padded with 0.
         weights: (N, M) how much the word counts, from 0 to 1.
-        is_positive: (N, M) the word has a point to learn from.
-        is_ignored: (N, M) the word is there, but must neither be learned nor count as background.
+        is_positive: (N, M) whether the word has a point to learn from.
+        is_ignored: (N, M) whether the word is neither learned nor background.
         radii: (N, M) reach of `is_ignored` in cells.
     """
 
@@ -42,13 +42,13 @@ class PaddedTargets:
 
 @dataclass(frozen=True)
 class ConfidenceTargets:
-    """What the cells should say.
+    """Targets of the cells.
 
     Attributes:
         positive: (N, H, W) cells that are anchors.
         counts: (N, H, W) cells that are positive or negative; the others are ignored.
-        soft: (N, H, W) closeness to the next point from 0 to 1, which excuses mistakes.
-        owner: (N, H, W) index of the next word that is_positive.
+        soft: (N, H, W) Gaussian closeness to the nearest point; down-weights nearby negatives.
+        owner: (N, H, W) index of the nearest positive word.
     """
 
     positive: Tensor
@@ -58,14 +58,14 @@ class ConfidenceTargets:
 
 
 def cell_axes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Centres of the columns, x (W,), and of the rows, y (H,)."""
+    """Centers of the columns, x (W,), and of the rows, y (H,)."""
     x = torch.arange(width, device=device) + 0.5
     y = torch.arange(height, device=device) + 0.5
     return x, y
 
 
-def cell_centres(height: int, width: int, device: torch.device) -> Tensor:
-    """(H * W, 2) centres (x, y), row by row."""
+def cell_centers(height: int, width: int, device: torch.device) -> Tensor:
+    """(H * W, 2) centers (x, y), row by row."""
     x, y = cell_axes(height, width, device)
     yy, xx = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([xx, yy], -1).flatten(0, 1)
@@ -82,9 +82,9 @@ def confidence_targets(
         valid: (N, H, W), False in padding; None if there is none.
     """
     n = len(words.points)
-    centres = cell_centres(*size, words.points.device)
-    distance = torch.cdist(centres.expand(n, -1, -1), words.points)
-    near = _distance_to_next(words)
+    centers = cell_centers(*size, words.points.device)
+    distance = torch.cdist(centers.expand(n, -1, -1), words.points)
+    near = _nearest_distance(words)
     positive_radius = (POSITIVE_SHARE * near).clamp(max=POSITIVE_RADIUS).clamp(min=LEAST_RADIUS)
     ignore_radius = (IGNORE_SHARE * near).clamp(max=IGNORE_RADIUS)
     ignore_radius = torch.maximum(ignore_radius, positive_radius)
@@ -103,8 +103,8 @@ def confidence_targets(
     )
 
 
-def _distance_to_next(words: PaddedTargets) -> Tensor:
-    """(N, M) distance in cells from each point to the next other one, infinite without one."""
+def _nearest_distance(words: PaddedTargets) -> Tensor:
+    """(N, M) distance in cells from each point to the nearest other one; infinite without one."""
     there = words.is_positive | words.is_ignored
     distance = torch.cdist(words.points, words.points)
     itself = torch.eye(distance.shape[1], dtype=torch.bool, device=distance.device)
@@ -158,7 +158,7 @@ def ignore_extents(
 ) -> Tensor:
     """`targets.counts` without the negative cells that lie on words, as far as these are known.
 
-    Other places of a word are no background: its point may lie anywhere on it.
+    A point may lie anywhere on its word, so other cells of the word are not background.
 
     Args:
         targets: of the batch.
