@@ -1,13 +1,15 @@
-"""SynthText-800k: one MATLAB file of several gigabytes, read image by image."""
+"""SynthText-800k: one MATLAB file of several gigabytes, read at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ..datasets import MAX_COORDINATE, LabelError
 from .base import Tally, Truth, Word, checked_name, checked_text
-from .matlab import MatArray, iterate_cells
+from .matlab import load_variables, numbers, rows
 
 _MISMATCH = "images whose words and boxes differ in number"
 
@@ -15,8 +17,8 @@ _MISMATCH = "images whose words and boxes differ in number"
 def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
     """Read `imnames`, `wordBB` and `txt` of `gt.mat` side by side.
 
-    Memory does not grow with the number of images. Coordinates are rounded to a hundredth of a
-    pixel.
+    The three columns are held in memory, 303 MiB in all for 100,000 images of 1 to 14 words.
+    Coordinates are rounded to a hundredth of a pixel.
 
     Args:
         path: the file.
@@ -27,31 +29,35 @@ def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
     """
     number = 0
     try:
-        columns = (iterate_cells(path, name) for name in ("imnames", "wordBB", "txt"))
-        for name, boxes, text in zip(*columns, strict=True):
+        columns = load_variables(path, ("imnames", "wordBB", "txt"))
+        if any(column.dtype != object for column in columns):
+            raise LabelError("imnames, wordBB and txt are not all cells")
+        if len({column.size for column in columns}) > 1:
+            raise LabelError("imnames, wordBB and txt differ in length")
+        for name, boxes, text in zip(*(column.ravel(order="F") for column in columns), strict=True):
             number += 1
-            truth = _truth(f"{path}: image {number}", name, boxes, text)
+            truth = _truth(f"{path}: image {number}", "".join(rows(name)), boxes, text)
             if truth is None:
-                tally.drop(_MISMATCH, "".join(name.rows()))
+                tally.drop(_MISMATCH, "".join(rows(name)))
             else:
                 yield truth
     except LabelError as error:
-        raise LabelError(f"{path}: image {max(number, 1)}: {error}") from None
-    except ValueError:
-        raise LabelError(f"{path}: imnames, wordBB and txt differ in length") from None
+        place = f"{path}: image {number}" if number else f"{path}"
+        raise LabelError(f"{place}: {error}") from None
 
 
-def _truth(place: str, name: MatArray, boxes: MatArray, text: MatArray) -> Truth | None:
+def _truth(place: str, name: str, boxes: np.ndarray, text: np.ndarray) -> Truth | None:
     # A box array of one word has two dimensions, of several three: x and y, corner, word.
-    if boxes.numbers and boxes.shape[:2] != (2, 4):
+    flat = numbers(boxes)
+    if flat and boxes.shape[:2] != (2, 4):
         raise LabelError(f"wordBB has shape {boxes.shape}, not 2 x 4 x words")
-    texts = [word for row in text.rows() for word in row.split()]
-    if 8 * len(texts) != len(boxes.numbers):
+    texts = [word for row in rows(text) for word in row.split()]
+    if 8 * len(texts) != len(flat):
         return None
     words = []
     for index, word in enumerate(texts):
-        corners = boxes.numbers[8 * index : 8 * index + 8]
+        corners = flat[8 * index : 8 * index + 8]
         if not all(abs(value) <= MAX_COORDINATE for value in corners):
             raise LabelError(f"wordBB holds {corners}, no coordinates")
         words.append(Word(checked_text(word), [round(value, 2) for value in corners]))
-    return Truth(place, (checked_name("".join(name.rows())),), words)
+    return Truth(place, (checked_name(name),), words)

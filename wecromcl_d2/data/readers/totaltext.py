@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from ..datasets import LabelError
 from .base import UNREADABLE, Tally, Truth, Word, checked_text, outline, parse_lines, parse_numbers
-from .matlab import load_variable
+from .matlab import load_variables, numbers, rows
 from .sources import image_stem, read_truths, text_parser
 
 # Total-Text's own mark of an unreadable text, as transcription or as orientation.
@@ -86,19 +87,17 @@ def parse_native(text: str) -> list[Word]:
 def parse_mat(data: bytes) -> list[Word]:
     """Parse MATLAB's `polygt`: rows of `'x:'`, x, `'y:'`, y, text, orientation."""
     try:
-        table = load_variable(data, "polygt")
-        rows, columns = table.shape[0], table.shape[-1]
-        if columns != _MAT_COLUMNS or len(table.cells) != rows * columns:
+        (table,) = load_variables(io.BytesIO(data), ["polygt"])
+        if table.dtype != object or table.ndim != 2 or table.shape[1] != _MAT_COLUMNS:
             raise LabelError(f"polygt is no table of cells with {_MAT_COLUMNS} columns")
         words = []
-        for row in range(rows):
-            _, xs, _, ys, text, orientation = table.cells[row::rows]
+        for _, xs, _, ys, text, orientation in table:
             words.append(
                 _native_word(
-                    [repr(value) for value in xs.numbers],
-                    [repr(value) for value in ys.numbers],
-                    orientation.text or "",
-                    text.text or "",
+                    [repr(value) for value in numbers(xs)],
+                    [repr(value) for value in numbers(ys)],
+                    "".join(rows(orientation)),
+                    "".join(rows(text)),
                 )
             )
         return words
