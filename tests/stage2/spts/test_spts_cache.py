@@ -258,7 +258,7 @@ def look_rarely(monkeypatch):
 
     def rarely(self, *args):
         start(self, *args)
-        self.looks_always = False
+        self.checks_always = False
 
     monkeypatch.setattr(decoding._Run, "__init__", rarely)
 
@@ -267,16 +267,16 @@ def test_no_look_at_the_device_between_the_planned_ones(monkeypatch, look_rarely
     """Where looking costs time, a step asks the device for nothing."""
     model = tiny_model("padded")
     looks = []
-    look = decoding._Run._look
+    look = decoding._Run._check_finished
 
     def count(self):
         looks.append(self.steps)
         return look(self)
 
-    monkeypatch.setattr(decoding._Run, "_look", count)
+    monkeypatch.setattr(decoding._Run, "_check_finished", count)
     model(inputs())
     assert looks == list(range(0, 8 * len(looks), 8))
-    monkeypatch.setattr(decoding._Run, "_look", lambda self: self.steps < 16)
+    monkeypatch.setattr(decoding._Run, "_check_finished", lambda self: self.steps < 16)
     memory, skipped = model.remember_images(inputs())
     monkeypatch.setattr(torch.Tensor, "item", refuse)
     monkeypatch.setattr(torch.Tensor, "tolist", refuse)

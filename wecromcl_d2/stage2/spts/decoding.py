@@ -14,13 +14,13 @@ from torch import Tensor
 from .grammar import Grammar, Progress
 from .transformer import Memory, TokenDecoder
 
-# Steps between two looks at which sequences are done, where looking means waiting for the device.
-STEPS_PER_LOOK = 8
+# Steps between checks for finished sequences; each check synchronises the GPU.
+STEPS_PER_CHECK = 8
 
 
 @dataclass
-class Choices:
-    """What was chosen for each of the I * G sequences, without padding of words.
+class DecodedTokens:
+    """The decoded tokens of I * G sequences, without the padding of texts.
 
     Attributes:
         tokens: (I * G, E) int64.
@@ -40,11 +40,11 @@ class Choices:
 
 
 class GreedyDecoder:
-    """Chooses the most probable token that the grammar allows, again and again.
+    """Greedy decoding: in each step the most probable token that the grammar allows.
 
-    All sequences advance in every step, whatever they are at: each has its own place and length.
-    The padding of a word that has ended is read together with what follows, in one step. Finished
-    sequences leave the batch once half of it is done.
+    All sequences advance in each step, each at its own position. The padding of a text that has
+    ended enters the decoder together with the next token, in one step. Finished sequences are
+    removed once half of the batch is finished.
 
     Args:
         decoder: the network.
@@ -58,7 +58,7 @@ class GreedyDecoder:
     @torch.no_grad()
     def decode(
         self, memory: Memory, start: Tensor, skipped: Tensor, *, keep_states: bool = False
-    ) -> Choices:
+    ) -> DecodedTokens:
         """Decode until all sequences are done.
 
         Args:
@@ -117,11 +117,11 @@ class _Run:
         self.x = start
         self.counts = torch.full((total,), start.shape[1], device=device)
         self.steps = 0
-        # On the CPU a look costs nothing.
-        self.looks_always = device.type == "cpu"
+        # On a CPU a check costs nothing.
+        self.checks_always = device.type == "cpu"
         vocabulary = self.grammar.vocabulary
         characters = len(vocabulary.charset) if self.grammar.characters else 0
-        self.choices = Choices(
+        self.choices = DecodedTokens(
             torch.zeros(total, most, dtype=torch.long, device=device),
             torch.zeros(total, most, device=device),
             torch.zeros(total, most, device=device),
@@ -132,7 +132,7 @@ class _Run:
 
     def step(self) -> bool:
         """Choose a token for every sequence; false when all are done."""
-        if (self.looks_always or self.steps % STEPS_PER_LOOK == 0) and not self._look():
+        if (self.checks_always or self.steps % STEPS_PER_CHECK == 0) and not self._check_finished():
             return False
         decoder, progress = self.rules.decoder, self.progress
         states = self._read()
@@ -144,7 +144,7 @@ class _Run:
         self.lengths = self.lengths + self.counts * active
         self.progress, repeats = self.grammar.advance(progress, tokens, chosen, mass)
         self.counts = repeats.masked_fill(self.progress.done, 1)
-        width = int(self.counts.max()) if self.looks_always else self.grammar.widest_step
+        width = int(self.counts.max()) if self.checks_always else self.grammar.widest_step
         positions = self._positions(width)
         self.x = decoder.embed(tokens[:, None].expand(-1, width), positions)
         self.steps += 1
@@ -179,8 +179,8 @@ class _Run:
             choices.states[place] = states
         choices.lengths[self.rows] += ~self.progress.done
 
-    def _look(self) -> bool:
-        """Ask the device who is done and drop sequences; false if none is left."""
+    def _check_finished(self) -> bool:
+        """Remove finished sequences if they are many; false if no other is left."""
         done = self.progress.done.view(self.images, self.group)
         left = (~done).sum(1)
         most = int(left.max()) if len(left) else 0

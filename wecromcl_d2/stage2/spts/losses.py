@@ -1,4 +1,4 @@
-"""Weighted cross-entropy of sequences, in which neighbours of a coordinate are half right."""
+"""Weighted cross-entropy of token sequences, with soft targets for coordinates."""
 
 import torch
 from torch import Tensor

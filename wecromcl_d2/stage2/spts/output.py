@@ -56,14 +56,14 @@ def to_instances(
 ) -> Instances:
     """Words of one image in the order in which they were read.
 
-    Without places all points are the middle of the image, and no word is a duplicate.
+    Without points (NPTS) all points are the center of the image, and no word is a duplicate.
 
     Args:
         words: what was read.
         size: (height, width) of the original image.
         vocabulary: says what the bins mean.
-        duplicate_distance: of words of one text that lie nearer to each other than this share of
-            the diagonal the best is kept.
+        duplicate_distance: of words with equal texts closer than this share of the image's
+            diagonal, the one of highest score is kept.
 
     Returns:
         Instances with `pred_points` (N, 2) float64 as (x, y), `pred_texts`, `scores`, `det_scores`,
@@ -75,8 +75,8 @@ def to_instances(
         places = torch.tensor([word.place for word in words], dtype=torch.long).view(-1, 2)
         points = vocabulary.decode_points(places, size)
     else:
-        middle = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64)
-        points = middle.expand(len(words), 2)
+        center = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64)
+        points = center.expand(len(words), 2)
     instances.pred_points = points
     instances.pred_texts = TextList(word.text for word in words)
     instances.det_scores = torch.tensor([word.det for word in words])

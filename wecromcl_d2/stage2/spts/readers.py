@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .decoding import Choices, GreedyDecoder
+from .decoding import DecodedTokens, GreedyDecoder
 from .grammar import Grammar
 from .losses import sequence_loss
 from .sequence import Layout, Sample, TokenizedWords, pad_samples, write_sample
@@ -233,7 +233,7 @@ def stack_texts(
     return Sample(tokens[:, :-1], tokens[:, 2:], weights.flatten(0, 1))
 
 
-def split_words(choices: Choices, grammar: Grammar) -> list[list[FoundWord]]:
+def split_words(choices: DecodedTokens, grammar: Grammar) -> list[list[FoundWord]]:
     """Cut chosen tokens into words, empty ones included.
 
     Args:

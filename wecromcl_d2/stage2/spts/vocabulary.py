@@ -79,7 +79,7 @@ class Vocabulary:
         return (points.double() * self.bins / sides).floor().long().clamp(0, self.bins - 1)
 
     def decode_points(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """Middles of bins.
+        """Centers of bins; SPTS takes the lower edges, which are half a bin off.
 
         Args:
             tokens: (N, 2) token ids of x and y.
