@@ -1,4 +1,4 @@
-# The work is done by tools/bootstrap.py (set-up) and by the tools named below.
+# The work is done by tools/bootstrap.py (set-up) and by the commands named below.
 # PYTHON chooses the interpreter; if it can import Detectron2, that one is used.
 PYTHON ?= python3
 ARGS ?=
@@ -16,7 +16,7 @@ setup:  ## make .venv with everything in it (the targets below do it by themselv
 	@"$(PYTHON)" tools/bootstrap.py
 
 demo: setup  ## train the quick anchor detector and spotter and draw what they find, into demo_output/
-	@$(RUN) tools/run_pipeline.py --config-file configs/quick/anchors.yaml \
+	@$(RUN) -m wecromcl_d2 pipeline --config-file configs/quick/anchors.yaml \
 		--spotter configs/quick/srsts_a.yaml --true-points --output demo_output $(ARGS)
 
 test: setup  ## run the tests (ARGS="-k rules" for a part)

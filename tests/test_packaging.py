@@ -1,21 +1,30 @@
 """What `setup.py`, `constraints.txt` and `tools/bootstrap.py` promise."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import detectron2
 import pytest
 import tomllib
+import torch
+from detectron2.modeling import build_model
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from PIL import Image
 
 from tests.scripts import load_script
+from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
+from wecromcl_d2.tasks import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 SLIM = ROOT / "projects" / "detectron2_slim"
@@ -90,6 +99,68 @@ def test_wheel_works_away_from_the_clone(wheel: Path, tmp_path: Path) -> None:
     version, file = result.stdout.strip().split(" ", 1)
     assert wheel.name.startswith(f"wecromcl_d2-{version}-py3-none-any")
     assert Path(file).is_relative_to(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of an environment that holds the wheel alone; its requirements are lent to it."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(scripts / "python")]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    (packages,) = {path.parent for path in folder.rglob("wecromcl_d2") if path.is_dir()}
+    lent = {Path(module.__file__).parents[1] for module in (torch, detectron2)}
+    lent |= {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    # Searched after the environment's own packages, and without following installations of clones.
+    (packages / "lent.pth").write_text("\n".join(map(str, lent)), encoding="utf-8")
+    return scripts / "wecromcl"
+
+
+def run_installed(program: Path, folder: Path, *arguments: str) -> str:
+    """What an installed command says, run in a folder without anything of the clone."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [program, *arguments], cwd=folder, env=environment, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_installation_trains_from_another_folder(installation: Path, tmp_path: Path) -> None:
+    recipe = SceneRecipe(size=(64, 64), num_words=(1, 2))
+    build_cache(recipe, 4, tmp_path / "scenes", workers=1, progress=False)
+    changes = {
+        "DATASETS.TRAIN": "('scenes/labels.jsonl',)",
+        "DATASETS.TEST": "()",
+        "SOLVER.CURRICULUM.DATASETS": "[]",
+        "SOLVER.CURRICULUM.ITERS": "[]",
+        "SOLVER.CURRICULUM.IMS_PER_BATCH": "[]",
+        "SOLVER.IMS_PER_BATCH": "2",
+        "SOLVER.WARMUP_ITERS": "1",
+        "SOLVER.MAX_ITER": "2",
+        "DATALOADER.SAMPLING.NUM_NEGATIVES": "2",
+        "TEST.BEST_METRIC": "",
+    }
+    config = ("--config-file", "configs/quick/anchors.yaml")
+    opts = [part for change in changes.items() for part in change]
+    run_installed(installation, tmp_path, "train", *config, *opts, "OUTPUT_DIR", "out")
+    weights = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
+    assert weights["iteration"] == 1
+
+
+def test_installation_reads_from_another_folder(installation: Path, tmp_path: Path) -> None:
+    config = "configs/quick/srsts_a.yaml"
+    torch.save({"model": build_model(load_config(config)).state_dict()}, tmp_path / "model.pth")
+    Image.new("RGB", (64, 48)).save(tmp_path / "photo.png")
+    model = ("--config-file", config, "--weights", "model.pth")
+    (line,) = run_installed(installation, tmp_path, "read", "photo.png", *model).splitlines()
+    assert json.loads(line)["file_name"].endswith("photo.png")
+
+
+def test_installation_lists_its_commands(installation: Path, tmp_path: Path) -> None:
+    said = run_installed(installation, tmp_path, "--help")
+    assert "wecromcl COMMAND" in said and " train " in said
 
 
 def test_pins_lie_in_the_declared_ranges() -> None:

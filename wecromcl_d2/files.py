@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new one, never half of it."""
+"""Finding files that come with the package, and writing files that are never seen half-written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_PACKAGE = Path(__file__).resolve().parent
 
 
 @contextmanager
@@ -40,3 +42,18 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def find_file(path: str | os.PathLike[str]) -> Path:
+    """The file of a path; a relative one starts here, in the installed package or in its clone.
+
+    So `configs/quick/anchors.yaml` is found from anywhere.
+
+    Raises:
+        FileNotFoundError: if it is in none of these.
+    """
+    for folder in (Path(), _PACKAGE, _PACKAGE.parent):
+        if (folder / path).is_file():
+            return folder / path
+    places = "" if Path(path).is_absolute() else f", neither here nor in {_PACKAGE.parent}"
+    raise FileNotFoundError(f"{os.fspath(path)} does not exist{places}")

@@ -1,12 +1,13 @@
 """What a config stands for: its keys and the trainer of its stage."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 
 from .config import add_wecromcl_config, check_choice
 from .engine.trainer import Trainer
+from .files import find_file
 from .stage1.trainer import AnchorTrainer
 from .stage2 import add_spts_config, add_srsts_a_config
 from .stage2.trainer import SpottingTrainer
@@ -14,24 +15,25 @@ from .stage2.trainer import SpottingTrainer
 TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": SpottingTrainer}
 
 
-def load_config(config_file: str | Path, opts: Sequence[str] = ()) -> CfgNode:
+def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
     """Read a config of any stage; its meta-architecture is registered.
 
     Args:
-        config_file: YAML file.
+        config_file: YAML file; a relative path starts here or in the installed package.
         opts: KEY VALUE pairs that override it.
 
     Returns:
         The frozen config.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         KeyError: for a key that does not exist.
     """
     cfg = get_cfg()
     add_wecromcl_config(cfg)
     add_srsts_a_config(cfg)
     add_spts_config(cfg)
-    cfg.merge_from_file(str(config_file))
+    cfg.merge_from_file(str(find_file(config_file)))
     cfg.merge_from_list(list(opts))
     cfg.freeze()
     return cfg

@@ -11,13 +11,11 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.scripts import load_script
 from wecromcl_d2.data.datasets import read_labels
 from wecromcl_d2.data.synthetic import SceneRecipe, build_cache, cache, render
 
@@ -260,33 +258,3 @@ def test_killed_builder_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
     builder.communicate(timeout=120)
     _build(tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["set"]
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    return load_script("tools/render_synthetic.py")
-
-
-def test_tool_renders_a_folder_and_a_contact_sheet(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sheet, folder = tmp_path / "sheet.png", tmp_path / "set"
-    options = (
-        "--count 3 --family words --size 32 96 --difficulty hard --seed 4 --columns 3 --zoom 1"
-    )
-    arguments = ["--output", str(folder), "--contact-sheet", str(sheet), "--no-truth"]
-    assert tool.main([*arguments, *options.split()]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(folder / "labels.jsonl"), str(sheet)]
-    assert cv2.imread(str(sheet)).shape == (36, 300, 3)
-    recipe = SceneRecipe(family="words", size=(32, 96), difficulty=0.75, seed=4)
-    assert read_labels(folder / "labels.jsonl")[2]["texts"] == render(recipe, 2).texts
-
-
-def test_tool_explains_bad_input(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert tool.main(["--output", str(tmp_path / "set"), "--difficulty", "awful"]) == 1
-    assert "difficulty 'awful' is unknown" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        tool.main([])
-    assert "nothing to write" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_test_input_is_the_image_and_the_whole_record(record):
 
 def test_a_record_without_points_is_refused_with_the_remedy(record):
     del record["points"]
-    with pytest.raises(LabelError, match=r"a\.png has no 'points'.*tools/generate_anchors\.py"):
+    with pytest.raises(LabelError, match=r"a\.png has no 'points'.*`wecromcl anchors`"):
         mapper()(record)
 
 

@@ -81,7 +81,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
         if problems:
             raise WeightsError(
                 f"{self._file} does not fit the model: {problems}; use the config that it was "
-                "trained with, or bring it into our names with tools/convert_weights.py"
+                "trained with, or bring it into our names with `wecromcl convert`"
             )
         check_finite(self.model.state_dict(), self._file)
         return incompatible

@@ -15,9 +15,10 @@ from detectron2.structures import Instances
 from ..data.augmentation import build_augmentations
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
+from ..files import find_file
 from ..layers.image_batch import group_by_size
 from ..tasks import load_config
-from .registry import find_file, find_model
+from .registry import find_model
 
 BATCH_SIZE = 8
 
@@ -52,7 +53,7 @@ class Predictor:
         *,
         device: str | None = None,
     ) -> None:
-        self.cfg = _config_for(load_config(find_file(config_file), opts), device)
+        self.cfg = _config_for(load_config(config_file, opts), device)
         if self.task != self.cfg.TASK:
             raise ValueError(
                 f"{os.fspath(config_file)} is a config for TASK {self.cfg.TASK!r}, but "

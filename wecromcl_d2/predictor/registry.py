@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+from ..files import find_file
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,3 @@ def find_model(name: str) -> tuple[Path, Path]:
     except FileNotFoundError as error:
         hint = f"; `{entry.made_by}` makes it" if entry.made_by else ""
         raise FileNotFoundError(f"model {name!r}: {error}{hint}") from None
-
-
-def find_file(path: str | os.PathLike[str]) -> Path:
-    """The file of a path; a relative one starts here, in the installed package or in its clone.
-
-    So `configs/quick/anchors.yaml` is found from anywhere.
-
-    Raises:
-        FileNotFoundError: if it is in none of these.
-    """
-    for folder in (Path(), _PACKAGE, _PACKAGE.parent):
-        if (folder / path).is_file():
-            return folder / path
-    places = "" if Path(path).is_absolute() else f", neither here nor in {_PACKAGE.parent}"
-    raise FileNotFoundError(f"{os.fspath(path)} does not exist{places}")

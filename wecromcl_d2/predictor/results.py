@@ -65,7 +65,7 @@ class Spotting:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as lists, numbers and strings; tools/evaluate.py reads it as predictions."""
+        """All of it as lists, numbers and strings; wecromcl evaluate reads it as predictions."""
         content = _head(self.source, self.height, self.width) | {
             "texts": list(self.words),
             "points": _rounded(self.points, _POINT_DIGITS),

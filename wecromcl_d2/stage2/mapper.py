@@ -140,11 +140,11 @@ def _no_points(record: dict[str, Any]) -> ValueError:
     if "points" not in record:
         return LabelError(
             f"the record of {record['file_name']} has no 'points', which stage 2 learns from; "
-            "let tools/generate_anchors.py find them, and train on the label file that it writes"
+            "let `wecromcl anchors` find them, and train on the label file that it writes"
         )
     return ImageError(
         f"cannot use image {record['file_name']}: none of its words has a point; "
-        "tools/generate_anchors.py finds points"
+        "`wecromcl anchors` finds points"
     )
 
 

@@ -271,7 +271,7 @@ def _register(name: str, benchmark: Benchmark, split: str) -> None:
             raise LabelError(
                 f"dataset {dataset!r}: {labels} does not exist; put the files of {benchmark.page} "
                 f"into {labels.parent} as docs/DATASETS.md shows, and run "
-                f"tools/prepare_dataset.py {name}"
+                f"wecromcl prepare {name}"
             )
         return load_dataset(dataset, labels)
 

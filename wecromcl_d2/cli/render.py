@@ -1,14 +1,12 @@
 """Render synthetic scene-text pictures, or a contact sheet of them with their truth drawn on it."""
 
-from __future__ import annotations
-
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
-from wecromcl_d2.data.synthetic import (
+from ..data.synthetic import (
     DIFFICULTIES,
     FAMILIES,
     SPLITS,
@@ -18,23 +16,27 @@ from wecromcl_d2.data.synthetic import (
     parse_difficulty,
     render,
 )
+from .status import DONE, command
 
 _EXAMPLES = f"""\
 difficulties: {", ".join(f"{name} = {value:g}" for name, value in DIFFICULTIES.items())}
 
 examples:
   look at 24 medium scenes:
-    python tools/render_synthetic.py --contact-sheet scenes.png
+    wecromcl render --contact-sheet scenes.png
   render 5000 training scenes into a folder, then use its labels.jsonl as a data set:
-    python tools/render_synthetic.py --output datasets/synthetic/train --count 5000
+    wecromcl render --output datasets/synthetic/train --count 5000
   single words for the start of a curriculum:
-    python tools/render_synthetic.py --family words --size 48 128 --contact-sheet words.png
+    wecromcl render --family words --size 48 128 --contact-sheet words.png
 """
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="wecromcl render",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     target = parser.add_argument_group("what to write (at least one)")
     target.add_argument("--output", metavar="FOLDER", help="render all pictures and labels here")
@@ -89,23 +91,16 @@ def _write_sheet(recipe: SceneRecipe, args: argparse.Namespace) -> None:
     print(args.contact_sheet)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; returns the exit status."""
+@command("render")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render what the command line asks for."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.output is None and args.contact_sheet is None:
         parser.error("nothing to write: give --output FOLDER, --contact-sheet PNG, or both")
-    try:
-        recipe = _recipe(args)
-        if args.output is not None:
-            print(build_cache(recipe, args.count, args.output, workers=args.workers))
-        if args.contact_sheet is not None:
-            _write_sheet(recipe, args)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    recipe = _recipe(args)
+    if args.output is not None:
+        print(build_cache(recipe, args.count, args.output, workers=args.workers))
+    if args.contact_sheet is not None:
+        _write_sheet(recipe, args)
+    return DONE

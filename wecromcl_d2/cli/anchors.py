@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 r"""Find the anchors of a dataset's words and write them as labels that a spotter trains on.
 
-    python tools/generate_anchors.py --config-file configs/quick/anchors.yaml \
+    wecromcl anchors --config-file configs/quick/anchors.yaml \
         --weights output/quick_anchors/model_best.pth --dataset synth_scenes_train \
         --output output/anchors.jsonl
 
@@ -18,15 +17,14 @@ last line and the report say.
 Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.parts.
 Other weights, images, texts, config or batch size start anew.
 
-Exit status: 0; 1 after an error; 3 if images were left out, which are listed at the end;
-130 when interrupted.
+Exit status: 0; 1 if images were left out, which are listed at the end; 2 after an error; 130 when
+interrupted.
 """
 
 import argparse
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import statistics
@@ -44,11 +42,11 @@ from detectron2.engine import launch
 from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
-from wecromcl_d2.data import write_labels
-from wecromcl_d2.data.datasets import Record, dataset_root
-from wecromcl_d2.engine.precision import prepare_cpu
-from wecromcl_d2.evaluation.report import package_version, write_json
-from wecromcl_d2.stage1.anchor_job import (
+from ..data import write_labels
+from ..data.datasets import Record, dataset_root
+from ..engine.precision import prepare_cpu
+from ..evaluation.report import package_version, write_json
+from ..stage1.anchor_job import (
     AnchorJob,
     collect_parts,
     fingerprint,
@@ -58,25 +56,27 @@ from wecromcl_d2.stage1.anchor_job import (
     plan_parts,
     word_keys,
 )
-from wecromcl_d2.stage1.generate import Throughput, load_detector, run_parts
-from wecromcl_d2.stage1.mapper import AnchorMapper
-from wecromcl_d2.stage1.pseudo_labels import PERCENTILES
-from wecromcl_d2.stage1.report import describe_labels, draw_report, draw_uncertain
-from wecromcl_d2.tasks import load_config
-from wecromcl_d2.visualizer import save_image
+from ..stage1.generate import Throughput, load_detector, run_parts
+from ..stage1.mapper import AnchorMapper
+from ..stage1.pseudo_labels import PERCENTILES
+from ..stage1.report import describe_labels, draw_report, draw_uncertain
+from ..tasks import load_config
+from ..visualizer import save_image
+from .status import DONE, LOSSES, command
 
-logger = logging.getLogger("wecromcl_d2.generate_anchors")
+logger = logging.getLogger("wecromcl_d2.anchors")
 
-FAILED, INCOMPLETE, INTERRUPTED = 1, 3, 130
 MEASUREMENTS = 5
 # Processes that share the images do so evenly, but the last may take its time.
 TIMEOUT = timedelta(days=1)
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="wecromcl anchors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--config-file", required=True, help="config of the detector")
@@ -95,7 +95,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--measure", type=int, metavar="IMAGES", help="write no labels, but compare the speed with "
         "that of the bare model on the first images")  # fmt: skip
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     if (args.output is None) == (args.measure is None):
         parser.error("give one of --output and --measure")
     if args.output is not None and args.output.suffix not in (".jsonl", ".json"):
@@ -233,7 +233,7 @@ def write_all(
     if damaged:
         print(f"{len(damaged)} of {len(records)} images were left out, see above", file=sys.stderr)
     print(f"train on it by DATASETS.TRAIN \"('{name}',)\"")
-    return INCOMPLETE if damaged else 0
+    return LOSSES if damaged else DONE
 
 
 def total_speed(job: AnchorJob) -> dict[str, float] | None:
@@ -259,7 +259,7 @@ def total_speed(job: AnchorJob) -> dict[str, float] | None:
 
 
 def measure(args: argparse.Namespace, cfg: CfgNode) -> int:
-    """Compare the time of this tool with that of the bare model, by turns.
+    """Compare the time of this command with that of the bare model, by turns.
 
     The seconds of the clock are what counts; those of the CPU are disturbed less by other programs.
     """
@@ -279,12 +279,12 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> int:
             clock.append(speed["images_per_second"] / bare)
             cpu.append(bare_cpu / max(speed["cpu_seconds"], 1e-9))
             print(
-                f"{len(records)} images: bare model {bare:.2f} images/s, this tool "
+                f"{len(records)} images: bare model {bare:.2f} images/s, this command "
                 f"{speed['images_per_second']:.2f} images/s, ratio {clock[-1]:.3f}, by CPU time "
                 f"{cpu[-1]:.3f}, load {os.getloadavg()[0]:.1f}"
             )
     print(f"median ratio {statistics.median(clock):.3f}, by CPU time {statistics.median(cpu):.3f}")
-    return 0
+    return DONE
 
 
 def time_bare_model(
@@ -304,23 +304,11 @@ def time_bare_model(
     return len(inputs) / (time.perf_counter() - start), time.process_time() - cpu_start
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for and return the exit status."""
-    args = parse_args(arguments)
+@command("anchors", ProcessException)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find the anchors, or measure how fast they are found."""
+    args = parse_args(argv)
     setup_logger(name="wecromcl_d2")
     setup_logger(name="fvcore")
-    try:
-        cfg = make_config(args)
-        return find_anchors(args, cfg) if args.measure is None else measure(args, cfg)
-    except KeyboardInterrupt:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, KeyError, OSError, FloatingPointError, ProcessException) as error:
-        print(f"generate_anchors.py: {error}", file=sys.stderr)
-        return FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    cfg = make_config(args)
+    return find_anchors(args, cfg) if args.measure is None else measure(args, cfg)

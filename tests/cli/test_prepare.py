@@ -1,4 +1,4 @@
-"""The tool, from the command line to files."""
+"""`wecromcl prepare`, from the command line to files."""
 
 import json
 import zipfile
@@ -6,10 +6,9 @@ import zipfile
 import pytest
 from PIL import Image
 
-from tests.scripts import load_script
+from wecromcl_d2.cli.prepare import main
 from wecromcl_d2.data.datasets import read_labels
 
-main = load_script("tools/prepare_dataset.py").main
 QUADRILATERAL = "1,2,9,2,9,6,1,6"
 
 

@@ -1,10 +1,13 @@
+"""`wecromcl convert` on tiny tensors under all published names."""
+
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from tests.scripts import load_script
+from wecromcl_d2.cli import convert as tool
 from wecromcl_d2.stage1.checkpoint_names import (
     OFFICIAL_IDLE_SHAPES,
     convert_weights,
@@ -12,8 +15,6 @@ from wecromcl_d2.stage1.checkpoint_names import (
     resnet_names,
     to_official,
 )
-
-tool = load_script("tools/convert_weights.py")
 
 
 @pytest.fixture
@@ -199,14 +200,20 @@ def test_a_model_of_another_config_is_noticed(model, official, tmp_path):
         tool.convert_file("official", source, tmp_path / "out.pth", model)
 
 
-def test_the_command_line_ends_with_the_reason(tmp_path):
-    with pytest.raises(SystemExit, match=r"error: .*nothing\.pth does not exist"):
-        tool.main(
-            [
-                *("--source", "official", "--config-file", "configs/quick/anchors.yaml"),
-                *(str(tmp_path / "nothing.pth"), str(tmp_path / "out.pth")),
-            ]
-        )
+def test_the_command_line_ends_with_the_reason(tmp_path, capsys):
+    source = ["--source", "official", "--config-file", "configs/quick/anchors.yaml"]
+    files = [str(tmp_path / "nothing.pth"), str(tmp_path / "out.pth")]
+    assert tool.main([*source, *files]) == 2
+    assert re.fullmatch(
+        r"wecromcl convert: .*nothing\.pth does not exist.*\n", capsys.readouterr().err
+    )
+
+
+def test_a_spotter_is_never_converted_in_part(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool.main(["--source", "spts", "--partial", "a.pth", str(tmp_path / "b.pth")])
+    assert stop.value.code == 2
+    assert "--partial cannot be used with --source spts" in capsys.readouterr().err
 
 
 def test_every_source_name_goes_to_one_of_ours():

@@ -1,15 +1,17 @@
+"""`wecromcl evaluate`, from the command line to files."""
+
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.scripts import load_script
+from wecromcl_d2.cli import evaluate
 
 
 @pytest.fixture(scope="module")
 def tool():
-    return load_script("tools/evaluate.py")
+    return evaluate
 
 
 def outline(x):
@@ -136,7 +138,7 @@ def test_anchors_with_outlines_are_also_measured_for_accuracy(tool, files, capsy
 def test_images_without_common_identity_are_refused(tool, files, capsys):
     for number in (1, 2):
         (files / "gt" / f"{number:07d}.txt").rename(files / "gt" / f"img_{number}.txt")
-    assert run(tool, files) == 1
+    assert run(tool, files) == 2
     assert "--image-key number" in capsys.readouterr().err
     assert run(tool, files, "--image-key", "number") == 0
 
@@ -161,9 +163,9 @@ def test_contradicting_options_stop_with_an_explanation(tool, files, capsys, opt
 
 def test_bad_files_stop_with_one_line(tool, files, capsys):
     (files / "results.json").write_text("[{", encoding="utf-8")
-    assert run(tool, files) == 1
+    assert run(tool, files) == 2
     error = capsys.readouterr().err
-    assert error.startswith("evaluate.py: ")
+    assert error.startswith("wecromcl evaluate: ")
     assert "results.json:1: not valid JSON" in error
     assert error.count("\n") == 1
 

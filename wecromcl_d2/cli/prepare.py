@@ -1,13 +1,11 @@
 """Convert a published benchmark, or data in one of their formats, to the project's label format."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import random
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,31 +14,32 @@ import numpy as np
 from detectron2.data import detection_utils
 from tqdm import tqdm
 
-from wecromcl_d2.data.datasets import LabelError, Record, dataset_root, write_labels
-from wecromcl_d2.data.readers.base import Names, Tally
-from wecromcl_d2.data.readers.registry import BENCHMARKS, FORMATS, Benchmark, labels_name
-from wecromcl_d2.data.readers.splits import Located, locate, read_split
-from wecromcl_d2.data.text import Charset, CharsetError
-from wecromcl_d2.visualizer import (
+from ..data.datasets import LabelError, Record, dataset_root, write_labels
+from ..data.readers.base import Names, Tally
+from ..data.readers.registry import BENCHMARKS, FORMATS, Benchmark, labels_name
+from ..data.readers.splits import Located, locate, read_split
+from ..data.text import Charset
+from ..visualizer import (
     add_caption,
     anchor_sheet,
     contact_sheet,
     draw_anchors,
     save_image,
 )
+from .status import DONE, LOSSES, command
 
 _SHEET_COLUMNS = 3
 _CHARACTERS_SHOWN = 12
 _EXAMPLES = """\
 examples:
   see what is there and whether it is sound; nothing is written:
-    python tools/prepare_dataset.py icdar2015 --check
+    wecromcl prepare icdar2015 --check
   write train.jsonl and test.jsonl, and look at nine images of each:
-    python tools/prepare_dataset.py icdar2015 --root datasets/icdar2015 --preview 9
+    wecromcl prepare icdar2015 --root datasets/icdar2015 --preview 9
   records of images and words alone:
-    python tools/prepare_dataset.py totaltext --words-only
+    wecromcl prepare totaltext --words-only
   data of your own, as a table of images and words:
-    python tools/prepare_dataset.py table --root shop --truth words.csv --images photos
+    wecromcl prepare table --root shop --truth words.csv --images photos
 """
 
 
@@ -49,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     width = max(map(len, known))
     names = "\n".join(f"  {name:{width}}  {item.title}" for name, item in known.items())
     parser = argparse.ArgumentParser(
+        prog="wecromcl prepare",
         description=f"{__doc__}\n\nnames:\n{names}",
         epilog=f"{_EXAMPLES}\nfolders and sources of each: docs/DATASETS.md",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,8 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; returns the exit status."""
+@command("prepare")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert, check or preview what the command line names."""
     parser = _parser()
     args = parser.parse_args(argv)
     benchmark = (BENCHMARKS | FORMATS)[args.name]
@@ -95,11 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     args.output = args.output or args.root
     if args.encoding is not None:
         print(f"{parser.prog}: texts are read as {args.encoding}, not UTF-8", file=sys.stderr)
-    try:
-        return _prepare(benchmark, args)
-    except (LabelError, CharsetError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+    return _prepare(benchmark, args)
 
 
 def _prepare(benchmark: Benchmark, args: argparse.Namespace) -> int:
@@ -125,7 +122,7 @@ def _prepare(benchmark: Benchmark, args: argparse.Namespace) -> int:
         print(f"missing files come from {benchmark.page}; docs/DATASETS.md shows where they belong")
     if not done:
         raise LabelError(f"nothing to convert in {args.root}")
-    return 1 if args.check and not is_sound else 0
+    return LOSSES if args.check and not is_sound else DONE
 
 
 def _locate(benchmark: Benchmark, split: str, args: argparse.Namespace) -> list[Located]:
@@ -244,7 +241,3 @@ def _draw(records: list[Record], root: Path) -> np.ndarray:
         placed = any(outline is not None for outline in outlines)
         tiles.append(tile if placed else add_caption(tile, ", ".join(texts)))
     return contact_sheet(tiles, min(_SHEET_COLUMNS, len(tiles)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,15 @@
-"""The pipeline's runner on small scripts, and what it asks of the other tools."""
+"""The pipeline's runner on small programs, and what it asks of the other commands."""
 
 import argparse
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.scripts import load_script
+from wecromcl_d2.cli import pipeline as pipeline_command
+from wecromcl_d2.cli.status import DONE, LOSSES
 from wecromcl_d2.engine import results_folder
 
 SPOTTER = "configs/quick/srsts_a.yaml"
@@ -14,22 +17,21 @@ SPOTTER = "configs/quick/srsts_a.yaml"
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return load_script("tools/run_pipeline.py")
+    return pipeline_command
 
 
 @pytest.fixture
-def step(pipeline, tmp_path):
+def step(pipeline, tmp_path, monkeypatch):
     """Makes a step that notes its name in a file and ends with a status."""
+    monkeypatch.setattr(pipeline, "PROGRAM", (sys.executable, "-c"))
 
-    def make(name, status=0, **options):
-        script = tmp_path / f"{name}.py"
-        script.write_text(
+    def make(name, status=0, arguments=(), **options):
+        code = (
             f"print('this is {name}')\n"
             f"open({str(tmp_path / 'runs')!r}, 'a').write('{name} ')\n"
-            f"raise SystemExit({status})\n",
-            encoding="utf-8",
+            f"raise SystemExit({status})\n"
         )
-        return pipeline.Step(name, str(script), (), **options)
+        return pipeline.Step(name, code, arguments, **options)
 
     return make
 
@@ -52,9 +54,7 @@ def test_what_has_finished_is_not_run_again(pipeline, step, runs, tmp_path, capf
 
 
 def test_other_arguments_run_again(pipeline, step, runs, tmp_path):
-    first = step("one")
-    other = pipeline.Step("one", first.script, ("--more",))
-    for each in (first, other):
+    for each in (step("one"), step("one", arguments=("--more",))):
         pipeline.Runner(tmp_path / "out").run(each)
     assert runs() == ["one", "one"]
 
@@ -82,9 +82,9 @@ def test_a_failure_ends_it_with_its_status_and_keeps_what_is_done(pipeline, step
 
 def test_an_accepted_status_is_a_success(pipeline, step, tmp_path):
     runner = pipeline.Runner(tmp_path / "out")
-    runner.run(step("some", status=3, accepted=(0, 3)))
+    runner.run(step("some", status=1, accepted=(DONE, LOSSES)))
     with pytest.raises(SystemExit):
-        runner.run(step("other", status=4, accepted=(0, 3)))
+        runner.run(step("other", status=4, accepted=(DONE, LOSSES)))
 
 
 class FakeRunner:
@@ -191,3 +191,26 @@ def test_anchors_are_measured_and_drawn_at_once(pipeline, arguments, tmp_path):
     summary = pipeline.run_anchors(arguments, runner)
     assert runner.together == [["anchors-train"], ["anchors-pictures", "anchors-test"]]
     assert summary == {"seconds": 1.0}  # and no inside rate, where nobody knows the outlines
+
+
+def test_every_step_is_a_command_that_reads_its_options(pipeline, arguments, tmp_path):
+    runner = FakeRunner(tmp_path)
+    pipeline.run_anchors(arguments, runner)
+    pipeline.run_spotter(arguments, runner)
+    for command in runner.commands.values():
+        python, option, package, name, *rest = command
+        assert (python, option, package) == (sys.executable, "-m", "wecromcl_d2")
+        importlib.import_module(f"wecromcl_d2.cli.{name}").parse_args(rest)
+
+
+def test_images_that_are_left_out_are_no_failure_of_finding_points(
+    pipeline, arguments, tmp_path, monkeypatch
+):
+    accepted = {}
+    runner = FakeRunner(tmp_path)
+    monkeypatch.setattr(
+        runner, "run", lambda *s: (accepted.update({x.name: x.accepted for x in s}), [1.0])[1]
+    )
+    with pytest.raises(FileNotFoundError):  # nobody has written the points
+        pipeline.find_points(arguments, runner, ["one"])
+    assert accepted == {"points-0": (DONE, LOSSES)}

@@ -1,13 +1,12 @@
-#!/usr/bin/env python
 """From images and their words to a trained spotter, measured on unseen images and drawn.
 
-    python tools/run_pipeline.py --config-file configs/quick/anchors.yaml \
+    wecromcl pipeline --config-file configs/quick/anchors.yaml \
         --spotter configs/quick/srsts_a.yaml --output demo_output
 
 Stage 1 learns where words are, finds them in the training images, and stage 2 learns from the found
 points to find and read words by itself. For your own pictures give label files (docs/DATASETS.md):
 
-    python tools/run_pipeline.py ... --train my/train.jsonl --val my/val.jsonl --test my/test.jsonl
+    wecromcl pipeline ... --train my/train.jsonl --val my/val.jsonl --test my/test.jsonl
 
 Each step is a command of its own, printed before it runs. A step that has finished is not run
 again, and an interrupted training goes on where it stopped: just give the same command again.
@@ -26,13 +25,15 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from wecromcl_d2.engine import results_folder
-from wecromcl_d2.evaluation.report import write_json
-from wecromcl_d2.tasks import load_config
+from ..engine import results_folder
+from ..evaluation.report import write_json
+from ..tasks import load_config
+from .status import DONE, LOSSES, command
 
-ROOT = Path(__file__).resolve().parents[1]
+# Runs a command in a process of its own, wherever the package is installed.
+PROGRAM = (sys.executable, "-m", "wecromcl_d2")
 
-# Which anchors a spotter trusts, see tools/generate_anchors.py. Most of those with a low score are
+# Which anchors a spotter trusts, see `wecromcl anchors`. Most of those with a low score are
 # right all the same, and their words are the ones that are hard to read.
 PERCENTILES = ("2", "15")
 
@@ -43,10 +44,12 @@ MEMORY = ":".join(
 )
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="wecromcl pipeline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--config-file", required=True, help="config of the anchor detector, stage 1")
@@ -65,7 +68,7 @@ def parse_args() -> argparse.Namespace:
     add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
     add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
     add("opts", nargs="*", help="KEY VALUE pairs that override all configs")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 @dataclass(frozen=True)
@@ -74,24 +77,22 @@ class Step:
 
     Attributes:
         name: of the step.
-        script: path relative to the project, or a command of the package.
-        arguments: of the script.
+        action: the command, one of `wecromcl --help`.
+        arguments: of the command.
         accepted: exit statuses with which it has done its work.
         quiet: keep what it says in a file.
     """
 
     name: str
-    script: str
+    action: str
     arguments: tuple[str, ...]
-    accepted: tuple[int, ...] = (0,)
+    accepted: tuple[int, ...] = (DONE,)
     quiet: bool = False
 
     @property
     def command(self) -> list[str]:
         """What is run."""
-        is_script = self.script.endswith(".py")
-        start = [str(ROOT / self.script)] if is_script else ["-m", "wecromcl_d2", self.script]
-        return [sys.executable, *start, *self.arguments]
+        return [*PROGRAM, self.action, *self.arguments]
 
 
 class Runner:
@@ -111,7 +112,7 @@ class Runner:
             Seconds that each step took, all its attempts together.
 
         Raises:
-            SystemExit: with a script's own code if it fails.
+            SystemExit: with a command's own status if it fails.
         """
         states = [self._state(step) for step in steps]
         open_steps = [i for i, s in enumerate(steps) if states[i].get("finished") != s.command]
@@ -180,7 +181,7 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     opts = (*args.opts, "OUTPUT_DIR", str(folder))
     share = share_of(args)
     (seconds,) = runner.run(
-        Step("anchors-train", "train_net.py", (*config, "--resume", *share, *opts, *train, *val))
+        Step("anchors-train", "train", (*config, "--resume", *share, *opts, *train, *val))
     )
     weights = ("--weights", detector_weights(runner))
     best = ("MODEL.WEIGHTS", detector_weights(runner))
@@ -189,7 +190,7 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
     runner.run(
         Step("anchors-pictures", "visualize", ("anchors", *config, *draw, *weights)),
-        Step("anchors-test", "train_net.py", (*config, *test), quiet=True),
+        Step("anchors-test", "train", (*config, *test), quiet=True),
     )
     metrics = read_metrics(folder, args.test, "anchors")
     names_of_rows = {
@@ -232,7 +233,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         source = ("INPUT.POINT_SOURCE", "polygons") if run == "spotting-true" else ()
         data = (*early, "DATASETS.TRAIN", names(*last), *source)
         opts = (*start, *data, *_output(args, runner, run))
-        steps.append(Step(f"{run}-train", "train_net.py", (*config, *own[run], *opts)))
+        steps.append(Step(f"{run}-train", "train", (*config, *own[run], *opts)))
     training, *_ = runner.run(*steps)
     metric = "spotting" if _gives_points(cfg) else "words"
     metrics = _measure(args, runner, runs, val, metric)
@@ -287,7 +288,7 @@ def find_points(
         data = ("--dataset", dataset, "--output", str(folder / f"{number}.jsonl"))
         command = (*model, *data, "--percentiles", *PERCENTILES, *share, *args.opts)
         # Images that cannot be used are listed and left out.
-        steps.append(Step(f"points-{number}", "tools/generate_anchors.py", command, (0, 3)))
+        steps.append(Step(f"points-{number}", "anchors", command, (DONE, LOSSES)))
     seconds = max(runner.run(*steps))
     found = {}
     for number, dataset in enumerate(datasets):
@@ -318,7 +319,7 @@ def _measure(
         for run, folder in folders.items():
             weights = (*_output(args, runner, run), "MODEL.WEIGHTS", best_weights(folder))
             command = (*config, *weights, *data, *own.get(run, ()))
-            steps.append(Step(f"{run}-{name}", "train_net.py", command, quiet=True))
+            steps.append(Step(f"{run}-{name}", "train", command, quiet=True))
         runner.run(*steps)
         return {run: read_metrics(x, dataset, "spotting") for run, x in folders.items()}
 
@@ -359,9 +360,10 @@ def print_table(title: str, rows: dict[str, str]) -> None:
     print(flush=True)
 
 
-def main() -> None:
+@command("pipeline")
+def main(argv: Sequence[str] | None = None) -> int:
     """Run all steps."""
-    args = parse_args()
+    args = parse_args(argv)
     # Threads of torch spin while they wait for each other: processes share the work better.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("GLIBC_TUNABLES", MEMORY)
@@ -371,7 +373,4 @@ def main() -> None:
     if args.spotter:
         summary["spotting"] = run_spotter(args, runner)
         write_json(runner.folder / "summary.json", summary)
-
-
-if __name__ == "__main__":
-    main()
+    return DONE

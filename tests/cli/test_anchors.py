@@ -1,6 +1,6 @@
 """The whole tool on tiny images with random weights; also a program that kills itself.
 
-python test_generate_anchors.py PART ARGUMENT...    # dies with half of that part on the disk
+python test_anchors.py PART ARGUMENT...    # dies with half of that part on the disk
 """
 
 import errno
@@ -19,8 +19,8 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from tests.scripts import load_script
 from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.cli import anchors as tool
 from wecromcl_d2.data import read_labels, write_labels
 from wecromcl_d2.data.datasets import ensure_registered
 from wecromcl_d2.stage1 import generate as anchor_generation
@@ -35,9 +35,6 @@ IMAGES = 20
 WORDS = ["alpha", "Beta", "alpha", "gamma7", "漢字", "delta", "ALPHA", "beta!"]
 # Parts of 8 images.
 COMMON = ["--config-file", CONFIG, "--batch-size", "1"]
-
-
-tool = load_script("tools/generate_anchors.py")
 
 
 def make_record(index):
@@ -255,7 +252,7 @@ class StopAt:
 
 STOPS = {
     "interrupted": (KeyboardInterrupt(), 130, "interrupted"),
-    "full disk": (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left"),
+    "full disk": (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left"),
 }
 
 
@@ -297,7 +294,10 @@ def test_damaged_images_are_left_out_and_listed(source, whole, tmp_path, capsys)
     records[12]["width"] += 1
     write_labels(tmp_path / "labels.jsonl", records)
     output = tmp_path / "anchors.jsonl"
-    assert tool.main(arguments(tmp_path, output, "--weights", str(source / "weights.pth"))) == 3
+    assert (
+        tool.main(arguments(tmp_path, output, "--weights", str(source / "weights.pth")))
+        == tool.LOSSES
+    )
     left = [r["image_id"] for r in records_of(output)]
     assert left == [f"images/{i}" for i in range(IMAGES) if i not in (4, 9, 12)]
     report = json.loads((tmp_path / "anchors_report.json").read_text(encoding="utf-8"))
@@ -316,7 +316,7 @@ def test_a_damaged_part_is_named(source, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     (part,) = tmp_path.rglob("part-000000.jsonl")
     part.write_text(part.read_text(encoding="utf-8")[:50], encoding="utf-8")
-    assert tool.main(arguments(source, output)) == 1
+    assert tool.main(arguments(source, output)) == 2
     assert "part-000000.jsonl is damaged" in capsys.readouterr().err
 
 
@@ -325,7 +325,7 @@ def test_what_cannot_be_run_is_said(source, tmp_path, capsys):
     labels = str(source / "labels.jsonl")
 
     def said(*more):
-        assert tool.main(arguments(source, output, *more)) == 1
+        assert tool.main(arguments(source, output, *more)) == 2
         return capsys.readouterr().err
 
     assert "there is no dataset 'nowhere'" in said("--dataset", "nowhere")

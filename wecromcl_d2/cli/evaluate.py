@@ -1,10 +1,9 @@
-#!/usr/bin/env python
 r"""Evaluate predictions from files alone: no model, no config.
 
-    python tools/evaluate.py spotting --truth test_gts.zip --results results.json --dataset ctw1500
-    python tools/evaluate.py spotting --truth test.jsonl --results results.json \
+    wecromcl evaluate spotting --truth test_gts.zip --results results.json --dataset ctw1500
+    wecromcl evaluate spotting --truth test.jsonl --results results.json \
         --lexicon generic_new.txt --pairs generic_new_pair_list.txt --lexicon-kind generic
-    python tools/evaluate.py anchors --truth gt_points.json --results anchors.json --mode official
+    wecromcl evaluate anchors --truth gt_points.json --results anchors.json --mode official
 
 Truths: a label file of this project (.jsonl, .json); the authors' JSON {image: {"text", "points"}};
 a folder or zip of text files with lines x1,y1,...,xn,yn,####word, one file an image.
@@ -26,17 +25,17 @@ from typing import Any
 import numpy as np
 from detectron2.data import detection_utils as utils
 
-from wecromcl_d2.evaluation.counting import PointWords, Threshold, choose_threshold
-from wecromcl_d2.evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
-from wecromcl_d2.evaluation.readers import (
+from ..evaluation.counting import PointWords, Threshold, choose_threshold
+from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
+from ..evaluation.readers import (
     by_number,
     read_image_lexicons,
     read_lexicon,
     read_predictions,
     read_truths,
 )
-from wecromcl_d2.evaluation.report import Result, format_table, write_results
-from wecromcl_d2.evaluation.spotting import (
+from ..evaluation.report import Result, format_table, write_results
+from ..evaluation.spotting import (
     METRICS,
     SPTS_THRESHOLD,
     SPTS_THRESHOLDS,
@@ -44,19 +43,22 @@ from wecromcl_d2.evaluation.spotting import (
     SpottingProtocol,
     claim_words,
 )
-from wecromcl_d2.evaluation.spotting_run import SpottingRun, run_spotting
-from wecromcl_d2.stage1.evaluator import AnchorImage, run_anchors
-from wecromcl_d2.stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
-from wecromcl_d2.visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
+from ..evaluation.spotting_run import SpottingRun, run_spotting
+from ..stage1.evaluator import AnchorImage, run_anchors
+from ..stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
+from ..visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
+from .status import DONE, command
 
 Truths = Mapping[int | str, GTWords]
 Predictions = Mapping[int | str, PointWords]
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="wecromcl evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tasks = parser.add_subparsers(dest="task", required=True)
     spotting = tasks.add_parser("spotting", help="words found and read, by the SPTS point metric")
@@ -67,7 +69,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     ):
         _add_common(task, thresholds, start)
     _add_spotting(spotting)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     if (args.validation_truth is None) != (args.validation_results is None):
         parser.error("--validation-truth and --validation-results go together")
     if args.task == "spotting":
@@ -135,28 +137,25 @@ def _add_spotting(parser: argparse.ArgumentParser) -> None:
     add("--image-root", type=Path, help="folder of the images: draw the worst into --output")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate and print the table; return the exit code."""
-    args = parse_args(arguments)
-    try:
-        start = time.perf_counter()
-        truths, predictions = _read(args.truth, args.results, args)
-        run: SpottingRun | None
-        if args.task == "spotting":
-            results, extra, run = _evaluate_spotting(truths, predictions, args)
-        else:
-            results, extra, run = _evaluate_anchors(truths, predictions, args)
-        print(format_table(results))
-        print(f"read and counted in {time.perf_counter() - start:.2f} s")
-        if args.output is not None:
-            for path in write_results(args.output, args.task, results, extra):
-                print(f"wrote {path}")
-            if run is not None and args.image_root is not None:
-                draw_worst(run, args)
-    except (ValueError, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+@command("evaluate")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate and print the table."""
+    args = parse_args(argv)
+    start = time.perf_counter()
+    truths, predictions = _read(args.truth, args.results, args)
+    run: SpottingRun | None
+    if args.task == "spotting":
+        results, extra, run = _evaluate_spotting(truths, predictions, args)
+    else:
+        results, extra, run = _evaluate_anchors(truths, predictions, args)
+    print(format_table(results))
+    print(f"read and counted in {time.perf_counter() - start:.2f} s")
+    if args.output is not None:
+        for path in write_results(args.output, args.task, results, extra):
+            print(f"wrote {path}")
+        if run is not None and args.image_root is not None:
+            draw_worst(run, args)
+    return DONE
 
 
 def _read(truth: Path, results: Path, args: argparse.Namespace) -> tuple[Truths, Predictions]:
@@ -274,7 +273,3 @@ def _image_file(root: Path, entry: Mapping[str, Any]) -> Path:
     if not found:
         raise FileNotFoundError(f"{root}: no image is called {' or '.join(sorted(stems))}")
     return found[0]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

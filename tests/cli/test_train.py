@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
 
-import train_net
+from wecromcl_d2.cli import train
 from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError
 
@@ -14,8 +13,8 @@ ANCHORS, SPOTTER = "configs/quick/anchors.yaml", "configs/quick/srsts_a.yaml"
 
 def evaluate(tmp_path, config, weights, *opts):
     output = ["OUTPUT_DIR", str(tmp_path / "output"), "DATASETS.TEST", "()"]
-    arguments = ["--config-file", config, "--eval-only", "MODEL.WEIGHTS", str(weights)]
-    return train_net.main(default_argument_parser().parse_args([*arguments, *output, *opts]))
+    arguments = ["--config-file", config, "--eval-only", "--weights", str(weights)]
+    return train.run(train.parse_args([*arguments, *output, *opts]))
 
 
 @pytest.fixture
@@ -42,5 +41,5 @@ def test_weights_of_another_alphabet_are_refused_by_name(tmp_path, anchors):
 
 
 def test_nothing_to_evaluate_is_said(tmp_path):
-    with pytest.raises(ValueError, match=r"name a checkpoint behind MODEL\.WEIGHTS"):
+    with pytest.raises(ValueError, match=r"name a checkpoint by --weights"):
         evaluate(tmp_path, ANCHORS, "")

@@ -1,0 +1,251 @@
+"""Convert published weights or a plain ResNet-50 to ours, or ours back to the authors' names.
+
+    wecromcl convert --source official pretrained.pth weights/pretrained.pth
+    wecromcl convert --source torchvision resnet50-19c8e357.pth weights/R-50.pth
+    wecromcl convert --source detectron2 R-50.pkl weights/R-50.pth
+    wecromcl convert --source ours output/model_final.pth released.pth
+    wecromcl convert --source spts totaltext.pth weights/spts_totaltext.pth
+    wecromcl convert --source sptsv2 ic15.pth weights/sptsv2_ic15.pth
+
+"official" and "ours" are anchor detectors, stage 1. A ResNet-50 fills the backbone alone; the
+training starts the rest from random numbers. "spts" and "sptsv2" are the published spotters; their
+converted weights keep the terms of their publishers, who allow both for non-commercial research
+only, and nothing of them comes with this project.
+
+Every name that is missing or not used is printed, and nothing is written unless all of them fit or
+--partial is given. Files are read without running any code in them.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.modeling import build_model
+from torch import Tensor
+
+from ..files import replace_file
+from ..layers.charset_state import describe_difference
+from ..stage1.checkpoint_names import (
+    CHARSET,
+    OFFICIAL_IDLE_SHAPES,
+    Conversion,
+    convert_weights,
+    official_names,
+    to_official,
+)
+from ..stage2.spts import official_names as spts_names
+from ..tasks import load_config
+from ..weights_file import WeightsError, read_weights
+from .status import DONE, command
+
+CONFIGS = {
+    "spts": "configs/stage2/spts/Base-SPTS.yaml",
+    "sptsv2": "configs/stage2/spts/sptsv2_pretrain.yaml",
+}
+STAGE1_CONFIG = "configs/stage1/official.yaml"
+# What a spotter has beside its weights, which the published files cannot hold.
+OWN_STATE = "charset_state."
+TERMS = "the weights keep the terms of their publishers: non-commercial research only"
+
+
+def check_weights(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Make sure that weights under our names fit a model and are numbers.
+
+    Args:
+        weights: converted weights.
+        model: state of a model with the same names.
+
+    Raises:
+        WeightsError: naming the first weight that the model lacks, that has another shape or a
+            value that is not finite.
+    """
+    for name, value in weights.items():
+        if name not in model:
+            raise WeightsError(f"the model has no {name}; choose another --config-file")
+        wanted = tuple(model[name].shape)
+        if tuple(value.shape) != wanted:
+            hint = ""
+            if name.endswith("token_embedding.weight"):
+                hint = "; its rows are padding, characters and spare rows: another alphabet?"
+            raise WeightsError(f"{name} is {tuple(value.shape)}, but the model has {wanted}{hint}")
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"{name} holds values that are not finite; the training broke down")
+
+
+def check_charset(path: Path, weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Make sure that weights that keep their alphabet have the model's.
+
+    Raises:
+        WeightsError: naming the characters that differ.
+    """
+    if CHARSET not in weights or CHARSET not in model:
+        return
+    problem = describe_difference(weights[CHARSET].tolist(), model[CHARSET].tolist())
+    if problem:
+        raise WeightsError(f"{path} has another alphabet than --config-file: {problem}")
+
+
+def model_state(config_file: str) -> dict[str, Tensor]:
+    """Random weights of a config's model, for their names and shapes."""
+    return build_model(load_config(config_file, ["MODEL.DEVICE", "cpu"])).state_dict()
+
+
+def report(conversion: Conversion) -> None:
+    """Print every name that did not find its place."""
+    for title, names in (
+        ("missing", conversion.missing),
+        ("not used", conversion.unused),
+        ("not used, for no model computes with it", conversion.idle),
+    ):
+        for name in names:
+            print(f"{title}: {name}")
+    print(
+        f"{len(conversion.weights)} weights converted, {len(conversion.missing)} missing, "
+        f"{len(conversion.unused) + len(conversion.idle)} not used"
+    )
+
+
+def convert_file(
+    source: str,
+    path: Path,
+    output: Path,
+    model: Mapping[str, Tensor],
+    *,
+    prefix: str = "",
+    partial: bool = False,
+) -> None:
+    """Convert one file of stage 1 or of a backbone.
+
+    Args:
+        source: "official", "torchvision", "detectron2" or "ours".
+        path: file that is read.
+        output: file that is written, for the release if `source` is "ours", else for Detectron2.
+        model: state of the model that the weights are of or for.
+        prefix: put before all names for the release.
+        partial: write although names are missing or not used.
+
+    Raises:
+        WeightsError: if the weights do not fit; nothing is written then.
+    """
+    weights = read_weights(path)
+    content: dict[str, Any]
+    if source == "ours":
+        conversion = to_official(weights)
+        print(f"zero, for no model computes with them: {', '.join(OFFICIAL_IDLE_SHAPES)}")
+        ours = {name: weights[name] for name in set(official_names().values()) & set(weights)}
+        content = {prefix + name: value.contiguous() for name, value in conversion.weights.items()}
+    else:
+        conversion = convert_weights(weights, source)
+        ours = conversion.weights
+        known = {CHARSET: model[CHARSET]} if source == "official" and CHARSET in model else {}
+        content = {"model": ours | known}
+    report(conversion)
+    if len(conversion.unused) + len(conversion.idle) == len(weights):
+        raise WeightsError(f"{path} holds no weight that --source {source} knows; try another")
+    check_charset(path, weights, model)
+    check_weights(ours, model)
+    if (conversion.missing or conversion.unused) and not partial:
+        raise WeightsError(
+            f"{path} does not fit, see the names above; choose another --source or --config-file, "
+            "or --partial to convert the rest all the same"
+        )
+    with replace_file(output) as file:
+        torch.save(content, file)
+    print(f"wrote {output}")
+
+
+def convert_spts_file(source: str, path: Path, output: Path, model: Mapping[str, Tensor]) -> None:
+    """Convert a published spotter and print what did not find its place.
+
+    Args:
+        source: "spts" or "sptsv2".
+        path: the published checkpoint.
+        output: file to write.
+        model: state of the model that the weights are for.
+
+    Raises:
+        WeightsError: if they do not fit; nothing is written then.
+    """
+    weights = read_weights(path)
+    conversion = spts_names.convert(weights, source)
+    expected = {name for name in model if not name.startswith(OWN_STATE)}
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    lacking = sorted(expected - counters - set(conversion.weights))
+    for title, names in (
+        ("missing", conversion.missing),
+        ("missing in the result", lacking),
+        ("not used", conversion.unused),
+        ("not used, for it follows from others", conversion.idle),
+    ):
+        for name in names:
+            print(f"{title}: {name}")
+    if conversion.missing or conversion.unused or lacking:
+        raise WeightsError(
+            f"{path} does not fit, see the names above; choose another --source or --config-file"
+        )
+    for name, value in conversion.weights.items():
+        if name in expected and value.shape != model[name].shape:
+            raise WeightsError(
+                f"{name} is {tuple(value.shape)}, but the model has {tuple(model[name].shape)}; "
+                "choose another --config-file"
+            )
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"{name} holds values that are not finite; fetch {path} again")
+    ours = {k: v for k, v in conversion.weights.items() if k in expected}
+    ours |= {k: v for k, v in model.items() if k.startswith(OWN_STATE)}
+    with replace_file(output) as file:
+        torch.save({"model": ours}, file)
+    print(f"{len(ours)} weights converted; wrote {output}; {TERMS}")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="wecromcl convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("input", type=Path, help="file to read, .pth or .pkl")
+    add("output", type=Path, help="file to write, .pth")
+    add(
+        "--source",
+        required=True,
+        choices=("official", "torchvision", "detectron2", "ours", *spts_names.SOURCES),
+        help="what the input is; `ours` is written for the release, the others for us",
+    )
+    add(
+        "--config-file",
+        help="config of the model that the weights must fit (default: "
+        f"{', '.join(f'{path} for {source}' for source, path in CONFIGS.items())}, else "
+        f"{STAGE1_CONFIG})",
+    )
+    add("--module", action="store_true", help="write names with the prefix `module.`, with `ours`")
+    add(
+        "--partial",
+        action="store_true",
+        help="write although names are missing or not used; not for spotters",
+    )
+    args = parser.parse_args(argv)
+    if args.partial and args.source in CONFIGS:
+        parser.error(f"--partial cannot be used with --source {args.source}")
+    return args
+
+
+@command("convert")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert what the command line names."""
+    args = parse_args(argv)
+    model = model_state(args.config_file or CONFIGS.get(args.source, STAGE1_CONFIG))
+    if args.source in CONFIGS:
+        # The published files hold the options of their training beside the weights.
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        convert_spts_file(args.source, args.input, args.output, model)
+    else:
+        prefix = "module." if args.module else ""
+        convert_file(
+            args.source, args.input, args.output, model, prefix=prefix, partial=args.partial
+        )
+    return DONE

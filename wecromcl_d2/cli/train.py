@@ -1,0 +1,87 @@
+"""Train or evaluate what a config describes; `python train_net.py` in a clone does the same.
+
+Train:     wecromcl train --config-file configs/quick/anchors.yaml
+Continue:  wecromcl train --config-file configs/quick/anchors.yaml --resume
+Evaluate:  wecromcl train --config-file configs/quick/anchors.yaml --eval-only \
+               --weights output/quick_anchors/model_best.pth
+Change:    wecromcl train --config-file configs/quick/anchors.yaml SOLVER.MAX_ITER 100 SEED 7
+
+A config file that is not below this folder is looked for in the installed package.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch.multiprocessing.spawn import ProcessException
+
+from ..engine import AtomicCheckpointer
+from ..engine.precision import prepare_cpu
+from ..files import find_file
+from ..tasks import load_config, trainer_class
+from .status import DONE, command
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line, Detectron2's with `--weights`, which become MODEL.WEIGHTS."""
+    parser = default_argument_parser(epilog=__doc__)
+    parser.prog = "wecromcl train"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--weights", help="checkpoint to start from or to evaluate: MODEL.WEIGHTS")
+    args = parser.parse_args(argv)
+    if not args.config_file:
+        parser.error("name a config by --config-file, such as configs/quick/anchors.yaml")
+    args.config_file = str(find_file(args.config_file))
+    if args.weights:
+        args.opts = [*args.opts, "MODEL.WEIGHTS", args.weights]
+    return args
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Config of the command line, with loggers, output folder and seeds in place."""
+    cfg = load_config(args.config_file, args.opts)
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
+    prepare_cpu()
+    return cfg
+
+
+def run(args: argparse.Namespace) -> object:
+    """Run in each process."""
+    cfg = setup(args)
+    trainer_type = trainer_class(cfg)
+    if args.eval_only:
+        if not (args.resume or cfg.MODEL.WEIGHTS):
+            raise ValueError(
+                "there is nothing to evaluate: name a checkpoint by --weights, or give "
+                "--resume for the last one of OUTPUT_DIR"
+            )
+        model = trainer_type.build_model(cfg)
+        checkpointer = AtomicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = trainer_type.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    trainer = trainer_type(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+@command("train", ProcessException)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train or evaluate in as many processes as the command line asks for."""
+    args = parse_args(argv)
+    launch(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+    return DONE
