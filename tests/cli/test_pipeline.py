@@ -27,7 +27,7 @@ def step(pipeline, tmp_path, monkeypatch):
 
     def make(name, status=0, arguments=(), **options):
         code = (
-            f"print('this is {name}')\n"
+            f"print('this', 'is', '{name}')\n"
             f"open({str(tmp_path / 'runs')!r}, 'a').write('{name} ')\n"
             f"raise SystemExit({status})\n"
         )

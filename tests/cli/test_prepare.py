@@ -81,7 +81,7 @@ def test_a_fault_leaves_the_old_labels(source, capsys):
     old = (source / "train.jsonl").read_bytes()
     with zipfile.ZipFile(source / "train_gts.zip", "a") as archive:
         archive.writestr("gt_img_11.txt", "1,2,3\n")
-    assert main(["icdar2015", "--root", str(source)]) == 1
+    assert main(["icdar2015", "--root", str(source)]) == 2
     assert f"{source}/train_gts.zip/gt_img_11.txt:1: " in capsys.readouterr().err
     assert (source / "train.jsonl").read_bytes() == old
     assert not [path for path in source.iterdir() if path.name.startswith(".")]
@@ -89,7 +89,7 @@ def test_a_fault_leaves_the_old_labels(source, capsys):
 
 def test_nothing_there(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert main(["totaltext"]) == 1
+    assert main(["totaltext"]) == 2
     captured = capsys.readouterr()
     assert f"images: {tmp_path}/totaltext/train_images" in captured.out
     assert "https://github.com/cs-chan/Total-Text-Dataset" in captured.out
@@ -144,5 +144,5 @@ def test_bad_arguments(arguments, capsys):
     ],
 )
 def test_options_that_do_not_fit(source, arguments, message, capsys):
-    assert main(["icdar2015", "--root", str(source), *arguments]) == 1
+    assert main(["icdar2015", "--root", str(source), *arguments]) == 2
     assert message in capsys.readouterr().err

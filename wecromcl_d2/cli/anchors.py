@@ -113,7 +113,7 @@ def make_config(args: argparse.Namespace) -> CfgNode:
     """The config of the command line.
 
     Raises:
-        ValueError: If no weights are named, or there is no such file.
+        ValueError: if no weights are named, or there is no such file.
     """
     weights = ["MODEL.WEIGHTS", args.weights] if args.weights else []
     cfg = load_config(args.config_file, [*args.opts, *weights])

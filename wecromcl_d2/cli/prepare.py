@@ -141,10 +141,10 @@ def _locate(benchmark: Benchmark, split: str, args: argparse.Namespace) -> list[
 
 
 def _options(located: list[Located], args: argparse.Namespace) -> dict[str, Any]:
-    """Return the reader's options that the command line gives.
+    """The reader's options that the command line gives.
 
     Raises:
-        LabelError: If the reader has no such option.
+        LabelError: if the reader has no such option.
     """
     scripts = None if args.scripts is None else tuple(args.scripts)
     options = {"encoding": args.encoding, "scripts": scripts, "vocabulary": args.vocabulary}
@@ -198,7 +198,7 @@ def _sampled(records: Iterable[Record], size: int, sample: list[Record]) -> Iter
 def _report(
     title: str, tally: Tally, charset: Charset, benchmark: Benchmark, split: str
 ) -> list[str]:
-    """Return the lines that tell what was read."""
+    """The lines that tell what was read."""
     published = benchmark.splits[split].count
     of_all = f" of {published} published" if published else ""
     outside = {c: n for c, n in tally.characters.items() if not charset.normalize(c)}
@@ -227,7 +227,7 @@ def _report(
 
 
 def _draw(records: list[Record], root: Path) -> np.ndarray:
-    """Return a sheet of images with outlines, words and centres."""
+    """A sheet of images with outlines, words and centres."""
     tiles = []
     for record in records:
         image = np.ascontiguousarray(
