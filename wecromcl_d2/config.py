@@ -103,7 +103,7 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     # Equal cells in one window: "first" makes the first in reading order the peak, "all" makes each
     # of them one, as published.
     cfg.MODEL.WECROMCL.PEAK_TIES = "first"
-    # Where an anchor lies: "peak", at the centre of the peak's cell as published, or "mean", at the
+    # Where an anchor lies: "peak", at the center of the peak's cell as published, or "mean", at the
     # mean of the map over that window.
     cfg.MODEL.WECROMCL.ANCHOR = "peak"
     # Least distance, in cells, between the anchors of an image's words: two words cannot be in one
@@ -152,23 +152,23 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.AUG.JITTER_PROB = 0.0
     cfg.INPUT.AUG.JITTER = [0.5, 0.5, 0.5, 0.5]
 
-    # Where stage 2 learns that words are: "points" of the label file, or "polygons", the middles of
+    # Where stage 2 learns that words are: "points" of the label file, or "polygons", the centers of
     # its outlines, true points to compare with.
     cfg.INPUT.POINT_SOURCE = "points"
 
 
 def _add_training_keys(cfg: CfgNode) -> None:
     cfg.DATALOADER.SAMPLING = CfgNode()
-    # Texts asked for per image, fewer where an image has fewer that no other image of the batch
-    # contains. The paper asks for one; more teach more per image.
+    # Query texts sampled per image (paper: 1); fewer if the image has fewer texts unique in the
+    # batch.
     cfg.DATALOADER.SAMPLING.NUM_QUERIES = 1
     # Number K of negatives per image.
     cfg.DATALOADER.SAMPLING.NUM_NEGATIVES = 16
     # Name in NEGATIVE_SAMPLERS: "random" draws K for each image as published, "shared" K for the
     # batch, "hard" K for each image that are spelled much like its queries, "none" draws none.
     cfg.DATALOADER.SAMPLING.NEGATIVES = "random"
-    # UTF-8 file with one text a line that negatives are drawn from, as published; empty: they are
-    # drawn from the training transcriptions, which takes no file and betrays none by its spelling.
+    # UTF-8 file with one text a line that negatives are drawn from, as published. Empty: negatives
+    # come from the training transcriptions, so they cannot be told by spelling alone.
     cfg.DATALOADER.SAMPLING.VOCABULARY = ""
     # "both": no image of a batch contains the query of another. "earlier", as published: an image
     # may contain the query of one drawn before it, which makes a true pair count as false.
@@ -176,8 +176,6 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # When two texts are the same: "labels", when the text encoder cannot tell them apart, or
     # "spelling", as published, where "Hotel" and "HOTEL" may be true and false at once.
     cfg.DATALOADER.SAMPLING.COMPARE = "labels"
-    # Candidates looked at, per place of the batch, before the batch is given up.
-    cfg.DATALOADER.SAMPLING.MAX_TRIES = 100
 
     # All random choices of a run follow from this number, 0 or more.
     cfg.SEED = 0
@@ -186,8 +184,8 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # A CPU takes part with bfloat16 alone, if it has instructions for it.
     cfg.SOLVER.AMP.PRECISION = "float16"
 
-    # Batches whose gradients are averaged for each update; MAX_ITER counts updates. A contrastive
-    # loss still compares the images of one batch only.
+    # Batches whose gradients are averaged for each update; MAX_ITER counts updates. Accumulation
+    # averages losses; it does not enlarge the pool of negatives.
     cfg.SOLVER.ACCUMULATION = 1
     # "SGD" or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"

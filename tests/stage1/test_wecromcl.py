@@ -6,6 +6,8 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.data.text import CharsetError
+from wecromcl_d2.stage1 import build_charset
 
 # Padding reaches the bilinear upsampling and the convolutions, so nothing but exact size groups
 # keeps answers apart; this is float32 rounding of another batch size.
@@ -198,6 +200,13 @@ def test_every_parameter_learns(model):
 def test_a_text_encoder_of_another_width_is_refused():
     with pytest.raises(ValueError, match=r"EMBED_DIM is 64.*gives 128"):
         build_model(quick_config("MODEL.WECROMCL.EMBED_DIM", 64))
+
+
+def test_the_config_decides_what_happens_to_unknown_characters():
+    assert build_charset(quick_config()).normalize("a☃") == "a"
+    strict = quick_config("MODEL.TEXT_ENCODER.UNKNOWN", "error")
+    with pytest.raises(CharsetError, match="2603"):
+        build_charset(strict).normalize("a☃")
 
 
 def test_an_unknown_level_is_refused():

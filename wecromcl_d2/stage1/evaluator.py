@@ -256,8 +256,8 @@ def _accuracy(
     if len(shares) == len(outlined):
         metrics["chance"] = float(np.mean(shares))
     logger.info(
-        "%s, anchor accuracy (own anchor on the word's outline, border included; twins one to "
-        "one): inside rate %.4f of %d words, %d of them without an anchor; chance %.4f; "
+        "%s, anchor accuracy (own anchor on the word's outline, border included; equal words one "
+        "to one): inside rate %.4f of %d words, %d of them without an anchor; chance %.4f; "
         "distance from the centre in box sizes, median %.3f, mean %.3f",
         dataset,
         metrics["inside_rate"],

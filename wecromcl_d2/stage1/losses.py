@@ -27,10 +27,10 @@ def cosine_similarity(pooled: Tensor, text: Tensor, compared: Tensor) -> Tensor:
 def image_to_text_loss(
     similarity: Tensor, logit_scale: Tensor, owner: Tensor, own: slice
 ) -> Tensor:
-    """Each query of these images is to be preferred, in its image, to all other texts.
+    """Image-to-text cross-entropy: each query against all texts compared in its image.
 
-    The compared texts are the M queries of the whole batch and the image's K negatives; other
-    queries of the same image are no rivals.
+    The compared texts are the M queries of the whole batch and the image's K negatives, except
+    other queries of the same image.
 
     Args:
         similarity: (N, M + K), column m < M for query m.
@@ -44,14 +44,14 @@ def image_to_text_loss(
     """
     rows = (similarity * logit_scale.exp())[owner[own]]
     target = torch.arange(len(owner), device=owner.device)[own]
-    twins = owner[own, None] == owner
-    twins[torch.arange(len(target)), target] = False
-    twins = F.pad(twins, (0, rows.shape[1] - len(owner)))
-    return F.cross_entropy(rows.masked_fill(twins, -torch.inf), target, reduction="sum")
+    same_image = owner[own, None] == owner
+    same_image[torch.arange(len(target)), target] = False
+    same_image = F.pad(same_image, (0, rows.shape[1] - len(owner)))
+    return F.cross_entropy(rows.masked_fill(same_image, -torch.inf), target, reduction="sum")
 
 
 def text_to_image_loss(similarity: Tensor, logit_scale: Tensor, owner: Tensor) -> Tensor:
-    """Each query chooses its image among all images; negatives belong to no image.
+    """Text-to-image cross-entropy: each query against all images; negatives take no part.
 
     Args:
         similarity: (B, M), row b for image b, column m for query m.

@@ -123,7 +123,7 @@ def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tu
             exist lie anywhere.
 
     Returns:
-        (..., count, 2) peaks (x, y) in cells, the centre of the first cell being (0.5, 0.5), and
+        (..., count, 2) peaks (x, y) in cells, the center of the first cell being (0.5, 0.5), and
         (..., count) their values, strongest first.
     """
     height, width = maps.shape[-2:]
@@ -169,7 +169,7 @@ def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
 
     Args:
         maps: (Q, H, W) non-negative maps.
-        points: (Q, P, 2) cell centres (x, y), see `find_peaks`.
+        points: (Q, P, 2) cell centers (x, y), see `find_peaks`.
         window: side of the window in cells, odd.
 
     Returns:

@@ -121,8 +121,8 @@ def find_collisions(
     rank = np.empty(len(values), dtype=int)
     rank[np.argsort(-values, kind="stable")] = np.arange(len(values))
     distance = np.linalg.norm(places[:, None] - places[None], axis=2)
-    rival = (distance < COLLISION_DISTANCE) & (words[:, None] != words[None])
-    return (rival & (rank[None] < rank[:, None])).any(axis=1)
+    colliding = (distance < COLLISION_DISTANCE) & (words[:, None] != words[None])
+    return (colliding & (rank[None] < rank[:, None])).any(axis=1)
 
 
 def weigh_anchors(

@@ -72,13 +72,13 @@ class BatchSampler:
         num_queries: texts asked for per image, fewer where an image has fewer of its own.
         negatives: name in `NEGATIVE_SAMPLERS`.
         seed: of all choices.
-        max_tries: candidates looked at per place of the batch before giving up.
         vocabulary: what negatives are drawn from; None for `texts` themselves.
         exclusion: "both" for what the first line says; "earlier", as published, lets an image join
             that contains the query of an image before it.
         compare: "labels" takes texts for the same that the text encoder cannot tell apart, being
             normalised by the charset and cut to L characters; "spelling", as published, only
-            drops unknown characters, so that one word may be true and false at once.
+            drops unknown characters, so that one word may be a query and a negative at once.
+        max_tries: candidate images drawn per place of the batch before `SamplingError`.
 
     Raises:
         SamplingError: if there are fewer distinct texts than a batch needs.
@@ -96,10 +96,10 @@ class BatchSampler:
         num_negatives: int,
         negatives: str,
         seed: int,
-        max_tries: int,
         vocabulary: Sequence[str] | None = None,
         exclusion: str = "both",
         compare: str = "labels",
+        max_tries: int = 100,
     ):
         check_choice("DATALOADER.SAMPLING.EXCLUSION", exclusion, EXCLUSIONS)
         check_choice("DATALOADER.SAMPLING.COMPARE", compare, COMPARISONS)
@@ -155,7 +155,6 @@ class BatchSampler:
             num_negatives=keys.NUM_NEGATIVES,
             negatives=keys.NEGATIVES,
             seed=cfg.SEED,
-            max_tries=keys.MAX_TRIES,
             vocabulary=read_vocabulary(keys.VOCABULARY) if keys.VOCABULARY else None,
             exclusion=keys.EXCLUSION,
             compare=keys.COMPARE,
@@ -310,7 +309,7 @@ Queries = Sequence[list[str]]
 def none(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """No negatives: only the batch's other queries are rivals."""
+    """No negatives: only the queries of the batch are compared."""
     return [[] for _ in texts]
 
 
