@@ -17,7 +17,7 @@ _MISMATCH = "images whose words and boxes differ in number"
 def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
     """Read `imnames`, `wordBB` and `txt` of `gt.mat` side by side.
 
-    The three columns are held in memory, 303 MiB in all for 100,000 images of 1 to 14 words.
+    The three columns are held in memory, some 500 MiB in all for 100,000 images.
     Coordinates are rounded to a hundredth of a pixel.
 
     Args:
