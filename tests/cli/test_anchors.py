@@ -21,6 +21,7 @@ from detectron2.modeling import build_model
 
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.cli import anchors as tool
+from wecromcl_d2.cli import benchmark, labelling_speed
 from wecromcl_d2.data import read_labels, write_labels
 from wecromcl_d2.data.datasets import ensure_registered
 from wecromcl_d2.stage1 import generate as anchor_generation
@@ -336,17 +337,17 @@ def test_what_cannot_be_run_is_said(source, tmp_path, capsys):
     (tmp_path / "junk.pth").write_text("no weights", encoding="utf-8")
     assert "junk.pth" in said("--weights", str(tmp_path / "junk.pth"))
     assert list(tmp_path.iterdir()) == [tmp_path / "junk.pth"]
-    for wrong in (["--batch-size", "0"], ["--output", "labels.txt"], ["--measure", "3"]):
+    for wrong in (["--batch-size", "0"], ["--output", "labels.txt"]):
         with pytest.raises(SystemExit) as stop:
             tool.main(arguments(source, output, *wrong))
         assert stop.value.code == 2
 
 
 def test_the_speed_is_compared_with_the_bare_model(source, capsys):
-    options = [*COMMON, "--weights", str(source / "weights.pth"), "--measure", "6"]
-    assert tool.main([*options, "--dataset", str(source / "labels.jsonl")]) == 0
+    options = ["anchors", *COMMON, "--weights", str(source / "weights.pth"), "--images", "6"]
+    assert benchmark.main([*options, "--dataset", str(source / "labels.jsonl")]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("6 images: bare model") == tool.MEASUREMENTS
+    assert shown.count("6 images: bare model") == labelling_speed.TURNS
     assert float(re.search(r"median ratio (\S+), by CPU time", shown)[1]) > 0
 
 

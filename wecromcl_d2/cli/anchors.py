@@ -27,16 +27,12 @@ import json
 import logging
 import os
 import shutil
-import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.utils.logger import setup_logger
@@ -44,7 +40,6 @@ from torch.multiprocessing.spawn import ProcessException
 
 from ..data import write_labels
 from ..data.datasets import Record, dataset_root
-from ..engine.precision import prepare_cpu
 from ..evaluation.report import package_version, write_json
 from ..stage1.anchor_job import (
     AnchorJob,
@@ -56,8 +51,7 @@ from ..stage1.anchor_job import (
     plan_parts,
     word_keys,
 )
-from ..stage1.generate import Throughput, load_detector, run_parts
-from ..stage1.mapper import AnchorMapper
+from ..stage1.generate import Throughput, run_parts
 from ..stage1.pseudo_labels import PERCENTILES
 from ..stage1.report import describe_labels, draw_report, draw_uncertain
 from ..tasks import load_config
@@ -66,7 +60,6 @@ from .status import DONE, LOSSES, command
 
 logger = logging.getLogger("wecromcl_d2.anchors")
 
-MEASUREMENTS = 5
 # Processes that share the images do so evenly, but the last may take its time.
 TIMEOUT = timedelta(days=1)
 
@@ -78,6 +71,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_model_arguments(parser)
+    add = parser.add_argument
+    add("--output", required=True, type=Path, help="label file to write, .jsonl or .json")
+    add("--num-gpus", type=int, default=1, help="processes that share the images (default: 1)")
+    add("--percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), default=PERCENTILES,
+        help="percentiles of all scores up to which an anchor weighs nothing, and from which on it "
+        "weighs 1 (default: %(default)s)")  # fmt: skip
+    args = parser.parse_args(argv)
+    if args.output.suffix not in (".jsonl", ".json"):
+        parser.error(f"--output {args.output} must end in .jsonl or .json")
+    low, high = args.percentiles
+    if not 0 <= low <= high <= 100:
+        parser.error(f"--percentiles {low} {high} must rise from 0 to 100")
+    for name in ("num_gpus", "batch_size"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    return args
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Extend a parser with what labelling and its measurement take: the detector and its images."""
     add = parser.add_argument
     add("--config-file", required=True, help="config of the detector")
     add("--weights", help="its weights; by default MODEL.WEIGHTS of the config")
@@ -86,27 +100,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         required=True,
         help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
     )
-    add("--output", type=Path, help="label file to write, .jsonl or .json")
-    add("--num-gpus", type=int, default=1, help="processes that share the images (default: 1)")
     add("--batch-size", type=int, default=8, help="images in the model at once (default: 8)")
-    add("--percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), default=PERCENTILES,
-        help="percentiles of all scores up to which an anchor weighs nothing, and from which on it "
-        "weighs 1 (default: %(default)s)")  # fmt: skip
-    add("--measure", type=int, metavar="IMAGES", help="write no labels, but compare the speed with "
-        "that of the bare model on the first images")  # fmt: skip
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
-    args = parser.parse_args(argv)
-    if (args.output is None) == (args.measure is None):
-        parser.error("give one of --output and --measure")
-    if args.output is not None and args.output.suffix not in (".jsonl", ".json"):
-        parser.error(f"--output {args.output} must end in .jsonl or .json")
-    low, high = args.percentiles
-    if not 0 <= low <= high <= 100:
-        parser.error(f"--percentiles {low} {high} must rise from 0 to 100")
-    for name in ("num_gpus", "batch_size", "measure"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    return args
 
 
 def make_config(args: argparse.Namespace) -> CfgNode:
@@ -258,57 +253,10 @@ def total_speed(job: AnchorJob) -> dict[str, float] | None:
     }
 
 
-def measure(args: argparse.Namespace, cfg: CfgNode) -> int:
-    """Compare the time of this command with that of the bare model, by turns.
-
-    The seconds of the clock are what counts; those of the CPU are disturbed less by other programs.
-    """
-    prepare_cpu()
-    clock, cpu = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(MEASUREMENTS):
-            job = AnchorJob(
-                cfg, args.dataset, args.batch_size, Path(folder) / str(turn), args.measure
-            )
-            records = job.records()
-            parts = plan_parts(records, args.batch_size)
-            bare, bare_cpu = time_bare_model(cfg, records, parts, args.batch_size)
-            run_parts(job, range(len(parts)), records)
-            speed = total_speed(job)
-            assert speed is not None
-            clock.append(speed["images_per_second"] / bare)
-            cpu.append(bare_cpu / max(speed["cpu_seconds"], 1e-9))
-            print(
-                f"{len(records)} images: bare model {bare:.2f} images/s, this command "
-                f"{speed['images_per_second']:.2f} images/s, ratio {clock[-1]:.3f}, by CPU time "
-                f"{cpu[-1]:.3f}, load {os.getloadavg()[0]:.1f}"
-            )
-    print(f"median ratio {statistics.median(clock):.3f}, by CPU time {statistics.median(cpu):.3f}")
-    return DONE
-
-
-def time_bare_model(
-    cfg: CfgNode, records: list[Record], parts: list[list[int]], batch_size: int
-) -> tuple[float, float]:
-    """Images a second and CPU seconds of the model alone: images in memory, words known."""
-    model, mapper = load_detector(cfg), AnchorMapper(cfg, False)
-    inputs = [mapper(records[index]) for part in parts for index in part]
-    batches = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
-    for batch in batches:
-        model(batch)
-    start, cpu_start = time.perf_counter(), time.process_time()
-    for batch in batches:
-        model(batch)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return len(inputs) / (time.perf_counter() - start), time.process_time() - cpu_start
-
-
 @command("anchors", ProcessException)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Find the anchors, or measure how fast they are found."""
+    """Find the anchors and write them as labels; returns the exit status."""
     args = parse_args(argv)
     setup_logger(name="wecromcl_d2")
     setup_logger(name="fvcore")
-    cfg = make_config(args)
-    return find_anchors(args, cfg) if args.measure is None else measure(args, cfg)
+    return find_anchors(args, make_config(args))

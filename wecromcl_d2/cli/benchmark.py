@@ -7,7 +7,8 @@
     wecromcl benchmark spotting --size 640 640 --words 8
 
 "train" and "inference" are stage 1, "spotting" is the inference of SRSTS-A, which is made to read
-so many words of each picture.
+so many words of each image.
+`wecromcl benchmark anchors` compares labelling with the bare model, see its --help.
 
 Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
@@ -25,6 +26,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -41,6 +43,7 @@ from ..engine.precision import prepare_cpu
 from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
+from . import labelling_speed
 from .profiler import PartProfiler
 from .status import DONE, command
 
@@ -344,7 +347,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @command("benchmark")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
-    args = parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["anchors"]:
+        labelling_speed.run(arguments[1:])
+        return DONE
+    args = parse_args(arguments)
     cases = []
     for batch in args.batch:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import detection_utils as utils
 
+from ..data.images import read_image
 from ..evaluation.counting import PointWords, Threshold, choose_threshold
 from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from ..evaluation.readers import (
@@ -249,7 +249,7 @@ def draw_worst(run: SpottingRun, args: argparse.Namespace) -> None:
         words = list(zip(details["words"], polygons, strict=True)) if polygons else []
         found = [p for w, p in words if w["found"]]
         missed = [(w["text"], p) for w, p in words if not (w["found"] or w["ignore"])]
-        picture = draw_polygons(utils.read_image(str(source), "RGB"), found, HIT)
+        picture = draw_polygons(read_image(source), found, HIT)
         picture = draw_polygons(picture, [p for _, p in missed], MISS)
         for state, color in (("right", HIT), ("wrong", MISS)):
             rows = [row for row, name in enumerate(details["states"]) if name == state]

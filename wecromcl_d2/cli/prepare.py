@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from detectron2.data import detection_utils
 from tqdm import tqdm
 
 from ..data.datasets import LabelError, Record, dataset_root, write_labels
@@ -20,13 +18,11 @@ from ..data.readers.registry import BENCHMARKS, FORMATS, Benchmark, labels_name
 from ..data.readers.splits import Located, locate, read_split
 from ..data.text import Charset
 from ..visualizer import (
-    add_caption,
-    anchor_sheet,
     contact_sheet,
-    draw_anchors,
     save_image,
 )
 from .status import DONE, LOSSES, command
+from .visualize import draw_labels
 
 _SHEET_COLUMNS = 3
 _CHARACTERS_SHOWN = 12
@@ -116,7 +112,11 @@ def _prepare(benchmark: Benchmark, args: argparse.Namespace) -> int:
         is_sound &= not (tally.missing.count or tally.damaged.count or tally.dropped)
         if sample:
             target = args.output / f"{split}_preview.png"
-            save_image(target, _draw(sample, args.root))
+            drawn = [
+                draw_labels(record | {"file_name": str(args.root / record["file_name"])})
+                for record in sample
+            ]
+            save_image(target, contact_sheet(drawn, min(_SHEET_COLUMNS, len(drawn))))
             print(f"  drawn {target}")
     if not is_sound:
         print(f"missing files come from {benchmark.page}; docs/DATASETS.md shows where they belong")
@@ -224,20 +224,3 @@ def _report(
         *sorted(tally.notes.items()),
     ]
     return lines + [f"  {kind} {names}" for kind, names in faults if names.count]
-
-
-def _draw(records: list[Record], root: Path) -> np.ndarray:
-    """A sheet of images with outlines, words and centres."""
-    tiles = []
-    for record in records:
-        image = np.ascontiguousarray(
-            detection_utils.read_image(str(root / record["file_name"]), "RGB")
-        )
-        points = [point for point in record.get("points", []) if point is not None]
-        texts = record["texts"]
-        outlines = record.get("polygons", [None] * len(texts))
-        marked = draw_anchors(image, points) if points else image
-        tile = anchor_sheet(marked, [], texts, outlines, title=record["file_name"])
-        placed = any(outline is not None for outline in outlines)
-        tiles.append(tile if placed else add_caption(tile, ", ".join(texts)))
-    return contact_sheet(tiles, min(_SHEET_COLUMNS, len(tiles)))

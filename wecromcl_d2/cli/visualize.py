@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data import DatasetCatalog
-from detectron2.data import detection_utils as utils
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 
 from ..data.datasets import Record, ensure_registered, usable_words
+from ..data.images import read_image
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..predictor import Spotter, Spotting
@@ -100,7 +100,7 @@ def anchor_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Iter
 
 def draw_found_anchors(record: Record, instances: Instances) -> np.ndarray:
     """Sheet of one record: ground truth, then a tile for each readable word."""
-    image = utils.read_image(record["file_name"], "RGB")
+    image = read_image(record["file_name"])
     height, width = image.shape[:2]
     polygons = record.get("polygons") or [None] * len(record["texts"])
     rows, columns = instances.pred_maps.shape[1:] if len(instances) else (1, 1)
@@ -168,7 +168,7 @@ def label_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Itera
 
 def draw_labels(record: Record) -> np.ndarray:
     """The image with outlines, words and points; words without an outline stand below it."""
-    image = np.ascontiguousarray(utils.read_image(record["file_name"], "RGB"))
+    image = read_image(record["file_name"]).copy()
     points = [point for point in record.get("points") or [] if point is not None]
     texts = record["texts"]
     outlines = record.get("polygons") or [None] * len(texts)

@@ -1,0 +1,94 @@
+"""`wecromcl benchmark anchors`: how much of the bare model's speed labelling keeps.
+
+    wecromcl benchmark anchors --config-file configs/quick/anchors.yaml \
+        --weights demo_output/anchors/model_best.pth --dataset synth_scenes_train --images 300
+
+Labelling as `wecromcl anchors` does it and the bare model, which has the images in memory and knows
+the words, take turns on the first images of the dataset; the ratios' median is what counts.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+
+from ..data.datasets import Record
+from ..engine.precision import prepare_cpu
+from ..stage1.anchor_job import AnchorJob, plan_parts
+from ..stage1.generate import load_detector, run_parts
+from ..stage1.mapper import AnchorMapper
+from .anchors import add_model_arguments, make_config, total_speed
+
+TURNS = 5
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="wecromcl benchmark anchors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--images", type=int, default=300, help="of the dataset (%(default)s)")
+    args = parser.parse_args(argv)
+    for name in ("images", "batch_size"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    return args
+
+
+def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Compare the time of labelling with that of the bare model, by turns.
+
+    Wall time is what counts; CPU time is disturbed less by other programs.
+    """
+    prepare_cpu()
+    wall, cpu = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(TURNS):
+            output = Path(folder) / str(turn)
+            job = AnchorJob(cfg, args.dataset, args.batch_size, output, args.images)
+            records = job.records()
+            parts = plan_parts(records, args.batch_size)
+            bare, bare_cpu = time_bare_model(cfg, records, parts, args.batch_size)
+            run_parts(job, range(len(parts)), records)
+            speed = total_speed(job)
+            assert speed is not None
+            wall.append(speed["images_per_second"] / bare)
+            cpu.append(bare_cpu / max(speed["cpu_seconds"], 1e-9))
+            print(
+                f"{len(records)} images: bare model {bare:.2f} images/s, labelling "
+                f"{speed['images_per_second']:.2f} images/s, ratio {wall[-1]:.3f}, by CPU time "
+                f"{cpu[-1]:.3f}, load {os.getloadavg()[0]:.1f}"
+            )
+    print(f"median ratio {statistics.median(wall):.3f}, by CPU time {statistics.median(cpu):.3f}")
+
+
+def time_bare_model(
+    cfg: CfgNode, records: list[Record], parts: list[list[int]], batch_size: int
+) -> tuple[float, float]:
+    """Images a second and CPU seconds of the model alone: images in memory, words known."""
+    model, mapper = load_detector(cfg), AnchorMapper(cfg, False)
+    inputs = [mapper(records[index]) for part in parts for index in part]
+    batches = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
+    for batch in batches:
+        model(batch)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    for batch in batches:
+        model(batch)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return len(inputs) / (time.perf_counter() - start), time.process_time() - cpu_start
+
+
+def run(argv: Sequence[str] | None) -> None:
+    """Measure what the command line asks for."""
+    args = parse_args(argv)
+    measure(args, make_config(args))
