@@ -1,6 +1,6 @@
 """The whole tool on tiny images with random weights; also a program that kills itself.
 
-python test_anchors.py PART ARGUMENT...    # dies with half of that part on the disk
+python test_anchors.py SHARD ARGUMENT...    # dies with half of that shard on the disk
 """
 
 import errno
@@ -34,7 +34,7 @@ CONFIG = str(ROOT / "configs/quick/anchors.yaml")
 SIZES = ((32, 64), (48, 48), (64, 32))
 IMAGES = 20
 WORDS = ["alpha", "Beta", "alpha", "gamma7", "漢字", "delta", "ALPHA", "beta!"]
-# Parts of 8 images.
+# Shards of 8 images.
 COMMON = ["--config-file", CONFIG, "--batch-size", "1"]
 
 
@@ -200,12 +200,12 @@ def test_killed_and_continued_by_two_processes_it_writes_the_same(source, whole,
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
     assert not output.exists()
-    (parts,) = (tmp_path / "anchors.jsonl.parts").iterdir()
-    assert [path.name for path in parts.glob("part*")] == ["part-000000.jsonl"]
-    assert len(list(parts.iterdir())) == 2, "the other half-written"
+    (shards,) = (tmp_path / "anchors.jsonl.shards").iterdir()
+    assert [path.name for path in shards.glob("shard*")] == ["shard-000000.jsonl"]
+    assert len(list(shards.iterdir())) == 2, "the other half-written"
     assert tool.main(arguments(source, output, "--num-gpus", "2")) == 0
     assert output.read_bytes() == whole.read_bytes()
-    assert not parts.parent.exists()
+    assert not shards.parent.exists()
     report = json.loads((tmp_path / "anchors_report.json").read_text(encoding="utf-8"))
     assert report["speed"]["images"] == IMAGES - 8
     assert report["speed"]["processes"] == 2
@@ -237,15 +237,15 @@ def test_each_image_is_read_and_each_word_encoded_once(source, tmp_path, monkeyp
 
 
 class StopAt:
-    """Lets the writing of a part fail."""
+    """Lets the writing of a shard fail."""
 
-    def __init__(self, monkeypatch, part, error):
-        self.write, self.written = anchor_generation._write_part, []
-        self.part, self.error = f"part-{part:06d}.jsonl", error
-        monkeypatch.setattr(anchor_generation, "_write_part", self)
+    def __init__(self, monkeypatch, shard, error):
+        self.write, self.written = anchor_generation._write_shard, []
+        self.shard, self.error = f"shard-{shard:06d}.jsonl", error
+        monkeypatch.setattr(anchor_generation, "_write_shard", self)
 
     def __call__(self, path, found):
-        if path.name == self.part:
+        if path.name == self.shard:
             raise self.error
         self.written.append(path.name)
         self.write(path, found)
@@ -264,9 +264,9 @@ def test_what_is_done_is_kept(source, whole, tmp_path, monkeypatch, capsys, erro
     assert tool.main(arguments(source, output)) == status
     assert said in capsys.readouterr().err
     assert not output.exists()
-    stop.part, stop.written = "none", []
+    stop.shard, stop.written = "none", []
     assert tool.main(arguments(source, output)) == 0
-    assert stop.written == ["part-000001.jsonl", "part-000002.jsonl"]
+    assert stop.written == ["shard-000001.jsonl", "shard-000002.jsonl"]
     assert output.read_bytes() == whole.read_bytes()
 
 
@@ -274,12 +274,12 @@ def test_other_settings_start_anew(source, whole, tmp_path, monkeypatch, caplog)
     output = tmp_path / "anchors.jsonl"
     stop = StopAt(monkeypatch, 2, KeyboardInterrupt())
     assert tool.main(arguments(source, output)) == 130
-    (old,) = (tmp_path / "anchors.jsonl.parts").iterdir()
-    stop.part, stop.written = "none", []
+    (old,) = (tmp_path / "anchors.jsonl.shards").iterdir()
+    stop.shard, stop.written = "none", []
     assert tool.main(arguments(source, output, "MODEL.WECROMCL.PEAK_WINDOW", "3")) == 0
     assert len(stop.written) == 3
     assert str(old) in caplog.text
-    assert len(list(old.glob("part*"))) == 2, "the other run may still go on"
+    assert len(list(old.glob("shard*"))) == 2, "the other run may still go on"
     assert tool.main(arguments(source, output)) == 0
     assert len(stop.written) == 4
     assert output.read_bytes() == whole.read_bytes()
@@ -310,15 +310,15 @@ def test_damaged_images_are_left_out_and_listed(source, whole, tmp_path, capsys)
     assert all(r["points"] == others[r["image_id"]]["points"] for r in records_of(output))
 
 
-def test_a_damaged_part_is_named(source, tmp_path, monkeypatch, capsys):
+def test_a_damaged_shard_is_named(source, tmp_path, monkeypatch, capsys):
     output = tmp_path / "anchors.jsonl"
     StopAt(monkeypatch, 2, KeyboardInterrupt())
     tool.main(arguments(source, output))
     monkeypatch.undo()
-    (part,) = tmp_path.rglob("part-000000.jsonl")
-    part.write_text(part.read_text(encoding="utf-8")[:50], encoding="utf-8")
+    (shard,) = tmp_path.rglob("shard-000000.jsonl")
+    shard.write_text(shard.read_text(encoding="utf-8")[:50], encoding="utf-8")
     assert tool.main(arguments(source, output)) == 2
-    assert "part-000000.jsonl is damaged" in capsys.readouterr().err
+    assert "shard-000000.jsonl is damaged" in capsys.readouterr().err
 
 
 def test_what_cannot_be_run_is_said(source, tmp_path, capsys):
@@ -352,15 +352,15 @@ def test_the_speed_is_compared_with_the_bare_model(source, capsys):
 
 
 def run_and_die(number, arguments):
-    """Run the tool until half of a part is on the disk."""
+    """Run the tool until half of a shard is on the disk."""
 
     def half(path, found):
-        if path.name != f"part-{number:06d}.jsonl":
+        if path.name != f"shard-{number:06d}.jsonl":
             return write(path, found)
         with anchor_generation.replace_file(path) as stream:
             stream.write(b'{"index": 0, "poi')
             stream.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    write, anchor_generation._write_part = anchor_generation._write_part, half
+    write, anchor_generation._write_shard = anchor_generation._write_shard, half
     tool.main(arguments)

@@ -14,7 +14,7 @@ below it, else to the folder of all datasets if they are there, else to the one 
 DATASETS.TRAIN takes "OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" otherwise, as the
 last line and the report say.
 
-Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.parts.
+Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.shards.
 Other weights, images, texts, config or batch size start anew.
 
 Exit status: 0; 1 if images were left out, which are listed at the end; 2 after an error; 130 when
@@ -43,15 +43,15 @@ from ..data.datasets import Record, dataset_root
 from ..evaluation.report import package_version, write_json
 from ..stage1.anchor_job import (
     AnchorJob,
-    collect_parts,
+    collect_shards,
     fingerprint,
     label_images,
     load_records,
-    pending_parts,
-    plan_parts,
+    pending_shards,
+    plan_shards,
     word_keys,
 )
-from ..stage1.generate import Throughput, run_parts
+from ..stage1.generate import Throughput, run_shards
 from ..stage1.pseudo_labels import PERCENTILES
 from ..stage1.report import describe_labels, draw_report, draw_uncertain
 from ..tasks import load_config
@@ -139,7 +139,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     if args.dataset.partition("@")[0] == str(output):
         raise ValueError(f"{output} is the dataset itself, whose points would be lost")
     records = load_records(args.dataset)
-    draft = AnchorJob(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".parts"))
+    draft = AnchorJob(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".shards"))
     identity = fingerprint(draft, records)
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     job = AnchorJob(cfg, args.dataset, args.batch_size, draft.folder / name)
@@ -147,18 +147,19 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     for other in sorted(draft.folder.iterdir()):
         if other != job.folder:
             logger.warning(
-                "%s holds parts of a run with other settings; delete it if it will not go on", other
+                "%s holds shards of a run with other settings; delete it if it will not go on",
+                other,
             )
-    parts = plan_parts(records, args.batch_size)
-    pending = pending_parts(job, parts)
+    shards = plan_shards(records, args.batch_size)
+    pending = pending_shards(job, shards)
     for speed in job.folder.glob("speed-*.json"):
         speed.unlink()
-    done = len(records) - sum(len(parts[number]) for number in pending)
+    done = len(records) - sum(len(shards[number]) for number in pending)
     logger.info("%s: %d images, %d of them done before", args.dataset, len(records), done)
     try:
         if pending:
             run(job, pending, args.num_gpus, records)
-        status = write_all(job, records, parts, args, {"settings": identity})
+        status = write_all(job, records, shards, args, {"settings": identity})
         shutil.rmtree(job.folder)
     finally:
         for folder in (job.folder, draft.folder):
@@ -168,27 +169,29 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
 
 
 def run(job: AnchorJob, pending: list[int], processes: int, records: list[Record]) -> None:
-    """Make the missing parts; records are read again in processes of their own."""
+    """Make the missing shards; records are read again in processes of their own."""
     work = (job, pending, records if processes == 1 else None)
     try:
-        launch(run_parts, processes, dist_url="auto", args=work, timeout=TIMEOUT)
+        launch(run_shards, processes, dist_url="auto", args=work, timeout=TIMEOUT)
     except BaseException:
-        done = sum(job.part(number).is_file() for number in pending)
+        done = sum(job.shard(number).is_file() for number in pending)
         if done:
-            logger.warning("%d of %d parts were made; the same command goes on", done, len(pending))
+            logger.warning(
+                "%d of %d shards were made; the same command goes on", done, len(pending)
+            )
         raise
 
 
 def write_all(
     job: AnchorJob,
     records: list[Record],
-    parts: list[list[int]],
+    shards: list[list[int]],
     args: argparse.Namespace,
     extra: dict[str, Any],
 ) -> int:
-    """Write labels, report and pictures from the parts, and return the exit status."""
+    """Write labels, report and pictures from the shards, and return the exit status."""
     output: Path = args.output
-    found = collect_parts(job, parts)
+    found = collect_shards(job, shards)
     images, damaged, limits = label_images(
         records, word_keys(job.cfg, records), found, args.percentiles
     )

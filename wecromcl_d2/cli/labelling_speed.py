@@ -20,8 +20,8 @@ from detectron2.config import CfgNode
 
 from ..data.datasets import Record
 from ..engine.precision import prepare_cpu
-from ..stage1.anchor_job import AnchorJob, plan_parts
-from ..stage1.generate import load_detector, run_parts
+from ..stage1.anchor_job import AnchorJob, plan_shards
+from ..stage1.generate import load_detector, run_shards
 from ..stage1.mapper import AnchorMapper
 from .anchors import add_model_arguments, make_config, total_speed
 
@@ -56,9 +56,9 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
             output = Path(folder) / str(turn)
             job = AnchorJob(cfg, args.dataset, args.batch_size, output, args.images)
             records = job.records()
-            parts = plan_parts(records, args.batch_size)
-            bare, bare_cpu = time_bare_model(cfg, records, parts, args.batch_size)
-            run_parts(job, range(len(parts)), records)
+            shards = plan_shards(records, args.batch_size)
+            bare, bare_cpu = time_bare_model(cfg, records, shards, args.batch_size)
+            run_shards(job, range(len(shards)), records)
             speed = total_speed(job)
             assert speed is not None
             wall.append(speed["images_per_second"] / bare)
@@ -72,11 +72,11 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
 
 
 def time_bare_model(
-    cfg: CfgNode, records: list[Record], parts: list[list[int]], batch_size: int
+    cfg: CfgNode, records: list[Record], shards: list[list[int]], batch_size: int
 ) -> tuple[float, float]:
     """Images a second and CPU seconds of the model alone: images in memory, words known."""
     model, mapper = load_detector(cfg), AnchorMapper(cfg, False)
-    inputs = [mapper(records[index]) for part in parts for index in part]
+    inputs = [mapper(records[index]) for shard in shards for index in shard]
     batches = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
     for batch in batches:
         model(batch)

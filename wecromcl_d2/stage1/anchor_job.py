@@ -1,4 +1,4 @@
-"""What finding the anchors of a dataset consists of: images, words, parts and their identity."""
+"""What finding the anchors of a dataset consists of: images, words, shards and their identity."""
 
 import hashlib
 import json
@@ -14,21 +14,21 @@ from ..data.datasets import Record, ensure_registered, usable_words
 from .pseudo_labels import PERCENTILES, LabelledImage, Limits, percentile_limits, weigh_anchors
 from .text_encoder import build_charset
 
-# A part is lost by an interruption, and its last batches may be smaller than the others.
-BATCHES_PER_PART = 8
+# A shard is lost by an interruption, and its last batches may be smaller than the others.
+BATCHES_PER_SHARD = 8
 # What a record gives to the model, beside its texts; positions are not among it.
 ASKED_KEYS = ("file_name", "height", "width")
 
 
 @dataclass(frozen=True)
 class AnchorJob:
-    """What is run, and where its parts are kept.
+    """What is run, and where its shards are kept.
 
     Attributes:
         cfg: config of the detector, MODEL.WEIGHTS included.
         dataset: name as `ensure_registered` takes it.
         batch_size: images that share a forward pass, if they have one size.
-        folder: of the parts; the same only for equal `fingerprint`s.
+        folder: of the shards; the same only for equal `fingerprint`s.
         count: images used, from the first; None for all.
     """
 
@@ -42,9 +42,9 @@ class AnchorJob:
         """Read the dataset."""
         return load_records(self.dataset)[: self.count]
 
-    def part(self, number: int) -> Path:
-        """File of a part."""
-        return self.folder / f"part-{number:06d}.jsonl"
+    def shard(self, number: int) -> Path:
+        """File of a shard."""
+        return self.folder / f"shard-{number:06d}.jsonl"
 
     def speed_file(self, rank: int) -> Path:
         """File in which a process notes its speed."""
@@ -78,18 +78,18 @@ def asked_words(record: Record, keys: Sequence[str]) -> list[int]:
     return [i for i, usable in enumerate(usable_words(record)) if usable and keys[i]]
 
 
-def plan_parts(records: Sequence[Record], batch_size: int) -> list[list[int]]:
-    """Indices of the records of each part; images of like shape are neighbours."""
+def plan_shards(records: Sequence[Record], batch_size: int) -> list[list[int]]:
+    """Indices of the records of each shard; images of like shape are neighbours."""
     order = sorted(
         range(len(records)),
         key=lambda i: (records[i]["width"] / records[i]["height"], records[i]["height"], i),
     )
-    size = batch_size * BATCHES_PER_PART
+    size = batch_size * BATCHES_PER_SHARD
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
-    """Everything that the content of the parts depends on, as digests by name."""
+    """Everything that the content of the shards depends on, as digests by name."""
     images = hashlib.sha256()
     for record in records:
         asked = [record[key] for key in ASKED_KEYS] + [record["texts"], usable_words(record)]
@@ -110,23 +110,23 @@ def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def pending_parts(job: AnchorJob, parts: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the parts that are not there yet."""
-    return [number for number in range(len(parts)) if not job.part(number).is_file()]
+def pending_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of the shards that are not there yet."""
+    return [number for number in range(len(shards)) if not job.shard(number).is_file()]
 
 
-def collect_parts(job: AnchorJob, parts: Sequence[Sequence[int]]) -> dict[int, dict[str, Any]]:
-    """Read all parts.
+def collect_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> dict[int, dict[str, Any]]:
+    """Read all shards.
 
     Returns:
         By index of the image `points` and `scores` of its asked words, or its `problem`.
 
     Raises:
-        ValueError: if a part does not hold what it should.
+        ValueError: if a shard does not hold what it should.
     """
     found: dict[int, dict[str, Any]] = {}
-    for number, indices in enumerate(parts):
-        path = job.part(number)
+    for number, indices in enumerate(shards):
+        path = job.shard(number)
         try:
             answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             held = {answer.pop("index"): answer for answer in answers}
@@ -149,7 +149,7 @@ def label_images(
     Args:
         records: all of the dataset.
         keys: see `word_keys`.
-        found: see `collect_parts`.
+        found: see `collect_shards`.
         percentiles: see `percentile_limits`.
 
     Returns:

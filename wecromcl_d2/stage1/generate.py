@@ -1,8 +1,8 @@
-"""Stage 1 over a whole dataset: in parts, by several processes, going on after any interruption.
+"""Stage 1 over a whole dataset: in shards, by several processes, going on after any interruption.
 
-The images, ordered by their shape, are cut into parts; a part is a file that appears in one step.
-Batches do not cross parts, and texts are encoded in blocks that depend on the dataset alone, so
-the bytes of a part depend neither on the process that makes it nor on what was made before.
+The images, ordered by their shape, are cut into shards; a shard is a file that appears in one step.
+Batches do not cross shards, and texts are encoded in blocks that depend on the dataset alone, so
+the bytes of a shard depend neither on the process that makes it nor on what was made before.
 """
 
 import json
@@ -26,7 +26,7 @@ from ..data.images import ImageError
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..files import replace_file
-from .anchor_job import ASKED_KEYS, AnchorJob, asked_words, plan_parts, word_keys
+from .anchor_job import ASKED_KEYS, AnchorJob, asked_words, plan_shards, word_keys
 from .mapper import AnchorMapper
 from .text_cache import TEXTS_PER_PASS
 from .wecromcl import WeCromCL
@@ -40,7 +40,7 @@ class Throughput:
 
     Attributes:
         images: images that were read.
-        seconds: for them, from the first to the last part written.
+        seconds: for them, from the first to the last shard written.
         cpu_seconds: of this process in the same time, without those that read ahead.
         forward_seconds: those of `seconds` that the model ran.
         words: distinct words that were encoded.
@@ -88,31 +88,31 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
     return model
 
 
-def run_parts(
+def run_shards(
     job: AnchorJob, pending: Sequence[int], records: Sequence[Record] | None = None
 ) -> None:
-    """Make this process's share of the missing parts; called in every process of a launch.
+    """Make this process's share of the missing shards; called in every process of a launch.
 
     Args:
         job: what to run.
-        pending: numbers of the missing parts, the same in every process.
+        pending: numbers of the missing shards, the same in every process.
         records: the job's, if the process has read them.
 
     Raises:
-        OSError: if a part cannot be written; the others stay.
+        OSError: if a shard cannot be written; the others stay.
         FloatingPointError: if the weights give values that are not finite.
         ValueError: if dataset, config or weights are unusable.
     """
     prepare_cpu()
     records = job.records() if records is None else records
     keys = word_keys(job.cfg, records)
-    parts = plan_parts(records, job.batch_size)
+    shards = plan_shards(records, job.batch_size)
     model = load_detector(job.cfg)
     speed = Throughput()
-    words = encode_words(model, records, keys, [i for n in pending for i in parts[n]], speed)
+    words = encode_words(model, records, keys, [i for n in pending for i in shards[n]], speed)
     rank, world = comm.get_rank(), comm.get_world_size()
     own = list(pending[rank::world])
-    indices = [i for number in own for i in parts[number]]
+    indices = [i for number in own for i in shards[number]]
     finder = _Finder(model, words, job.batch_size, speed)
     images = DataLoader(
         _Images(job, records, keys),
@@ -132,8 +132,8 @@ def run_parts(
     with bar:
         stream = iter(images)
         for number in own:
-            found = finder.find(parts[number], stream, bar.update)
-            _write_part(job.part(number), found)
+            found = finder.find(shards[number], stream, bar.update)
+            _write_shard(job.shard(number), found)
             speed.images += len(found)
     speed.seconds = time.perf_counter() - start
     speed.cpu_seconds = time.process_time() - cpu_start
@@ -220,10 +220,10 @@ class _Finder:
     def find(
         self, indices: Sequence[int], images: Iterator[Any], progress: Callable[[int], Any]
     ) -> dict[int, dict[str, Any]]:
-        """What is found in each image of a part, images of one size together.
+        """What is found in each image of a shard, images of one size together.
 
         Args:
-            indices: of the part's records.
+            indices: of the shard's records.
             images: items of `_Images` for them and those that follow.
             progress: called with the number of images that are done.
         """
@@ -272,7 +272,7 @@ def _answer(instances: Instances) -> dict[str, Any]:
     }
 
 
-def _write_part(path: Path, found: dict[int, dict[str, Any]]) -> None:
+def _write_shard(path: Path, found: dict[int, dict[str, Any]]) -> None:
     with replace_file(path) as stream:
         for index, answer in found.items():
             line = json.dumps({"index": index, **answer}, ensure_ascii=False) + "\n"
