@@ -30,6 +30,7 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
+from ...files import umask
 from .rendering import Recipe, render, renderer_version
 from .scenes import Scene
 
@@ -234,7 +235,7 @@ def _label(scene: Scene, index: int) -> str:
 
 def _replace(target: Path, part: Path) -> None:
     """Put the finished folder in its place; an old one goes only once the new one stands."""
-    os.chmod(part, 0o777 & ~_umask())
+    os.chmod(part, 0o777 & ~umask())
     if not target.exists():
         part.rename(target)
         return
@@ -242,12 +243,6 @@ def _replace(target: Path, part: Path) -> None:
     target.rename(old)
     part.rename(target)
     shutil.rmtree(old)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _explained(error: OSError, target: Path) -> OSError:
