@@ -28,10 +28,12 @@ def light(rng: Rng, image: np.ndarray) -> np.ndarray:
     grid = 1 + rng.uniform(-swing, swing, (cells, cells)).astype(np.float32)
     field = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     # Mostly somewhat darker than painted: few photographs hold pure white paint.
-    gain = np.exp(np.clip(rng.normal(-0.08, 0.2), -0.7, 0.3)) * np.exp(rng.normal(0, 0.06, 3))
+    gain = np.exp(np.clip(rng.normal(-0.1, 0.2), -0.7, 0.15)) * np.exp(rng.normal(0, 0.06, 3))
     grey = (image @ LUMINANCE_WEIGHTS)[:, :, None]
     image = grey + rng.uniform(0.35, 1.05) * (image - grey)
     image *= cv2.merge([np.maximum(field, 0.1) * np.float32(g) for g in gain])
+    if rng.random() < 0.08:
+        _add_bloom(rng, image)
     if rng.random() < 0.08:
         _add_glare(rng, image)
     if rng.random() < 0.3:
@@ -48,6 +50,14 @@ def _add_glare(rng: Rng, image: np.ndarray) -> None:
     down = np.exp(-0.5 * ((np.arange(height, dtype=np.float32) - y) / reach[1]) ** 2)
     spot = (down[:, None] * across[None] * rng.uniform(20, 90)).astype(np.float32)
     image += spot[:, :, None]
+
+
+def _add_bloom(rng: Rng, image: np.ndarray) -> None:
+    """Let bright places shine into their surroundings."""
+    small = cv2.resize(image, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    shine = np.maximum(small - rng.uniform(190, 235), 0) * np.float32(rng.uniform(0.5, 1.5))
+    spread = cv2.GaussianBlur(shine, (0, 0), rng.uniform(1.5, 8))
+    image += cv2.resize(spread, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def photograph(rng: Rng, image: np.ndarray, detail: float, contrast: float) -> np.ndarray:
@@ -76,7 +86,10 @@ def photograph(rng: Rng, image: np.ndarray, detail: float, contrast: float) -> n
         soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2))
         image = cv2.addWeighted(image, 1 + (gain := rng.uniform(0.2, 1.2)), soft, -gain, 0)
     amplitude = min(abs(rng.normal(0, 5)), 3 + 0.2 * contrast)
-    return _add_noise(rng, np.clip(image, 0, 255).astype(np.uint8), amplitude)
+    pixels = _add_noise(rng, np.clip(image, 0, 255).astype(np.uint8), amplitude)
+    if detail > 14 and rng.random() < 0.15:  # noise removed by the camera, and detail with it
+        pixels = cv2.medianBlur(pixels, 3)
+    return pixels
 
 
 def _coarsen(rng: Rng, image: np.ndarray, detail: float) -> np.ndarray:

@@ -28,7 +28,7 @@ def add_clutter(rng: Rng, image: np.ndarray, most: int) -> None:
     height, width = image.shape[:2]
     for _ in range(int(rng.integers(most + 1))):
         kind = int(rng.choice(len(_PAINTERS), p=_WEIGHTS))
-        fraction = np.exp(rng.uniform(np.log(0.15), np.log(1.2), 2))
+        fraction = np.exp(rng.uniform(np.log(0.1), np.log(1.1), 2))
         size = np.maximum((fraction * (height, width)).astype(int), 16)
         patch = _PAINTERS[kind][1](rng, int(size[0]), int(size[1]))
         _insert(rng, image, patch)
@@ -240,6 +240,25 @@ def _lamps(rng: Rng, height: int, width: int) -> np.ndarray:
     return patch
 
 
+def _people(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Heads and shoulders in dull clothes."""
+    patch = np.zeros((height, width, 4), np.uint8)
+    for _ in range(int(rng.integers(1, 6))):
+        head = int(np.exp(rng.uniform(np.log(3), np.log(max(4, height / 6)))))
+        x, y = int(rng.integers(width)), int(rng.integers(head, max(head + 1, height // 2)))
+        coat, skin = any_colour(rng, 0.4), np.array([190.0, 150, 125]) * rng.uniform(0.4, 1.1)
+        hips = (x, y + int(head * rng.uniform(3.5, 5)))
+        reach = (int(head * rng.uniform(1.4, 2.2)), int(head * rng.uniform(2.4, 3.6)))
+        cv2.ellipse(patch, hips, reach, 0, 0, 360, _near(rng, coat, 10), -1, cv2.LINE_AA)
+        legs = (x - head, hips[1], 2 * head, max(1, height - hips[1]))
+        cv2.rectangle(patch, legs, _near(rng, any_colour(rng, 0.2) * 0.6, 10), -1)
+        face = (head, int(1.25 * head))
+        cv2.ellipse(patch, (x, y), face, 0, 0, 360, _near(rng, skin, 10), -1, cv2.LINE_AA)
+        hair = (x, y - int(head * rng.uniform(0.2, 0.6)))
+        cv2.ellipse(patch, hair, face, 0, 0, 360, _near(rng, skin * 0.25, 10), -1, cv2.LINE_AA)
+    return patch
+
+
 _PAINTERS: tuple[tuple[float, Painter], ...] = (
     (1.5, _bricks),
     (1.5, _windows),
@@ -250,6 +269,9 @@ _PAINTERS: tuple[tuple[float, Painter], ...] = (
     (1.0, _signs),
     (0.7, _shutter),
     (0.5, _lamps),
+    (1.2, _people),
 )
 _WEIGHTS = np.array([weight for weight, _ in _PAINTERS])
 _WEIGHTS /= _WEIGHTS.sum()
+
+WALLS: tuple[Painter, ...] = (_bricks, _windows, _shelf, _shelf, _shutter, _signs)

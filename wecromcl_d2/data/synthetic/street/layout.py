@@ -20,6 +20,7 @@ Rng = np.random.Generator
 _CAP_HEIGHT = 0.72  # of the em: capitals and digits
 _CELL = 4  # image pixels of a cell of the grid on which free places are looked up
 _MARGIN = 1.0  # image pixels between a word and the image's border
+_SKEW = 1.3  # above 1, low lines are more frequent than log-uniform heights give
 _CANDIDATES = 5  # free places compared for one that is calm
 _TRIES = 3  # heights tried for a block
 _FAILURES = 6  # blocks without a place after which an image is full
@@ -99,10 +100,13 @@ class Layout:
         wanted, blocks, count = int(rng.integers(fewest, most + 1)), [], 0
         low, high = np.log(self._recipe.height_range)
         # The first blocks are placed from high to low: the lowest find room between the others.
-        heights = np.sort(np.exp(rng.uniform(low, high, -(-wanted // 3))))[::-1].tolist()
+        shares = np.sort(rng.random(-(-wanted // 3)) ** _SKEW)[::-1]
+        heights = np.exp(low + (high - low) * shares).tolist()
         failures = 0
         while count < wanted and failures < _FAILURES:
-            height = heights.pop(0) if heights else np.exp(rng.uniform(low, high))
+            height = (
+                heights.pop(0) if heights else np.exp(low + (high - low) * rng.random() ** _SKEW)
+            )
             block = self._place_block(float(height), wanted - count)
             if block is None:
                 failures += 1

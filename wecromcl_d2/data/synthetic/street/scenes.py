@@ -8,12 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backgrounds import paint_background
 from ..recipe import SPLITS
 from ..scenes import Scene
 from .camera import jpeg_quality, light, photograph
-from .clutter import add_clutter
 from .fonts import FontPool
+from .grounds import paint_ground
 from .layout import Block, Layout
 from .photos import PhotoPool
 from .recipe import STREET_FAMILIES, StreetRecipe
@@ -21,11 +20,10 @@ from .surface import luminance, paint_block
 from .texts import TextSource, read_words
 
 # Bump whenever the same recipe and index give other pixels or another truth.
-STREET_VERSION = 1
+STREET_VERSION = 2
 
 _KEY = 0x57  # sets these random numbers apart from those of other recipes
 _PRINTABLE = frozenset(map(chr, range(33, 127)))
-_PHOTO_SHARE = 0.65  # of the backgrounds, where there are photographs
 _NEARBY = {"words": 1024, "groups": 256, "scenes": 64}  # indices that share decoded photographs
 _BUSY = 42.0  # deviation of luminance from which on ink needs a board
 
@@ -86,7 +84,7 @@ def render_street(recipe: StreetRecipe, index: int) -> Scene:
     head = (_KEY, recipe.seed, SPLITS.index(recipe.split), STREET_FAMILIES.index(recipe.family))
     rng = np.random.default_rng([*head, index])
     near = (*head, index // _NEARBY[recipe.family], 1)
-    ground = _paint_ground(rng, recipe, assets, near)
+    ground = paint_ground(rng, recipe, assets.photos, near)
     layout = Layout(rng, recipe, assets.fonts, assets.texts, luminance(ground))
     blocks = layout.place_all()
     image, ink = ground.astype(np.float32), np.zeros(ground.shape[:2], np.uint8)
@@ -98,26 +96,6 @@ def render_street(recipe: StreetRecipe, index: int) -> Scene:
     pixels = photograph(rng, light(rng, image), detail, min(contrasts))
     texts = [text for block in blocks for text in block.lettering.texts]
     return Scene(pixels, texts, outlines, ink, jpeg_quality(rng, detail))
-
-
-def _paint_ground(
-    rng: Rng, recipe: StreetRecipe, assets: Assets, near: tuple[int, ...]
-) -> np.ndarray:
-    """A background without text, (height, width, 3) uint8."""
-    size, ground = recipe.image_size, None
-    if assets.photos is not None and rng.random() < _PHOTO_SHARE:
-        ground = assets.photos.crop(rng, near, size)
-    if ground is None:
-        ground = paint_background(
-            rng,
-            size,
-            bright=rng.random() < 0.2,
-            saturation=rng.uniform(0.1, 0.8),
-            texture=rng.uniform(0, 60),
-            clutter=0.0 if rng.random() < 0.5 else rng.uniform(0, 6),
-        )
-    add_clutter(rng, ground, 1 if recipe.family == "words" else 5)
-    return ground
 
 
 def _draw_block(

@@ -196,8 +196,8 @@ def _marked(source: TextSource, rng: Rng) -> str:
 
 
 _SHARES: tuple[tuple[float, Callable[[TextSource, Rng], str]], ...] = (
-    (0.60, TextSource.word),
-    (0.08, TextSource.long_word),
+    (0.57, TextSource.word),
+    (0.11, TextSource.long_word),
     (0.07, _name),
     (0.12, _number),
     (0.06, _random),
