@@ -3,7 +3,8 @@
 A finished folder holds `images/NNNNNN.jpg`, `labels.jsonl` in the project's label format, and
 `manifest.json`: the recipe, the count, the renderer's version, and size and checksum of each file.
 The folder appears by one rename at the end, so it is complete or absent; a lock file beside it
-makes several builders of one folder wait for the first and then share its result.
+makes several builders of one folder wait for the first and then share its result. Until then the
+pictures lie beside it, in a folder that the next builder of the same recipe goes on with.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -31,12 +33,13 @@ import cv2
 from tqdm import tqdm
 
 from ...files import umask
-from .rendering import Recipe, render, renderer_version
+from .rendering import Recipe, prepare, render, renderer_version
 from .scenes import Scene
 
 _IMAGES = "images"
 _LABELS = "labels.jsonl"
 _MANIFEST = "manifest.json"
+_JOURNAL = "journal"  # in an unfinished folder: what `_render_chunk` returned, a file a chunk
 _CHUNK = 64  # pictures that a process renders before it reports
 
 
@@ -60,7 +63,8 @@ def build_cache(
     """Make sure that a folder holds the first `count` pictures of a recipe.
 
     A folder that already holds them is used as it is; one that is damaged or was rendered from
-    something else is rendered anew. The bytes do not depend on the number of workers.
+    something else is rendered anew. What an interrupted call has rendered is kept and used by the
+    next one. The bytes do not depend on the number of workers.
 
     Args:
         recipe: what to render.
@@ -96,16 +100,14 @@ def build_cache(
         if _is_valid(target, recipe, count, full_check):
             return target / _LABELS
         _refuse_foreign(target)
-        for leftover in target.parent.glob(f".{target.name}.part-*"):
-            shutil.rmtree(leftover)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+        prepare(recipe)  # here, so that what is wrong with its files is said once, by this process
+        part = _unfinished(target, recipe, count)
         try:
             _fill(part, recipe, count, workers or _default_workers(count), progress)
             _replace(target, part)
-        except OSError as error:
-            raise _explained(error, target) from error
-        finally:
+        except Exception as error:
             shutil.rmtree(part, ignore_errors=True)
+            raise (_explained(error, target) if isinstance(error, OSError) else error) from error
     return target / _LABELS
 
 
@@ -128,6 +130,19 @@ def _identity(recipe: Recipe, count: int) -> dict[str, object]:
         "count": count,
         "renderer_version": renderer_version(recipe),
     }
+
+
+def _unfinished(target: Path, recipe: Recipe, count: int) -> Path:
+    """The folder for unfinished work, with what a dead run of the same recipe left in it."""
+    identity = json.dumps(_identity(recipe, count), sort_keys=True).encode("utf-8")
+    name = f".{target.name}.part-{hashlib.sha256(identity).hexdigest()[:16]}"
+    for leftover in target.parent.glob(f".{target.name}.part-*"):
+        if leftover.name != name:
+            shutil.rmtree(leftover)
+    part = target.parent / name
+    for folder in (part, part / _IMAGES, part / _JOURNAL):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return part
 
 
 def _is_valid(target: Path, recipe: Recipe, count: int, full_check: bool) -> bool:
@@ -165,8 +180,7 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def _fill(part: Path, recipe: Recipe, count: int, workers: int, progress: bool) -> None:
-    """Render everything into an empty folder."""
-    (part / _IMAGES).mkdir()
+    """Render what is missing into an unfinished folder, and finish it."""
     chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
     work = partial(_render_chunk, recipe, part)
     pool = (
@@ -186,6 +200,7 @@ def _fill(part: Path, recipe: Recipe, count: int, workers: int, progress: bool) 
                 digest.update(line)
                 files.append((file.size, file.checksum))
             bar.update(len(results))
+    shutil.rmtree(part / _JOURNAL)
     manifest = _identity(recipe, count)
     manifest.update(labels_sha256=digest.hexdigest(), files=files)
     (part / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
@@ -193,6 +208,7 @@ def _fill(part: Path, recipe: Recipe, count: int, workers: int, progress: bool) 
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
+    logging.getLogger(__package__).setLevel(logging.ERROR)  # the parent has warned already
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -205,7 +221,24 @@ def _die_with_parent() -> None:
 
 
 def _render_chunk(recipe: Recipe, part: Path, indices: range) -> list[_File]:
-    return [_render_file(recipe, part, index) for index in indices]
+    journal = part / _JOURNAL / f"{indices.start:06d}.json"
+    files = _read_journal(journal, part, indices)
+    if files is None:
+        files = [_render_file(recipe, part, index) for index in indices]
+        journal.write_text(json.dumps(files), encoding="utf-8")
+    return files
+
+
+def _read_journal(journal: Path, part: Path, indices: range) -> list[_File] | None:
+    """What is known of a chunk that a dead run has rendered, or None if it is not whole."""
+    try:
+        entries = json.loads(journal.read_text(encoding="utf-8"))
+        files = [_File(*entry) for entry in entries]
+        data = [(part / _IMAGES / _name(index)).read_bytes() for index in indices]
+    except (OSError, ValueError, TypeError):
+        return None
+    found = [(len(d), zlib.crc32(d)) for d in data]
+    return files if found == [(file.size, file.checksum) for file in files] else None
 
 
 def _render_file(recipe: Recipe, part: Path, index: int) -> _File:
@@ -235,7 +268,9 @@ def _label(scene: Scene, index: int) -> str:
 
 def _replace(target: Path, part: Path) -> None:
     """Put the finished folder in its place; an old one goes only once the new one stands."""
-    os.chmod(part, 0o777 & ~umask())
+    mode = 0o777 & ~umask()
+    for folder in (part, part / _IMAGES):
+        os.chmod(folder, mode)
     if not target.exists():
         part.rename(target)
         return

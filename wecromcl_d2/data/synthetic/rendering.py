@@ -5,7 +5,7 @@ from __future__ import annotations
 from .recipe import SceneRecipe
 from .scenes import RENDERER_VERSION, Scene
 from .scenes import render as render_toy
-from .street import STREET_VERSION, StreetRecipe, render_street
+from .street import STREET_VERSION, StreetRecipe, load_assets, render_street
 
 Recipe = SceneRecipe | StreetRecipe
 
@@ -23,6 +23,17 @@ def render(recipe: Recipe, index: int) -> Scene:
     if isinstance(recipe, StreetRecipe):
         return render_street(recipe, index)
     return render_toy(recipe, index)
+
+
+def prepare(recipe: Recipe) -> None:
+    """Open what a recipe draws on; what cannot be used is logged and left out.
+
+    Raises:
+        ValueError: if nothing usable is left.
+        OSError: if a file or folder cannot be read.
+    """
+    if isinstance(recipe, StreetRecipe):
+        load_assets(recipe)
 
 
 def renderer_version(recipe: Recipe) -> int:

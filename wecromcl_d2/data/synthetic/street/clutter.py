@@ -113,6 +113,8 @@ def _windows(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def _fence(rng: Rng, height: int, width: int) -> np.ndarray:
+    turned = rng.random() < 0.4
+    height, width = (width, height) if turned else (height, width)
     patch = np.zeros((height, width, 4), np.uint8)
     colour = any_colour(rng, 0.3)
     pitch = rng.uniform(5, 26)
@@ -121,7 +123,7 @@ def _fence(rng: Rng, height: int, width: int) -> np.ndarray:
         cv2.line(patch, (x, 0), (x, height), _near(rng, colour, 12), thick)
     for y in (height * rng.random(int(rng.integers(0, 4)))).astype(int).tolist():
         cv2.line(patch, (0, y), (width, y), _near(rng, colour, 12), thick)
-    return patch if rng.random() < 0.6 else np.ascontiguousarray(patch.transpose(1, 0, 2))
+    return cv2.transpose(patch) if turned else patch
 
 
 def _foliage(rng: Rng, height: int, width: int) -> np.ndarray:

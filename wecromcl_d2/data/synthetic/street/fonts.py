@@ -37,7 +37,7 @@ class FontPool:
     """
 
     def __init__(self, folders: tuple[str, ...]) -> None:
-        files = [path for folder in folders for path in _font_files(folder)]
+        files = [path for folder in folders for path in list_files(folder, _SUFFIXES)]
         if not folders:
             shipped = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
             files = [shipped / f"{name}.ttf" for name in FONTS]
@@ -50,7 +50,10 @@ class FontPool:
             else:
                 families[family].append(str(path))
         if not families:
-            raise ValueError(f"none of the {len(files)} font files in {list(folders)} can be used")
+            raise ValueError(
+                f"no usable font in {', '.join(folders)}: name a folder of {', '.join(_SUFFIXES)} "
+                "files"
+            )
         self._families = [families[name] for name in sorted(families)]
         self._files = [path for paths in self._families for path in paths]
 
@@ -80,13 +83,6 @@ class FontPool:
                 break
             missing -= {character for character in missing if covers(path, character)}
         return wanted - missing
-
-
-def _font_files(folder: str) -> list[Path]:
-    files = list_files(folder, _SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no font file ({', '.join(_SUFFIXES)}): name another one")
-    return files
 
 
 @lru_cache(maxsize=64)

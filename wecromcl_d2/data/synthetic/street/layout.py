@@ -289,7 +289,7 @@ class Layout:
         shift = self._find_place(inner, hull, calm=board is None)
         if shift is None:
             return None, 1.0
-        outlines = [outline + shift for outline in outlines]
+        outlines = [pose.outline(box, size) + shift for box in lettering.ink_boxes()]
         return Block(lettering, pose, board, shift, outlines, hull + shift), 1.0
 
     def _find_place(self, inner: np.ndarray, hull: np.ndarray, calm: bool) -> np.ndarray | None:

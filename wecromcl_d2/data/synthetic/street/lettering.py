@@ -6,6 +6,7 @@ Canvas frame: pixels of the flat block, continuous, x to the right and y down.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -56,7 +57,7 @@ class Lettering:
     Attributes:
         size: (height, width) of the canvas.
         texts: the n words, line by line.
-        boxes: (n, 4) float64 of (x0, y0, x1, y1), tight around each word's ink.
+        boxes: (n, 4) float64 of (x0, y0, x1, y1) around each word, from its metrics.
         em: the largest line's font size in pixels.
         glyphs: what to draw: letters or words, pen position (x, y) on the baseline, and line.
     """
@@ -67,13 +68,23 @@ class Lettering:
     em: int
     glyphs: tuple[tuple[str, float, float, Line], ...]
 
-    def draw(self) -> np.ndarray:
+    @cached_property
+    def mask(self) -> np.ndarray:
         """(height, width) uint8, 255 where ink covers the pixel."""
         image = Image.new("L", self.size[::-1])
         draw = ImageDraw.Draw(image)
         for text, x, y, line in self.glyphs:
             draw.text((x, y), text, 255, load_font(line.font, line.em), anchor="ls")
         return np.asarray(image)
+
+    def ink_boxes(self) -> np.ndarray:
+        """The boxes, (n, 4), without the air that fonts leave beside letters."""
+        boxes = self.boxes.copy()
+        for box, (x0, y0, x1, y1) in zip(boxes, self.boxes.astype(int).tolist(), strict=True):
+            columns = np.flatnonzero(self.mask[y0:y1, x0:x1].any(axis=0))
+            if len(columns):
+                box[0], box[2] = x0 + columns[0], x0 + columns[-1] + 1
+        return boxes
 
     def padded(self, left: int, top: int, right: int, bottom: int) -> Lettering:
         """The block with this many more, or fewer, pixels of canvas on each side."""

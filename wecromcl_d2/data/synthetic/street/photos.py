@@ -15,6 +15,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _LONGEST_SIDE = 1400
 _CACHE_BYTES = 48 * 2**20
 _NEAR = 10  # images that neighbouring indices share, so that few are decoded
+_LARGEST_SCALE = 0.35  # image pixels per pixel of the finest crops
 
 _log = logging.getLogger(__name__)
 
@@ -24,21 +25,37 @@ class PhotoPool:
 
     Args:
         folders: searched with all folders below.
+        size: (height, width) of the scenes; smaller images are enlarged, which is logged.
 
     Raises:
         NotADirectoryError: for a folder that does not exist.
-        ValueError: for a folder without images.
+        ValueError: if the folders hold no image that can be opened.
     """
 
-    def __init__(self, folders: tuple[str, ...]) -> None:
+    def __init__(self, folders: tuple[str, ...], size: tuple[int, int]) -> None:
         self._files: list[str] = []
-        for folder in folders:
-            files = list_files(folder, _SUFFIXES)
-            if not files:
-                raise ValueError(
-                    f"{folder} holds no image ({', '.join(_SUFFIXES)}): name another folder"
-                )
-            self._files += [str(path) for path in files]
+        small = []
+        for path in (path for folder in folders for path in list_files(folder, _SUFFIXES)):
+            try:
+                with Image.open(path) as file:
+                    width, height = file.size
+            except (OSError, ValueError, Image.DecompressionBombError) as error:
+                _log.warning("%s is no image that can be opened (%s): left out", path, error)
+                continue
+            self._files.append(str(path))
+            if height < size[0] or width < size[1]:
+                small.append(path)
+        if not self._files:
+            raise ValueError(
+                f"no usable image in {', '.join(folders)}: name a folder of "
+                f"{', '.join(_SUFFIXES)} files, or none"
+            )
+        if small:
+            _log.warning(
+                "%d of %d background images are smaller than the scenes of %d x %d pixels, such as "
+                "%s: enlarged",
+                len(small), len(self._files), size[1], size[0], small[0],
+            )  # fmt: skip
         self._decoded: OrderedDict[str, np.ndarray | None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -55,18 +72,18 @@ class PhotoPool:
             size: (height, width) of the piece.
 
         Returns:
-            (height, width, 3) uint8 RGB, or None if the image cannot be read.
+            (height, width, 3) uint8 RGB, or None if the image is damaged.
         """
         at_hand = np.random.default_rng(near).integers(len(self._files), size=_NEAR)
         image = self._load(self._files[int(at_hand[int(rng.integers(_NEAR))])])
-        # Drawn in any case: a broken file must not change what comes after it.
+        # Drawn in any case, so that what follows does not depend on whether a file is damaged.
         share, place, flip = rng.uniform(0.0, 1.0), rng.random(2), rng.random() < 0.5
         if image is None:
             return None
         largest = min(image.shape[0] / size[0], image.shape[1] / size[1])
-        smallest = min(0.35, largest)
+        smallest = min(_LARGEST_SCALE, largest)
         scale = smallest * (largest / smallest) ** share
-        span = np.maximum((np.array(size) * scale).astype(int), 2)
+        span = np.maximum((np.array(size) * scale).astype(int), 1)
         top, left = (place * (np.array(image.shape[:2]) - span + 1)).astype(int).tolist()
         piece = image[top : top + int(span[0]), left : left + int(span[1])]
         piece = piece[:, ::-1] if flip else piece
@@ -85,13 +102,16 @@ class PhotoPool:
 
 
 def _decode(path: str) -> np.ndarray | None:
-    """An image of at most `_LONGEST_SIDE` pixels a side, or None if it cannot be read."""
+    """An image of at most `_LONGEST_SIDE` pixels a side, or None if it is damaged."""
     try:
         with Image.open(path) as file:
             file.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
-            image = np.asarray(file.convert("RGB"))
+            whole = file if file.mode == "RGB" else file.convert("RGB")
+            # A copy of a large image would cost more memory than all the rest.
+            image = np.asarray(whole.reduce(max(1, max(whole.size) // _LONGEST_SIDE)))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        _log.warning("%s is no image that can be read (%s): left out", path, error)
+        # Seen by whichever process meets it, so it counts as an error there.
+        _log.error("%s is a damaged image (%s): left out", path, error)
         return None
     factor = _LONGEST_SIDE / max(image.shape[:2])
     if factor >= 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,8 @@ _SIZES = {"words": (64, 192), "groups": (256, 256), "scenes": (512, 512)}
 _NUM_WORDS = {"words": (1, 1), "groups": (2, 4), "scenes": (4, 16)}
 _SMALLEST = 8
 _MIN_SIDE = 32
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ class StreetRecipe:
 def list_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     """The files below a folder that end in one of these suffixes, in the order of their paths.
 
+    A folder without any is logged.
+
     Raises:
         NotADirectoryError: if there is no such folder.
     """
@@ -121,7 +126,10 @@ def list_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     if not root.is_dir():
         raise NotADirectoryError(f"{folder} is no folder: name one that exists")
     found = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if path.is_file())
+    files = sorted(path for path in found if path.is_file())
+    if not files:
+        _log.warning("%s holds no file that ends in %s", folder, ", ".join(suffixes))
+    return files
 
 
 @lru_cache(maxsize=32)

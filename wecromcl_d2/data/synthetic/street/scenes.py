@@ -62,7 +62,7 @@ def load_assets(recipe: StreetRecipe) -> Assets:
             recipe.words, lost, sorted(wanted - allowed)[0],
         )  # fmt: skip
     texts = TextSource(listed, recipe.word_lengths, recipe.split, allowed)
-    photos = PhotoPool(recipe.backgrounds) if recipe.backgrounds else None
+    photos = PhotoPool(recipe.backgrounds, recipe.image_size) if recipe.backgrounds else None
     return Assets(fonts, photos, texts)
 
 
@@ -110,7 +110,7 @@ def _draw_block(
 ) -> float:
     """Paint a block into image and ink mask, in place; returns the contrast of its ink."""
     lettering, board = block.lettering, block.board
-    mask = lettering.draw()
+    mask = lettering.mask
     ground = layout.ground(np.concatenate(block.outlines))
     if board is None and ground[1] > _BUSY:
         board = "sharp"

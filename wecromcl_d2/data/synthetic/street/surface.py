@@ -158,12 +158,11 @@ def _board_mask(rng: Rng, size: tuple[int, int], em: int, shape: str) -> np.ndar
         cv2.ellipse(mask, (width // 2, height // 2), axes, 0, 0, 360, 255, -1, cv2.LINE_AA)
     elif shape == "round":
         radius = max(2, min(int(em * rng.uniform(0.15, 0.6)), min(size) // 3))
-        inner = (slice(1 + radius, height - 1 - radius), slice(1 + radius, width - 1 - radius))
-        mask[1 + radius : height - 1 - radius, 1 : width - 1] = 255
-        mask[1 : height - 1, inner[1]] = 255
-        for x in (1 + radius, width - 2 - radius):
-            for y in (1 + radius, height - 2 - radius):
-                cv2.circle(mask, (x, y), radius, 255, -1, cv2.LINE_AA)
+        low, right, bottom = 2 + radius, width - 3 - radius, height - 3 - radius
+        mask[low : bottom + 1, 2 : width - 2] = 255
+        mask[2 : height - 2, low : right + 1] = 255
+        for middle in ((low, low), (right, low), (right, bottom), (low, bottom)):
+            cv2.circle(mask, middle, radius, 255, -1, cv2.LINE_AA)
     else:
         mask[1 : height - 1, 1 : width - 1] = 255
     return mask.astype(np.float32) / 255
@@ -224,7 +223,7 @@ def _paint_surroundings(
         other = rng.uniform(0, tone / 2) if tone > 128 else rng.uniform((tone + 255) / 2, 255)
         layers.paint(wide, colour_of_luminance(rng, other, rng.random()))
     elif kind < 0.35:
-        halo = cv2.GaussianBlur(ink, (0, 0), max(1.0, em * rng.uniform(0.05, 0.2)))
+        halo = cv2.GaussianBlur(ink, (0, 0), max(1.0, em * rng.uniform(0.04, 0.12)))
         other = 255.0 if tone < 128 else tone
         glow = np.minimum(halo * rng.uniform(0.8, 2), 1) * (0.8 if tone < 128 else 0.5)
         layers.paint(glow, colour_of_luminance(rng, other, 0.7))

@@ -95,10 +95,14 @@ def read_words(path: str) -> list[tuple[str, float]]:
     """The words of a file with their frequencies, 1.0 where none is given.
 
     Raises:
-        ValueError: for a line that is no word, naming it.
+        ValueError: for a file that is no text, a line that is no word, or if there is no word.
     """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text ({error}): save it as such") from None
     entries = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         word, _, frequency = line.strip().partition("\t")
@@ -112,6 +116,8 @@ def read_words(path: str) -> list[tuple[str, float]]:
                 "and a frequency above 0"
             )
         entries.append((word, weight))
+    if not entries:
+        raise ValueError(f"{path} holds no word: write one word a line")
     return entries
 
 
