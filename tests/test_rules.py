@@ -1,4 +1,4 @@
-"""House rules: import layers, file lengths, banned calls, buildable configs, true file names."""
+"""House rules: import layers, file lengths, banned calls, buildable configs, docstrings."""
 
 import ast
 import re
@@ -329,25 +329,3 @@ def test_imports_inside_the_package_are_relative() -> None:
                 names = [node.module or ""]
             wrong += [relative(path) for name in names if name.split(".")[0] == PACKAGE.name]
     assert not wrong
-
-
-def named_files(text: str) -> set[str]:
-    """Files and folders of the repository that a Markdown page names in links or code."""
-    links = re.findall(r"\]\(([^)#\s]+)", text)
-    code = re.findall(
-        r"(?<![\w/.-])(?:\.ci|configs|docs|projects|tests|tools|wecromcl_d2)/[\w./-]*[\w/]",
-        text,
-    )
-    return {name for name in (*links, *code) if "://" not in name}
-
-
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=relative
-)
-def test_pages_name_files_that_exist(page: Path) -> None:
-    missing = [
-        name
-        for name in sorted(named_files(page.read_text(encoding="utf-8")))
-        if not ((page.parent / name).exists() or (ROOT / name).exists())
-    ]
-    assert not missing
