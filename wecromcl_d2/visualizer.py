@@ -17,10 +17,15 @@ from PIL import Image, ImageDraw
 
 from .files import replace_file
 from .fonts import font_for
-from .picture import BACKGROUND, SHIFT, Color, bounding_box, check_picture, fixed_point, overlap
 
 Polygon = Sequence[float]
+Color = tuple[int, int, int]
+Box = tuple[float, float, float, float]
 
+BACKGROUND: Color = (24, 26, 30)
+
+# OpenCV's drawing takes integers; with this shift they are sixteenths of a pixel.
+SHIFT = 4
 FOREGROUND: Color = (236, 238, 242)
 HIT: Color = (96, 222, 128)
 MISS: Color = (255, 112, 96)
@@ -66,7 +71,7 @@ def overlay_map(
     Raises:
         ValueError: if the image is no picture or the map is not a matrix of finite numbers.
     """
-    check_picture(image)
+    check_image(image)
     heat = _relative_map(activation, image.shape[:2], cell_size)
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     base = 0.55 * (0.35 * image + 0.65 * gray)
@@ -84,7 +89,7 @@ def draw_polygons(
     thickness: int = 1,
 ) -> np.ndarray:
     """Draw outlines `x1, y1, ...`; None entries are skipped."""
-    check_picture(image)
+    check_image(image)
     result = image.copy()
     for polygon in polygons:
         if polygon is not None:
@@ -97,7 +102,7 @@ def draw_anchors(
     image: np.ndarray, points: np.ndarray | Sequence[Sequence[float]], color: Color = ANCHOR
 ) -> np.ndarray:
     """Draw a cross with a dark rim at each of `(P, 2)` points, sized to the picture."""
-    check_picture(image)
+    check_image(image)
     result = image.copy()
     arm = max(5.0, min(image.shape[:2]) / 36)
     for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
@@ -120,7 +125,7 @@ def draw_words(
     A word without outline is skipped, as is one whose writing would cover an outline or an earlier
     word or leave the picture.
     """
-    check_picture(image)
+    check_image(image)
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     known = [(t, bounding_box(p)) for t, p in zip(texts, polygons, strict=True) if p is not None]
@@ -145,7 +150,7 @@ def add_caption(
     image: np.ndarray, text: str, note: str = "", color: Color = FOREGROUND, size: int = 18
 ) -> np.ndarray:
     """Put a line below a picture: the text at the left, shortened to fit, the note at the right."""
-    check_picture(image)
+    check_image(image)
     width = image.shape[1]
     strip = Image.new("RGB", (width, size + 12), BACKGROUND)
     draw = ImageDraw.Draw(strip)
@@ -180,7 +185,7 @@ def contact_sheet(
     if not tiles or columns < 1:
         raise ValueError(f"{len(tiles)} tiles in {columns} columns: a sheet needs one of each")
     for tile in tiles:
-        check_picture(tile)
+        check_image(tile)
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [max(tile.shape[0] for tile in row) for row in rows]
     widths = [max(tile.shape[1] for tile in tiles[c::columns]) for c in range(len(rows[0]))]
@@ -270,7 +275,7 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
         ValueError: if the suffix names no image format or `image` is no picture.
         OSError: if the file cannot be written.
     """
-    check_picture(image)
+    check_image(image)
     suffix = Path(path).suffix.lower()
     image_format = Image.registered_extensions().get(suffix)
     if image_format is None:
@@ -313,7 +318,7 @@ def _is_on(point: Sequence[float] | None, polygon: Polygon) -> bool:
 
 def _display(image: np.ndarray) -> tuple[np.ndarray, float]:
     """The picture in the size it is shown in, and the scale that led there."""
-    check_picture(image)
+    check_image(image)
     height, width = image.shape[:2]
     longest = max(height, width)
     scale = min(max(longest * _ENLARGEMENT, _SHORTEST_TILE), _LONGEST_TILE) / longest
@@ -324,3 +329,32 @@ def _display(image: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _scaled(polygon: Polygon | None, scale: float) -> list[float] | None:
     return None if polygon is None else [value * scale for value in polygon]
+
+
+def check_image(image: np.ndarray) -> None:
+    """Make sure that an array is an image.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"an image is a uint8 array (height, width, 3), got {image.dtype} of {image.shape}"
+        )
+
+
+def fixed_point(points: np.ndarray) -> np.ndarray:
+    """Continuous points as OpenCV's shifted integers, whose origin is a pixel's centre."""
+    return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
+
+
+def bounding_box(outline: Sequence[float]) -> Box:
+    """Left, top, right and bottom of an outline `x1, y1, ...`."""
+    vertices = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
+    (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Say whether two boxes share an area."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

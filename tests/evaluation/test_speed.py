@@ -9,9 +9,9 @@ import time
 import pytest
 
 from wecromcl_d2.evaluation.counting import Threshold
+from wecromcl_d2.evaluation.evaluator import run_spotting
 from wecromcl_d2.evaluation.readers import read_lexicon, read_predictions, read_truths
 from wecromcl_d2.evaluation.spotting import SPTS_THRESHOLDS, SpottingProtocol
-from wecromcl_d2.evaluation.spotting_run import run_spotting
 
 IMAGES, ENTRIES, SCORED, LEXICON_WORDS = 500, 10, 4, 88_078
 

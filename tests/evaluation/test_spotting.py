@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Score, Threshold
+from wecromcl_d2.evaluation.evaluator import run_spotting
 from wecromcl_d2.evaluation.lexicon import ImageLexicons, Lexicon, LexiconError
 from wecromcl_d2.evaluation.report import format_table
 from wecromcl_d2.evaluation.spotting import (
@@ -15,7 +16,6 @@ from wecromcl_d2.evaluation.spotting import (
     middle,
     score_spotting,
 )
-from wecromcl_d2.evaluation.spotting_run import run_spotting
 
 
 def truth(*words):

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..data.images import read_image
 from ..evaluation.counting import PointWords, Threshold, choose_threshold
+from ..evaluation.evaluator import SpottingRun, run_spotting
 from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from ..evaluation.readers import (
     by_number,
@@ -43,7 +44,6 @@ from ..evaluation.spotting import (
     SpottingProtocol,
     claim_words,
 )
-from ..evaluation.spotting_run import SpottingRun, run_spotting
 from ..stage1.evaluator import AnchorImage, run_anchors
 from ..stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
 from ..visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image

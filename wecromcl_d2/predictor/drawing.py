@@ -9,17 +9,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..fonts import font_for
-from ..picture import (
+from ..visualizer import (
+    ANCHOR,
     BACKGROUND,
     SHIFT,
     Box,
     Color,
     bounding_box,
-    check_picture,
+    check_image,
     fixed_point,
     overlap,
 )
-from ..visualizer import ANCHOR
 
 # Smaller pictures are enlarged to at least this many pixels of the longest side.
 SHORTEST_SHOWN = 640
@@ -43,7 +43,7 @@ def draw_spotting(
         polylines: `(N, K, 2)`, None without lines.
         colors: of each word; one colour for all by default.
     """
-    check_picture(image)
+    check_image(image)
     inks = [ANCHOR] * len(texts) if colors is None else list(colors)
     scale = -(-SHORTEST_SHOWN // max(image.shape[:2]))
     result = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
