@@ -71,11 +71,11 @@ class PointMapper:
             - `gt_texts` TextList, as in the record; "" where a crop cut the word.
             - `gt_point_weights` (N,) float32 from 0, text known and place unknown, to 1; 0 for rows
               that are ignored or not located.
-            - `gt_ignore` (N,) bool: there is text here, or may be, that nobody can learn to read:
-              the record ignores it, it is blank, or a crop cut it.
+            - `gt_ignore` (N,) bool: possible text that is not a training target: the record
+              ignores it, it is blank, or a crop cut it.
             - `gt_located` (N,) bool: the word has a point.
             - `gt_ignore_radii` (N,) float32: `ignore_radius` where a crop cut the word, otherwise
-              0, which leaves it to the model how far around the point it ignores.
+              0: the model then uses its own radius.
 
         Raises:
             ImageError: if the image is missing, damaged or of another size than its record says,
@@ -96,7 +96,7 @@ class PointMapper:
         return result
 
     def _instances(self, record: dict[str, Any], words: PointInput) -> Instances:
-        """The words that a crop has left."""
+        """The words that remain after the crop."""
         keep = np.flatnonzero(~words.gone)
         located, cut = words.located[keep], words.cut[keep]
         learned = words.readable[keep] & ~cut
@@ -114,7 +114,7 @@ class PointMapper:
 
 
 def _point_input(record: dict[str, Any], image: np.ndarray, require_points: bool) -> PointInput:
-    """The words of a record, on their image."""
+    """Input of the augmentations: the image of a record and the points of its words."""
     texts = record["texts"]
     entries = record.get("points") or [None] * len(texts)
     located = np.array([point is not None for point in entries], dtype=bool)
@@ -124,7 +124,7 @@ def _point_input(record: dict[str, Any], image: np.ndarray, require_points: bool
     points = np.array([point or (0, 0) for point in entries], dtype=float).reshape(-1, 2)
     height, width = image.shape[:2]
     on_image = points.clip(0, (width, height))
-    # An ignored word may be half outside; what is seen of it is at the border.
+    # An ignored word may extend beyond the image; its point is clipped to the border.
     wrong = readable & (points != on_image).any(axis=1)
     if wrong.any():
         first = int(wrong.argmax())
@@ -149,6 +149,6 @@ def _no_points(record: dict[str, Any]) -> ValueError:
 
 
 def _read_weights(record: dict[str, Any]) -> np.ndarray:
-    """How far each point can be trusted, (N,) from 0 to 1."""
+    """Weights (N,) of the points, from 0 to 1."""
     weights = record.get("point_weights") or [1.0] * len(record["texts"])
     return np.array([weight or 0.0 for weight in weights], dtype=float)

@@ -1,4 +1,4 @@
-"""Encoders of the image: attention among all cells (SPTS), or inside windows (SPTSv2).
+"""Image encoders: global self-attention (SPTS) or window attention (SPTSv2).
 
 Letters: I images, D channels, h x w cells, S = h * w.
 """
@@ -12,7 +12,7 @@ from .transformer import Attention, FeedForward, attend, initialise
 
 
 def sine_position(valid: Tensor, channels: int) -> Tensor:
-    """Sines and cosines of where a cell lies in its own image, from 0 to one turn in all.
+    """Sine position encoding of the cells, scaled to 2 pi over each image without padding.
 
     Args:
         valid: (I, h, w) bool, False for padding right and bottom.
@@ -30,7 +30,7 @@ def sine_position(valid: Tensor, channels: int) -> Tensor:
 
 
 class GlobalLayer(nn.Module):
-    """Pre-norm layer in which every cell attends to all valid ones.
+    """Pre-norm layer of self-attention over all valid cells.
 
     Args:
         width: channels D.
@@ -61,7 +61,7 @@ class GlobalEncoder(nn.Module):
     Args:
         width: channels D.
         heads: attention heads; must divide `width`.
-        layers: number of layers; without any the cells stay as they are.
+        layers: number of layers; 0 returns the cells unchanged.
         feedforward: hidden channels.
         dropout: rate in training.
     """
@@ -93,9 +93,9 @@ class GlobalEncoder(nn.Module):
 
 
 class WindowLayer(nn.Module):
-    """Pre-norm layer with attention inside square windows, which the relative position biases.
+    """Pre-norm layer of attention within square windows, with a relative position bias.
 
-    Padding is not seen in any window; in the published code it is in those that are not shifted.
+    Padding is masked in all windows; the published code masks it in shifted windows only.
 
     Args:
         width: channels D.
@@ -163,7 +163,7 @@ class WindowLayer(nn.Module):
         return x.roll((self.shift, self.shift), (1, 2))
 
     def _visible(self, seen: Tensor) -> Tensor:
-        """(windows, cells, cells): valid cells of the same window before the shift, and itself."""
+        """Mask (windows, cells, cells): valid cells not separated before the shift, and itself."""
         height, width = seen.shape[1:]
         wrapped_y = torch.arange(height, device=seen.device) < self.shift
         wrapped_x = torch.arange(width, device=seen.device) < self.shift
@@ -180,7 +180,7 @@ class WindowLayer(nn.Module):
 
 
 class WindowEncoder(nn.Module):
-    """Encoder of SPTSv2: windows that are shifted by half their side in every second layer.
+    """Encoder of SPTSv2: window attention, shifted by half a window in every second layer.
 
     Args:
         width: channels D.

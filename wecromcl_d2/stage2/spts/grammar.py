@@ -1,7 +1,7 @@
-"""Which tokens may follow in a sequence, and what a token changes.
+"""The tokens allowed at each step of decoding, and the decoding state after each token.
 
-A word's tokens have places, counted from 0: its coordinates, its characters, and in the compact
-layout the token that ends it.
+The place of a token is its index within its word, from 0: coordinates, characters, and in the
+compact layout the token that ends the word.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from torch import Tensor
 from .sequence import Layout
 from .vocabulary import Vocabulary
 
-# Half the width of the window of bins whose probabilities count as that of a coordinate, as a
-# share of all bins: neighbours share the probability of a place.
+# Half the width, as a share of all bins, of the window whose probabilities are summed to the
+# confidence of a coordinate: the model spreads a coordinate over neighbouring bins.
 COORDINATE_WINDOW = 0.005
-# Two words running at one place with scores below this end a sequence.
+# Two consecutive words at the same point with scores below this end a sequence.
 LOOP_SCORE = 0.1
 
 
 @dataclass
 class Progress:
-    """Where each of R sequences stands.
+    """Decoding state of R sequences.
 
     Attributes:
-        place: (R,) place in its word of the next token.
+        place: (R,) place of the next token within its word.
         words: (R,) finished words.
         done: (R,) bool.
-        log_mass: (R,) sum of the log-probabilities of the present word's coordinates.
-        log_text: (R,) sum of those of its text.
-        point: (R, 2) bins of the present word.
-        weak: (R, 2) bins of the word before if its score was low, else -1.
+        log_mass: (R,) sum of the log `Grammar.coordinate_mass` of the current word's coordinates.
+        log_text: (R,) sum of the log-probabilities of the current word's text tokens.
+        point: (R, 2) bins of the current word.
+        weak: (R, 2) bins of the previous word if its score is below `LOOP_SCORE`, else -1.
     """
 
     place: Tensor
@@ -45,13 +45,13 @@ class Progress:
 
     @classmethod
     def start(cls, done: Tensor) -> Progress:
-        """Before the first word; `done` sequences never begin."""
+        """State before the first word; sequences marked `done` are not decoded."""
         zeros = torch.zeros_like(done, dtype=torch.long)
         pair = zeros[:, None].expand(-1, 2)
         return cls(zeros, zeros, done, zeros.float(), zeros.float(), pair - 1, pair - 1)
 
     def select(self, rows: Tensor) -> Progress:
-        """Keep some sequences only."""
+        """The state of some sequences only."""
         return Progress(**{name: value[rows] for name, value in vars(self).items()})
 
 
@@ -64,8 +64,8 @@ class Grammar:
         allowed: (places, V) bool, tokens that may stand at each place of a word.
         coordinates: places before the text.
         characters: places for characters.
-        padded: a word that has ended is filled up to its last place.
-        max_words: words after which a sequence ends by itself.
+        padded: each word is padded to its last place.
+        max_words: words after which a sequence ends without an end token.
     """
 
     vocabulary: Vocabulary
@@ -77,7 +77,7 @@ class Grammar:
 
     @classmethod
     def of_sequences(cls, vocabulary: Vocabulary, layout: Layout) -> Grammar:
-        """Words one after the other, until the token that ends the sequence."""
+        """Grammar of whole words until the token that ends the sequence."""
         allowed = torch.zeros(layout.places, len(vocabulary), dtype=torch.bool)
         coordinates = layout.coordinates
         allowed[:coordinates, : vocabulary.bins] = True
@@ -94,7 +94,7 @@ class Grammar:
 
     @classmethod
     def of_points(cls, vocabulary: Vocabulary, max_words: int) -> Grammar:
-        """Coordinates alone, until the token that ends the sequence."""
+        """Grammar of points without text until the token that ends the sequence."""
         allowed = torch.zeros(2, len(vocabulary), dtype=torch.bool)
         allowed[:, : vocabulary.bins] = True
         allowed[0, vocabulary.eos] = True
@@ -102,7 +102,7 @@ class Grammar:
 
     @classmethod
     def of_text(cls, vocabulary: Vocabulary, max_length: int) -> Grammar:
-        """The text of one word, which may be empty."""
+        """Grammar of the text of one word, which may be empty."""
         allowed = torch.zeros(max_length, len(vocabulary), dtype=torch.bool)
         allowed[:, vocabulary.first_character : vocabulary.eos] = True
         return cls(vocabulary, allowed, 0, max_length, False, 1)
@@ -114,16 +114,16 @@ class Grammar:
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that a decoder chooses at most, the last being the end of the sequence."""
+        """Largest number of decoded tokens, including the one that ends the sequence."""
         return self.max_words * self.places + 1
 
     @property
     def widest_step(self) -> int:
-        """Tokens that a chosen one can stand for: itself, or all padding up to the next word."""
+        """Most tokens that one choice adds: 1, or all padding of a word in the padded layout."""
         return self.characters if self.padded else 1
 
     def to(self, device: torch.device) -> Grammar:
-        """The same rules on a device."""
+        """The grammar with its tensors on a device."""
         return Grammar(
             self.vocabulary,
             self.allowed.to(device),
@@ -134,7 +134,7 @@ class Grammar:
         )
 
     def coordinate_mass(self, log_probs: Tensor, tokens: Tensor) -> Tensor:
-        """Probability of coordinates and their neighbours; without meaning for other tokens.
+        """Summed probability of the bins around each coordinate; meaningless for other tokens.
 
         Args:
             log_probs: (R, V).
@@ -154,20 +154,20 @@ class Grammar:
     def advance(
         self, progress: Progress, tokens: Tensor, log_probs: Tensor, mass: Tensor
     ) -> tuple[Progress, Tensor]:
-        """Take note of the chosen tokens.
+        """Update the state with the chosen tokens.
 
-        A sequence is done at its last token, after `max_words`, and when it gives one place twice
-        running with low scores, as one does that would go on for ever.
+        A sequence is done after its end token, after `max_words`, or when two consecutive words
+        have the same point and scores below `LOOP_SCORE`, which stops endless repetitions.
 
         Args:
-            progress: before.
+            progress: state before these tokens.
             tokens: (R,) chosen tokens.
             log_probs: (R,) their log-probabilities.
-            mass: (R,) probabilities of their neighbourhood, for coordinates.
+            mass: (R,) their `coordinate_mass`; used for coordinates only.
 
         Returns:
-            The progress after, and (R,) how often the token is to be read next: more than once for
-            the padding of a word that has ended.
+            The state after these tokens, and (R,) how many times each token is fed to the decoder:
+            more than once for the padding of a finished word.
         """
         place, eos = progress.place, tokens == self.vocabulary.eos
         is_text = place >= self.coordinates
@@ -199,11 +199,11 @@ class Grammar:
 
 
 def word_score(log_mass: Tensor, log_text: Tensor, length: Tensor) -> Tensor:
-    """Root of how sure a word's place is times how sure its text is.
+    """Score of a word: the geometric mean of its point's and its text's confidence.
 
     Args:
-        log_mass: (R,) sum of the log-probabilities of both coordinates.
-        log_text: (R,) sum of those of the text's tokens.
-        length: (R,) number of those tokens; 0 if there is no text.
+        log_mass: (R,) sum of the log `Grammar.coordinate_mass` of both coordinates.
+        log_text: (R,) sum of the log-probabilities of the text tokens.
+        length: (R,) number of text tokens; 0 if there is no text.
     """
     return (log_mass / 4 + log_text / (2 * length.clamp(min=1))).exp()

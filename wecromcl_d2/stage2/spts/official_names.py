@@ -1,4 +1,4 @@
-"""Names and layouts of the published weights of SPTS and SPTSv2, and ours."""
+"""Mapping between the published weight names of SPTS and SPTSv2 and ours."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from torch import Tensor
 from ...stage1.checkpoint_names import WEIGHT_AND_BIAS, Conversion, resnet_names
 
 SOURCES = ("spts", "sptsv2")
-# Counters that a frozen normalisation may lack, and a table that follows from the window's size.
+# BatchNorm counters, which a frozen norm may lack, and an index table that we compute ourselves.
 OPTIONAL = ("num_batches_tracked", "relative_position_index")
 LAYERS = 6
 
-# Name here, names there: the projections q, k and v are one matrix there.
+# The published code stores q, k and v as one matrix: the third of its rows that each one takes.
 _FUSED = {"q": 0, "k": 1, "v": 2}
 
 
@@ -47,7 +47,7 @@ def convert(weights: Mapping[str, Tensor], source: str) -> Conversion:
     """Rename published weights to ours.
 
     Args:
-        weights: tensors by name; a prefix `module.` on all names is taken off.
+        weights: tensors by name; a prefix `module.` that all names share is removed.
         source: "spts" or "sptsv2".
     """
     names = official_names(source)

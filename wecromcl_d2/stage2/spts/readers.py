@@ -1,4 +1,4 @@
-"""From an encoded image to words and back to a loss: one sequence, or points and then all texts.
+"""Training loss and greedy decoding: words as one sequence, or points first and then all texts.
 
 Letters: I images, N words, L places for characters, T tokens, V tokens in the vocabulary.
 """
@@ -18,13 +18,13 @@ from .vocabulary import Vocabulary
 
 
 class FoundWord(NamedTuple):
-    """A word that was read.
+    """A decoded word.
 
     Attributes:
         place: bins of x and y; empty without places.
         text: never empty.
-        det: how sure the place is, in [0, 1]; 1 without places.
-        rec: how sure the text is, in [0, 1].
+        det: confidence of the place, in [0, 1]; 1 without places.
+        rec: confidence of the text, in [0, 1].
         characters: (length of the text, C) float32 probabilities of the charset's characters.
     """
 
@@ -36,12 +36,12 @@ class FoundWord(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How a reader learns.
+    """Training options of a reader.
 
     Attributes:
-        order: of the words, "random" or "raster".
-        eos_weight: weight of the token that ends a sequence.
-        official: the published loss; see MODEL.SPTS.LOSS.OFFICIAL.
+        order: of the words in the training sequence, "random" or "raster".
+        eos_weight: loss weight of the token that ends a sequence.
+        official: use the published loss; see MODEL.SPTS.LOSS.OFFICIAL.
     """
 
     order: str
@@ -50,14 +50,14 @@ class Recipe(NamedTuple):
 
 
 class Reader:
-    """What both ways to read share.
+    """Base class of the two decoding schemes.
 
     Args:
-        decoder: the network, which belongs to the model.
+        decoder: the transformer decoder, a sub-module of the model.
         vocabulary: its tokens.
         layout: of its sequences.
-        recipe: how it learns.
-        eos_bias: added to the logit of the token that ends a sequence, when reading.
+        recipe: training options.
+        eos_bias: added at inference to the logit of the token that ends a sequence.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Reader:
         self.recipe, self.eos_bias = recipe, eos_bias
 
     def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
-        """Loss of I images' words in order, and the share of tokens that were right."""
+        """Loss of the words of I images, and the share of target tokens predicted correctly."""
         raise NotImplementedError
 
     def read(self, memory: Memory, skipped: Tensor) -> list[list[FoundWord]]:
-        """Words of I images; (I,) `skipped` ones have none."""
+        """Words of I images; images marked in `skipped` (I,) get none."""
         raise NotImplementedError
 
     def _score(self, logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,14 +90,14 @@ class Reader:
         return GreedyDecoder(self.decoder, grammar.to(device), self.eos_bias)
 
     def _start(self, images: int) -> Tensor:
-        """(I, 1, D) the token that starts a sequence, embedded."""
+        """Embedding (I, 1, D) of the token that starts a sequence."""
         device = self.decoder.logits.weight.device
         tokens = torch.full((images, 1), self.vocabulary.sos, device=device)
         return self.decoder.embed(tokens, torch.zeros_like(tokens))
 
 
 class SequenceReader(Reader):
-    """SPTS and NPTS: words one after the other."""
+    """SPTS and NPTS: all words of an image in one sequence."""
 
     def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
         """See `Reader.loss`."""
@@ -126,10 +126,10 @@ class SequenceReader(Reader):
 
 
 class ParallelReader(Reader):
-    """SPTSv2: a sequence of points, then the texts at all points at once, by one set of weights.
+    """SPTSv2: a sequence of points, then the texts of all points in parallel, with shared weights.
 
-    A text's decoder starts from the tokens of its point, to which the states are added from which
-    the point was predicted.
+    The input of a text starts with the embedded tokens of its point, plus the decoder states that
+    predicted the point.
     """
 
     def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
@@ -177,7 +177,7 @@ class ParallelReader(Reader):
         return result
 
     def _write_points(self, words: TokenizedWords) -> Sample:
-        """The sequence of an image's points."""
+        """Training sequence of an image's points."""
         eos, places = self.vocabulary.eos, words.places.flatten()
         trust = torch.ones(()) if self.recipe.official else words.weights[:, None]
         weights = trust * (words.places != self.vocabulary.no_location)
@@ -192,7 +192,7 @@ class ParallelReader(Reader):
 
         Args:
             tokens: (I * N, 1 + L) x, y and all characters but the last.
-            states: (I, 2 N, D) from which x and y were predicted.
+            states: (I, 2 N, D) decoder states that predicted x and y.
             memory: of the images.
 
         Returns:
@@ -207,17 +207,17 @@ class ParallelReader(Reader):
 def stack_texts(
     words: Sequence[TokenizedWords], vocabulary: Vocabulary, layout: Layout, official: bool
 ) -> Sample:
-    """Texts of all words of I images as rows, N for each image; missing ones have weight 0.
+    """Texts of the words of I images, padded to N rows per image; padding rows have weight 0.
 
     Args:
-        words: of each image; at least one image has some.
+        words: of each image; at least one image has a word.
         vocabulary: the tokens.
-        layout: says how many places a text has.
-        official: padding after the first has the weight of the other tokens, and all have 1.
+        layout: gives the number of places of a text.
+        official: every token has weight 1, padding after a text's end included.
 
     Returns:
-        Inputs (I * N, 1 + L), targets (I * N, L) and weights (I * N, L), L being what the longest
-        text and its end need.
+        Inputs (I * N, 1 + L), targets (I * N, L) and weights (I * N, L), where L fits the
+        longest text and its end token.
     """
     most = max(len(w.texts) for w in words)
     longest = max(len(text) for w in words for text in w.texts)
@@ -234,11 +234,11 @@ def stack_texts(
 
 
 def split_words(choices: DecodedTokens, grammar: Grammar) -> list[list[FoundWord]]:
-    """Cut chosen tokens into words, empty ones included.
+    """Split decoded tokens into words, words with empty text included.
 
     Args:
-        choices: of R sequences.
-        grammar: that they follow.
+        choices: decoded tokens of R sequences.
+        grammar: of these sequences.
 
     Returns:
         The words of each sequence.

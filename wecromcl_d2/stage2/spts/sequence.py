@@ -19,7 +19,7 @@ ORDERS = ("random", "raster")
 
 @dataclass(frozen=True)
 class Layout:
-    """How words follow each other in a sequence.
+    """Format of the words in a sequence.
 
     Attributes:
         points: each word begins with the bins of its x and y.
@@ -59,14 +59,14 @@ class Layout:
 
 
 class TokenizedWords(NamedTuple):
-    """What is learned of one image's N words.
+    """Training targets of one image's N words.
 
     Attributes:
         places: (N, 2) int64 bins of x and y, "no location" where the place is unknown.
         texts: N lists of character tokens.
-        weights: (N,) float32 trust in place and text together, 1 where the place is unknown.
+        weights: (N,) float32 loss weight of place and text, 1 where the place is unknown.
         left_out: readable words that did not fit into the sequence.
-        cut: words of which only the beginning is learned.
+        cut: words longer than `max_length`, of which only the beginning is learned.
     """
 
     places: Tensor
@@ -80,8 +80,8 @@ class Sample(NamedTuple):
     """One training sequence of T tokens.
 
     Attributes:
-        inputs: (T,) int64 what the decoder reads.
-        targets: (T,) int64 what it shall say, padding where anything may be said.
+        inputs: (T,) int64 input tokens of the decoder.
+        targets: (T,) int64 tokens to predict; not counted where the weight is 0.
         weights: (T,) float32 weights of the targets.
     """
 
@@ -91,11 +91,11 @@ class Sample(NamedTuple):
 
 
 def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) -> TokenizedWords:
-    """Choose and encode the words of an image that are learned, in the given order.
+    """Select and encode the words of an image that are learned, in the given order.
 
-    Words that are ignored or have no character of the charset are none. Of more words than the
-    sequence holds the shortest are kept, the first ones among equally long ones. A place is unknown
-    where there is no point or its weight is 0.
+    Words that are ignored or have no character of the charset are left out. If the sequence cannot
+    hold all words, the shortest are kept, and the earlier of equally long ones. A place is unknown
+    if there is no point or its weight is 0.
 
     Args:
         instances: of size (height, width), that of the image without padding, with `gt_texts`,
@@ -127,12 +127,12 @@ def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) 
 
 
 def order_words(words: TokenizedWords, order: str, vocabulary: Vocabulary) -> TokenizedWords:
-    """Bring words into the order of a training sequence.
+    """Sort words into the order of a training sequence.
 
     Args:
         words: of one image.
-        order: "random", drawn from torch's generator, or "raster": from top to bottom and in one
-            row of bins from left to right; words without a place follow in random order.
+        order: "random", drawn from torch's generator, or "raster": from top to bottom, and from
+            left to right within a row of bins; words without a place follow in random order.
         vocabulary: the tokens.
     """
     rank = torch.randperm(len(words.texts))
@@ -162,8 +162,8 @@ def write_sample(
         vocabulary: the tokens.
         layout: of the sequence.
         eos_weight: weight of the token that ends the sequence.
-        official: all tokens have weight 1; otherwise those of a word have its weight, and those of
-            its padding after the first 0. Unknown coordinates have 0 in any case.
+        official: all tokens have weight 1; otherwise the tokens of a word have its weight, and its
+            padding tokens after the first have 0. Unknown coordinates always have 0.
     """
     tokens, targets, weights = [vocabulary.sos], [], []
     for place, text, trust in zip(words.places.tolist(), words.texts, words.weights, strict=True):

@@ -1,4 +1,4 @@
-"""SPTS: reads the words of an image and their points as one sequence.
+"""The SPTS meta-architecture: words and their points predicted as a sequence of tokens.
 
 Letters: I images, D channels, h x w cells of the encoded image, S = h * w.
 """
@@ -31,17 +31,17 @@ ENCODERS = ("global", "window")
 
 @META_ARCH_REGISTRY.register()
 class SPTS(ImageModel):
-    """Single-point text spotter: SPTS, NPTS or SPTSv2, by its configuration.
+    """Single-point text spotter: SPTS, NPTS or SPTSv2, depending on the config.
 
     Args:
-        backbone: gives the map that is encoded.
-        in_feature: its name.
-        encoder: cells (I, h, w, D), their positions and which are valid -> (I, h, w, D).
-        decoder: the network that reads and writes tokens.
+        backbone: gives the feature map that is encoded.
+        in_feature: name of that feature map.
+        encoder: cells (I, h, w, D), their positions and their validity mask -> (I, h, w, D).
+        decoder: the transformer decoder.
         vocabulary: the tokens.
         layout: of the sequences.
         reader: "sequence" or "iad_prd".
-        recipe: how it learns.
+        recipe: training options.
         width: channels D.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
@@ -163,7 +163,7 @@ class SPTS(ImageModel):
         return {"loss_sequence": loss}
 
     def encode_images(self, images: ImageList) -> tuple[Tensor, Tensor, Tensor]:
-        """Encoded cells (I, S, D), their positions (I, S, D) and which are valid (I, S)."""
+        """Encoded cells (I, S, D), their positions (I, S, D) and their validity mask (I, S)."""
         x = self.input_proj(self.backbone(images.tensor)[self.in_feature]).permute(0, 2, 3, 1)
         valid = torch.zeros(x.shape[:3], dtype=torch.bool)
         for own, (height, width) in zip(valid, images.image_sizes, strict=True):
@@ -204,7 +204,7 @@ class SPTS(ImageModel):
         """Encode images of any sizes for the decoder.
 
         Returns:
-            Their memory, and (I,) bool which of them have no cell to look at.
+            Their memory, and (I,) bool, True for images without a valid cell.
         """
         encoded: list[Any] = [None] * len(batched_inputs)
         for indices in group_by_size(x["image"].shape for x in batched_inputs):
@@ -239,7 +239,7 @@ def _check_choices(keys: CfgNode) -> None:
 
 
 def _log(words: Sequence[TokenizedWords], right: Tensor) -> None:
-    """Share of right tokens, and the words that could not be learned or only in part."""
+    """Log the token accuracy and the number of words left out or cut."""
     if has_event_storage():
         storage = get_event_storage()
         storage.put_scalar("token_accuracy", right)

@@ -1,4 +1,4 @@
-"""Attention layers that train on whole sequences and decode with a memory of what they computed.
+"""The transformer decoder: whole sequences in training, cached keys and values in decoding.
 
 Letters: R sequences, of which G in a row belong to one of I images (R = I * G); M new tokens, T
 tokens so far, S cells of an image; D channels, h heads.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
-    """Scaled dot-product attention; where nothing may be seen, which gives no number, zero.
+    """Scaled dot-product attention; zero without any key (T = 0).
 
     Args:
         q: (R, h, M, D / h).
@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers and what is between them.
+    """Two linear layers with an activation and dropout between them.
 
     Args:
         width: channels D.
@@ -89,7 +89,7 @@ class FeedForward(nn.Module):
 
 @dataclass
 class Memory:
-    """What the decoder sees of I images, projected once per layer.
+    """Cross-attention keys and values of I images, projected once per layer.
 
     Attributes:
         keys: per layer (I, h, S, D / h).
@@ -102,7 +102,7 @@ class Memory:
     seen: Tensor | None
 
     def select(self, images: Tensor) -> Memory:
-        """That of some images."""
+        """The memory of some images."""
         return Memory(
             [x[images] for x in self.keys],
             [x[images] for x in self.values],
@@ -113,12 +113,12 @@ class Memory:
 class Cache:
     """Self-attention keys and values of the tokens so far, allocated once.
 
-    Places that no token has reached were never touched, so a CPU gives them no memory yet.
+    The buffers are left uninitialised: on a CPU, pages that are never written take no memory.
 
     Args:
         layers: decoder layers.
         shape: sequences R, most tokens T, heads h, channels per head.
-        like: tensor whose device and number format it takes.
+        like: tensor whose device and dtype the buffers take.
     """
 
     def __init__(self, layers: int, shape: tuple[int, int, int, int], like: Tensor):
@@ -127,9 +127,9 @@ class Cache:
         self.end = 0
 
     def reserve(self, length: int) -> None:
-        """Let attention reach over `length` places, at most T."""
+        """Extend the part of the buffers that is in use to `length` places, at most T."""
         for kept in (*self.keys, *self.values):
-            # What was there before may be no number, which even a weight of 0 does not silence.
+            # Uninitialised values may be NaN, which an attention weight of 0 does not remove.
             kept[:, self.end : length] = 0
         self.end = length
 
@@ -153,9 +153,9 @@ class Cache:
         return self.keys[layer][:, : self.end], self.values[layer][:, : self.end]
 
     def select(self, rows: Tensor) -> None:
-        """Keep some sequences only."""
+        """Drop all sequences but `rows`."""
         for kept in (self.keys, self.values):
-            # One after the other, so that no two caches are held at once.
+            # Layer by layer, so that there are never two copies of the whole cache.
             for layer, x in enumerate(kept):
                 kept[layer] = x.new_empty(len(rows), *x.shape[1:])
                 kept[layer][:, : self.end] = x[rows, : self.end]
@@ -194,7 +194,7 @@ class DecoderLayer(nn.Module):
         Args:
             x: (R, M, D).
             position: (R, M, D) embedding of their positions.
-            earlier: (R or 1, 1, M, T) bool, which tokens each may see.
+            earlier: (R or 1, 1, M, T) bool, the tokens that each new token attends to.
             remember: given keys and values of the new tokens, (R, M, h, D / h), returns those of
                 all T.
             keys: (I, h, S, D / h) of the image.
@@ -210,7 +210,7 @@ class DecoderLayer(nn.Module):
         return x + self.dropout(self.feedforward(self.norm3(x)))
 
     def _look(self, x: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
-        """Attend to the images; the sequences of one image ask together, so nothing is copied."""
+        """Cross-attention; an image's sequences share its keys, so these are not copied."""
         cross, (rows, tokens) = self.cross_attention, x.shape[:2]
         q = cross.split(cross.q(x)).reshape(len(keys), -1, cross.heads, x.shape[-1] // cross.heads)
         rate = cross.dropout if self.training else 0.0
@@ -269,7 +269,7 @@ class TokenDecoder(nn.Module):
             cells: (I, S, D).
             position: (I, S, D) embedding of the cells' positions.
             valid: (I, S) bool, False for padding; None without any. A row without any True is
-                seen as a whole.
+                attended to as a whole.
         """
         keys, values = [], []
         for layer in self.layers:
@@ -288,7 +288,7 @@ class TokenDecoder(nn.Module):
             x: (R, M, D) embedded tokens.
             positions: (R, M) their places; (1, M) where all rows have the same.
             memory: of the I images; R is a multiple of I.
-            cache: of the tokens before, with room for these; None if these are all.
+            cache: of the earlier tokens, with reserved places for these; None if there are none.
 
         Returns:
             (R, M, D) states, normalised.
@@ -312,13 +312,13 @@ class TokenDecoder(nn.Module):
         return self.logits(self.classifier(states))
 
     def new_cache(self, rows: int, length: int, memory: Memory) -> Cache:
-        """An empty cache for R sequences of at most `length` tokens about images of a memory."""
+        """An empty cache for R sequences of at most `length` tokens, of the memory's dtype."""
         like = memory.keys[0]
         return Cache(len(self.layers), (rows, length, like.shape[1], like.shape[3]), like)
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw all matrices from Xavier's uniform distribution, as published."""
+    """Initialise all matrices with Xavier's uniform distribution, as published."""
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
