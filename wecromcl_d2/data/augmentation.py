@@ -23,7 +23,7 @@ BILATERAL_SIGMA = 250.0  # pixels, and steps of colour
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """What INPUT asks for: rotation, resize, blur and colour jitter; for testing the resize alone.
+    """Augmentations of INPUT: rotation, resize, blur and colour jitter; in testing, the resize.
 
     Raises:
         ValueError: for an unknown choice, or colour jitter of images that are not RGB.
@@ -34,7 +34,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
 
 
 def build_rotation(cfg: CfgNode) -> list[T.Augmentation]:
-    """The rotation, if there is one.
+    """The random rotation as a list, empty if it is switched off.
 
     Raises:
         ValueError: for an unknown border.
@@ -49,7 +49,7 @@ def build_rotation(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 def build_pixel_changes(cfg: CfgNode) -> list[T.Augmentation]:
-    """Blur and colour jitter, which move nothing.
+    """Blur and colour jitter, which leave coordinates unchanged.
 
     Raises:
         ValueError: for colour jitter of images that are not RGB.
@@ -88,14 +88,14 @@ def build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
 
 
 def train_size(size: tuple[int, int], side: int, longest: int, multiple: int) -> tuple[int, int]:
-    """The published network size of a training image.
+    """The size of a training image after the published resize.
 
     Args:
         size: of the image.
         side: wanted shorter side, lowered until the longer one fits `longest`.
         longest: largest longer side before rounding.
         multiple: each side is rounded up to one of it, so the aspect ratio changes a little; an
-            image whose shorter side is right from the start keeps its size.
+            image whose shorter side already has the wanted length keeps its size.
     """
     short, long = sorted(size)
     if long / short * side > longest:
@@ -109,7 +109,7 @@ def train_size(size: tuple[int, int], side: int, longest: int, multiple: int) ->
 def inference_size(
     size: tuple[int, int], side: int, longest: int, multiple: int
 ) -> tuple[int, int]:
-    """The published network size of a test image.
+    """The size of a test image after the published resize.
 
     Args:
         size: of the image.
@@ -229,7 +229,7 @@ class RandomBlur(T.Augmentation):
     """One of `BLUR_KINDS`, of random strength.
 
     Args:
-        prob: how likely an image is blurred.
+        prob: probability that an image is blurred.
     """
 
     def __init__(self, prob: float):
@@ -274,7 +274,7 @@ class RandomColor(T.Augmentation):
     """Brightness, contrast, saturation and hue, changed in random order.
 
     Args:
-        prob: how likely an image is changed.
+        prob: probability that an image is changed.
         brightness: factors are drawn from 1 - brightness, or 0, to 1 + brightness.
         contrast: likewise.
         saturation: likewise.
@@ -310,10 +310,10 @@ class RandomColor(T.Augmentation):
 
 def _apply_steps(image: np.ndarray, steps: Sequence[Callable]) -> np.ndarray:
     """Apply functions of Pillow images one after the other."""
-    picture = Image.fromarray(image)
+    result = Image.fromarray(image)
     for step in steps:
-        picture = step(picture)
-    return np.asarray(picture)
+        result = step(result)
+    return np.asarray(result)
 
 
 def _enhance(image: Image.Image, enhancer: type, factor: float) -> Image.Image:
@@ -321,7 +321,7 @@ def _enhance(image: Image.Image, enhancer: type, factor: float) -> Image.Image:
 
 
 def shift_hue(image: Image.Image, turns: float) -> Image.Image:
-    """Turn the colour circle of an RGB image."""
+    """Shift the hue of an RGB image by `turns` of the colour circle."""
     hue, saturation, value = image.convert("HSV").split()
     turned = (np.asarray(hue).astype(np.int64) + round(turns * 255)) % 256
     planes = (Image.fromarray(turned.astype(np.uint8)), saturation, value)

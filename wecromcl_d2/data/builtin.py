@@ -1,4 +1,4 @@
-"""The datasets that the package brings along: rendered when first used, never downloaded."""
+"""The built-in synthetic datasets: rendered on first use, never downloaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .datasets import Record, dataset_root, load_dataset
 from .synthetic.cache import build_cache
 from .synthetic.recipe import SceneRecipe
 
-# Few words that all splits share, for spotters that learn them as wholes.
+# A closed vocabulary of 50 words in all splits, for small spotters that memorise whole words.
 _CLOSED = SceneRecipe(
     size=(160, 224),
     difficulty=0.25,
@@ -22,8 +22,7 @@ _CLOSED = SceneRecipe(
     vocabulary_split="train",
 )
 
-# Name -> recipe and number of images. But for the closed sets, words of one split occur in no
-# other.
+# Name -> recipe and number of images. Except in the closed sets, no two splits share a word.
 SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
     "synth_words_clean_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.0), 4000),
     "synth_words_train": (SceneRecipe(family="words", size=(32, 96), difficulty=0.25), 4000),

@@ -30,11 +30,11 @@ from ..files import replace_file
 Record = dict[str, Any]
 PathLike = str | os.PathLike[str]
 
-# No sensor is this wide; beyond it areas and distances lose their meaning.
+# Larger than any image; beyond it, areas and distances lose precision.
 MAX_COORDINATE = 1e7
 MIN_POLYGON_VERTICES = 3
 _REQUIRED = ("file_name", "height", "width", "texts")
-# As many entries as texts.
+# Lists with one entry per text.
 _PER_TEXT = ("points", "point_scores", "point_weights", "polygons", "ignore")
 _KEYS = (*_REQUIRED, *_PER_TEXT, "image_id")
 # A label file as the name of a dataset, with the image root behind an "@" if it has another one.
@@ -74,9 +74,9 @@ def read_labels(path: PathLike, image_root: PathLike | None = None) -> list[Reco
         try:
             record = _check_record(value)
             name = posixpath.normpath(record["file_name"])
-            _claim(names, name, line, "file_name", "merge the two records")
+            _check_new(names, name, line, "file_name", "merge the two records")
             identity = record.setdefault("image_id", posixpath.splitext(name)[0])
-            _claim(identities, identity, line, "image_id", "give each record its own image_id")
+            _check_new(identities, identity, line, "image_id", "give each record its own image_id")
         except LabelError as error:
             raise LabelError(f"{path}:{line}: {error}") from None
         record["file_name"] = str(root / name)
@@ -106,7 +106,7 @@ def write_labels(path: PathLike, records: Iterable[Record]) -> None:
             try:
                 record = _check_record(value)
                 name = posixpath.normpath(record["file_name"])
-                _claim(names, name, number, "file_name", "merge the two records")
+                _check_new(names, name, number, "file_name", "merge the two records")
             except LabelError as error:
                 raise LabelError(f"{path}: record {number}: {error}") from None
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
@@ -156,11 +156,11 @@ def ensure_registered(name: str) -> None:
 
 
 def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) -> list[Record]:
-    """Read a registered dataset's labels and make sure that something can be done with them.
+    """Read a registered dataset's labels and check that at least one image is usable.
 
     Raises:
         LabelError: naming the dataset, if the labels are bad, no image has a word that counts, or
-            the first such image is not where the labels say.
+            the file of the first such image does not exist.
     """
     try:
         records = read_labels(path, image_root)
@@ -259,7 +259,7 @@ def _decode(content: str, position: int, path: Path, line: int) -> tuple[Any, in
         raise LabelError(f"{path}:{line}: not usable JSON: {error}") from error
 
 
-def _claim(taken: dict[Any, int], value: int | str, line: int, key: str, remedy: str) -> None:
+def _check_new(taken: dict[Any, int], value: int | str, line: int, key: str, remedy: str) -> None:
     if value in taken:
         raise LabelError(f"{key} {value!r} was used before, at {taken[value]}; {remedy}")
     taken[value] = line

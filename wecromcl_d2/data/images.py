@@ -18,14 +18,14 @@ from PIL import Image, ImageOps
 ImageInput = str | os.PathLike[str] | np.ndarray | Image.Image
 ColorOrder = Literal["RGB", "BGR"]
 
-# What a training input carries over from the record of its image.
+# Keys of a record that a training input keeps.
 IMAGE_KEYS = ("file_name", "image_id", "height", "width")
 
 _ORIENTATION_TAG = 0x0112
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 # 16-bit values per 8-bit value: 65535 / 255.
 _STEPS = 257
-# What Pillow raises on damaged files of one kind or another.
+# What Pillow raises on damaged files.
 _READ_ERRORS = (
     OSError,
     SyntaxError,
@@ -43,11 +43,11 @@ class ImageError(ValueError):
 def read_record(
     record: dict[str, Any], keys: Iterable[str], image_format: str
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """The beginning of a model input: some keys of a record, and the image it names.
+    """Some keys of a record, copied into a new model input, and the pixels of its image.
 
     Args:
         record: a dataset dict.
-        keys: of the record, to be kept.
+        keys: of the record, to be copied.
         image_format: color order of the result, INPUT.FORMAT: "RGB" or "BGR".
 
     Returns:
@@ -78,7 +78,7 @@ def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray
     Args:
         image: path, Pillow image, or array (H, W), (H, W, 1), (H, W, 3) or, with alpha last,
             (H, W, 4), of uint8 or uint16.
-        color_order: of the channels of an array; files and Pillow images know theirs.
+        color_order: of the channels of an array; not used for files and Pillow images.
 
     Returns:
         (H, W, 3) uint8 RGB, possibly read-only.
@@ -105,7 +105,7 @@ def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray
 
 
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(H, W, C) pixels -> (C, H, W) tensor of its own."""
+    """(H, W, C) pixels -> contiguous (C, H, W) tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 

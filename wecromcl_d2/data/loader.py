@@ -15,7 +15,7 @@ from .images import ImageError
 
 logger = logging.getLogger(__name__)
 
-# Damaged images in a row for which another one takes the place.
+# Damaged images replaced in a row before the loader gives up.
 MAX_REPLACEMENTS = 10
 
 
@@ -31,7 +31,7 @@ class BatchEntry(Protocol):
         """Of the record."""
 
     def extend(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record with what else was chosen for it."""
+        """The record with the additions of the sampler, such as its query texts."""
 
 
 class Sampler(Protocol):
@@ -48,7 +48,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the training that reads one collection of records.
+    """A range of iterations that reads one collection of records.
 
     Attributes:
         records: dataset dicts.
@@ -74,7 +74,7 @@ class TrainBatches(Dataset):
         self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
 
     def __getitem__(self, iteration: int) -> tuple[list[dict], list[str]]:
-        """Model inputs, and what was wrong with images that were replaced."""
+        """Model inputs, and error messages of the images that were replaced."""
         phase = next(phase for phase in self.phases if iteration < phase.end)
         batch = phase.sampler.sample(iteration)
         share = len(batch) // self.world_size
@@ -124,7 +124,7 @@ class TrainLoader:
             batch_size=None,
             sampler=_CountFrom(self.first_iteration),
             num_workers=self.num_workers,
-            # Its own: a new iterator draws a number, which would shift the first step's dropout.
+            # A new iterator draws a number; from the global generator, it would shift dropout.
             generator=torch.Generator(),
         )
         for inputs, problems in loader:

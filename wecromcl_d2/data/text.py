@@ -103,7 +103,7 @@ class Charset:
         return kept
 
     def key(self, text: str, max_length: int) -> str:
-        """What a model reads of a text: normalised and cut to `max_length` characters.
+        """The part of a text that a model reads: normalised and cut to `max_length` characters.
 
         Texts of equal keys have equal labels, see `encode`.
         """
@@ -215,7 +215,7 @@ class TextList:
         return TextList(text for texts in lists for text in texts)
 
     def to(self, *args: Any, **kwargs: Any) -> TextList:
-        """Itself: strings live on no device. Takes what `torch.Tensor.to` takes."""
+        """This list: strings have no device. Accepts the arguments of `torch.Tensor.to`."""
         return self
 
     def __len__(self) -> int:

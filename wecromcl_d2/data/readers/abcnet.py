@@ -37,9 +37,9 @@ VOCABULARIES = {
 }
 
 _CONTROL_POINTS = 8
-# Points taken of each long side; odd, so that the middle of the curve is one of them.
+# Points taken of each long side; odd, so that the midpoint of the curve (t = 0.5) is one of them.
 _SAMPLES = 7
-_MIDDLE = _SAMPLES // 2
+_CENTER = _SAMPLES // 2
 _TIMES = np.linspace(0, 1, _SAMPLES)[:, None]
 _BERNSTEIN = np.hstack(
     [(1 - _TIMES) ** 3, 3 * (1 - _TIMES) ** 2 * _TIMES, 3 * (1 - _TIMES) * _TIMES**2, _TIMES**3]
@@ -50,7 +50,7 @@ _NO_OUTLINE = "words with fewer than three points"
 
 
 class _Entry(NamedTuple):
-    """An annotation in little memory: a set has a million of them."""
+    """A compact annotation: a dataset has a million of them."""
 
     image: int | str
     text: str
@@ -171,7 +171,7 @@ def bezier_outline(points: list[float]) -> tuple[np.ndarray, np.ndarray]:
         Outline of shape `(14, 2)`, and the mean of both curves at t = 0.5, shape `(2,)`.
     """
     curves = _BERNSTEIN @ np.asarray(points, dtype=np.float64).reshape(2, 4, 2)
-    return curves.reshape(-1, 2), curves[:, _MIDDLE].mean(axis=0)
+    return curves.reshape(-1, 2), curves[:, _CENTER].mean(axis=0)
 
 
 def _positions(record: dict[str, Any]) -> tuple[array | None, tuple[float, float] | None]:
@@ -189,5 +189,5 @@ def _positions(record: dict[str, Any]) -> tuple[array | None, tuple[float, float
     if given < len(numbers):
         vertices = outline(numbers[:given])
         return None if vertices is None else array("d", vertices), None
-    sides, middle = bezier_outline(numbers)
-    return array("d", np.round(sides, 2).ravel()), (float(middle[0]), float(middle[1]))
+    sides, center = bezier_outline(numbers)
+    return array("d", np.round(sides, 2).ravel()), (float(center[0]), float(center[1]))

@@ -1,6 +1,6 @@
 """What all readers share: the words they yield, their counts, and checked numbers and strings.
 
-A reader turns the truth of one split into `Truth` objects. Whatever is wrong with a source ends
+A reader turns one split's ground truth into `Truth`s. Whatever is wrong with a source ends
 in a `LabelError` that names file and line, or in a count of the `Tally`.
 """
 

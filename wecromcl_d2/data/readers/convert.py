@@ -1,4 +1,4 @@
-"""Truths and images to records of the label format."""
+"""Conversion of ground truth and images to records of the label format."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def convert(
 ) -> Iterator[Record]:
     """One record an annotated image that is there.
 
-    The truths of published sets refer to the stored pixels, whereas the loader turns an image as
-    its EXIF tag says; so positions are turned likewise and sizes are those after turning.
+    The ground truth of published sets refers to the stored pixels, but the loader turns an
+    image as its EXIF tag says; positions follow, and sizes are those after turning.
 
     Args:
         truths: what a reader yields.
@@ -103,7 +103,7 @@ def convert(
         decode: decode every image completely instead of its header.
 
     Raises:
-        LabelError: if an image has another size than its truth says, or its name is ambiguous.
+        LabelError: if an image has another size than annotated, or its name is ambiguous.
     """
     for truth in truths:
         name = images.find(truth.names)

@@ -1,4 +1,4 @@
-"""SCUT-CTW1500: training truths in XML, test truths in text; outlines of 14 vertices."""
+"""SCUT-CTW1500: training annotations in XML, test annotations in text; outlines of 14 vertices."""
 
 from __future__ import annotations
 

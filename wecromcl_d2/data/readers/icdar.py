@@ -1,4 +1,4 @@
-"""Truths of the Robust Reading Competition: ICDAR 2013, ICDAR 2015, MLT 2017 and MLT 2019."""
+"""Ground truth of the Robust Reading Competition: ICDAR 2013, ICDAR 2015, MLT 2017 and MLT 2019."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def read_official(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator
         place = f"{path}: {key!a:.80}"
         try:
             name = checked_name(key)
-            # One of their converters names the truth file instead: img_3.jpg.txt.
+            # One of their converters names the ground-truth file instead: img_3.jpg.txt.
             if name.endswith(".txt") and image_stem(name.removesuffix(".txt")) != name:
                 name = name.removesuffix(".txt")
             yield Truth(place, (name,), _words(value))

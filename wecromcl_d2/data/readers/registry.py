@@ -19,7 +19,7 @@ from .synthtext import read_synthtext
 from .tables import read_table
 from .totaltext import read_totaltext
 
-# Called with the truth's path and the tally, and with options of its own by name.
+# Called with the ground truth's path and the tally, and with options of its own by name.
 Reader = Callable[..., Iterator[Truth]]
 
 _NO_LICENCE = "none stated"
@@ -29,12 +29,12 @@ _SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Part:
-    """Images and the truth that describes them. Names are relative to the benchmark's folder.
+    """Images and their ground truth. Names are relative to the benchmark's folder.
 
     Attributes:
-        read: reader of the truth.
+        read: reader of the ground truth.
         images: names that the image folder may have.
-        truths: names that the truth may have: a file, a folder, or a folder's zip archive.
+        truths: names that the ground truth may have: a file, a folder, or a folder's zip archive.
         options: options of the reader that belong to the part.
     """
 
@@ -83,7 +83,7 @@ def _folders(
     truths: tuple[str, ...] = (),
     count: int | None = None,
 ) -> Split:
-    """Images and truths as one folder each, under a plain name or a published one."""
+    """Images and ground truth as one folder each, under a plain name or a published one."""
     return Split((Part(read, (f"{split}_images", *images), (f"{split}_gts", *truths)),), count)
 
 
@@ -92,7 +92,7 @@ def _folder_format(title: str, read: Reader) -> Benchmark:
 
 
 def _file_format(title: str, read: Reader, *suffixes: str) -> Benchmark:
-    """A truth of one file for each split, beside the images."""
+    """A ground-truth file for each split, beside the images."""
     splits = {}
     for split in _SPLITS:
         truths = tuple(f"{split}{suffix}" for suffix in suffixes)

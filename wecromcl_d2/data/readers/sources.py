@@ -1,4 +1,4 @@
-"""Truths kept as one file an image, in a folder or in a zip archive that is read in place."""
+"""Ground truth of one file per image, in a folder or in a zip archive that is read in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .base import Truth, Word, decode_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
-# The largest truth file of a published benchmark has some kilobytes, the largest set 10,000 files.
+# Published ground-truth files have some kilobytes each; the largest set has 10,000 files.
 MAX_FILE_BYTES = 4 << 20
 MAX_ARCHIVE_BYTES = 256 << 20
 MAX_ARCHIVE_FILES = 100_000
@@ -51,26 +51,26 @@ def read_truths(
     image_names: Callable[[str], tuple[str, ...]],
     parse: ParseFile,
 ) -> Iterator[Truth]:
-    """Read one truth file an image, in natural order of their names.
+    """Read one ground-truth file per image, in natural order of their names.
 
     Hidden files, files of other suffixes and folders are left alone; in an archive, files count
     wherever they lie.
 
     Args:
         path: folder or zip archive.
-        suffix: of the truth files.
-        image_names: stem of a truth file -> names that its image may have.
+        suffix: of the ground-truth files.
+        image_names: stem of a ground-truth file -> names that its image may have.
         parse: content -> words; its `LabelError` starts with the line number.
 
     Raises:
         LabelError: with archive, file and line, for the first fault.
     """
     with _open_source(path) as (names, read):
-        claimed: dict[str, str] = {}
+        described_by: dict[str, str] = {}
         for name in sorted((n for n in names if _is_truth(n, suffix)), key=natural_key):
             where = f"{path}/{name}"
             images = image_names(PurePosixPath(name).stem)
-            earlier = claimed.setdefault(images[0], where)
+            earlier = described_by.setdefault(images[0], where)
             if earlier != where:
                 raise LabelError(f"{where}: {earlier} describes image {images[0]!r} as well")
             data = read(name)
@@ -79,7 +79,7 @@ def read_truths(
             except LabelError as error:
                 raise LabelError(f"{where}:{error}") from None
             yield Truth(where, images, words, image_id=images[0])
-        if not claimed:
+        if not described_by:
             raise LabelError(f"{path}: no {suffix} file in it")
 
 

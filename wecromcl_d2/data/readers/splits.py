@@ -35,7 +35,7 @@ class Located:
 
 
 def truth_names(part: Part) -> tuple[str, ...]:
-    """The names of a part's truth, folders also as zip archives."""
+    """The possible names of a part's ground truth; folders may be zip archives."""
     archives = tuple(f"{name}.zip" for name in part.truths if not Path(name).suffix)
     return part.truths + archives
 

@@ -1,4 +1,4 @@
-"""Truths of Total-Text in all their dialects, and of other sets in those of ABCNet."""
+"""Ground truth of Total-Text in all its formats, and of other sets in ABCNet's formats."""
 
 from __future__ import annotations
 
