@@ -1,4 +1,4 @@
-"""Soft activation maps: where does an image show a text?
+"""Soft activation maps: cross-attention from a text to the cells of an image.
 
 Letters: N images, Q texts per image, C channels of the fused map, D channels of a text feature,
 H x W cells.
@@ -16,10 +16,11 @@ class TextActivation(nn.Module):
 
         M = softmax((W_q t + b_q)^T (W_k X + b_k) / sqrt(D)),    p = W_o (W_v X M + b_v) + b_o.
 
-    Everything between text and map is linear, so the products are taken the other way round:
-    the query is carried back through W_k and W_c onto the C channels of F, and F itself is pooled
-    before W_c, W_v and W_o see it. Exact, and D-channel maps are never made. The key bias shifts
-    all cells of a map alike, which the softmax ignores; it is kept, frozen, as a published weight.
+    Everything between text and map is linear, so the order of the products is changed:
+    the query is multiplied by W_k and W_c, which gives it the C channels of F, and F is pooled
+    before W_c, W_v and W_o are applied. The result is the same, and no map of D channels is
+    computed. The key bias adds one number to all cells of a map, which the softmax ignores; it is
+    kept, frozen, because the published weights have it.
 
     Args:
         in_channels: channels C of the fused map.
@@ -36,7 +37,7 @@ class TextActivation(nn.Module):
         self.out_proj = nn.Linear(channels, channels)
 
     def project_queries(self, text: Tensor) -> Tensor:
-        """Carry text features (..., D) back onto the fused map's channels: (..., C)."""
+        """Queries (..., C) in the channels of the fused map, from text features (..., D)."""
         query = self.q_proj(text) / math.sqrt(text.shape[-1])
         return query @ self.k_proj.weight @ self.channel_proj.weight
 
@@ -44,9 +45,9 @@ class TextActivation(nn.Module):
         """Soft activation maps.
 
         Args:
-            queries: (N, Q, C) folded queries, or (Q, C) if all images are asked for the same texts.
+            queries: (N, Q, C) projected queries, or (Q, C) if all images have the same texts.
             feature: (N, C, H, W) fused map.
-            valid: (N, H, W), False for cells that get no activation.
+            valid: (N, H, W), False in padding, where the maps are zero.
 
         Returns:
             (N, Q, H, W), each map non-negative with sum one.

@@ -1,4 +1,4 @@
-"""What finding the anchors of a dataset consists of: images, words, shards and their identity."""
+"""Planning of a labelling run: its images and words, its shards and their fingerprint."""
 
 import hashlib
 import json
@@ -14,22 +14,23 @@ from ..data.datasets import Record, ensure_registered, usable_words
 from .pseudo_labels import PERCENTILES, LabelledImage, Limits, percentile_limits, weigh_anchors
 from .text_encoder import build_charset
 
-# A shard is lost by an interruption, and its last batches may be smaller than the others.
+# Small enough that the unfinished shard, which an interruption loses, costs little; large enough
+# that few batches are incomplete, as the last of each image size in a shard may be.
 BATCHES_PER_SHARD = 8
-# What a record gives to the model, beside its texts; positions are not among it.
+# Keys of a record that the model gets beside its texts; no positions.
 ASKED_KEYS = ("file_name", "height", "width")
 
 
 @dataclass(frozen=True)
 class AnchorJob:
-    """What is run, and where its shards are kept.
+    """The input of a labelling run and the folder of its shards.
 
     Attributes:
         cfg: config of the detector, MODEL.WEIGHTS included.
         dataset: name as `ensure_registered` takes it.
         batch_size: images that share a forward pass, if they have one size.
-        folder: of the shards; the same only for equal `fingerprint`s.
-        count: images used, from the first; None for all.
+        folder: of the shards; runs share it only if their `fingerprint`s are equal.
+        count: use only the first `count` images; None for all.
     """
 
     cfg: CfgNode
@@ -47,7 +48,7 @@ class AnchorJob:
         return self.folder / f"shard-{number:06d}.jsonl"
 
     def speed_file(self, rank: int) -> Path:
-        """File in which a process notes its speed."""
+        """File into which a process writes its `Throughput`."""
         return self.folder / f"speed-{rank}.json"
 
 
@@ -68,18 +69,18 @@ def load_records(dataset: str) -> list[Record]:
 
 
 def word_keys(cfg: CfgNode, records: Sequence[Record]) -> list[list[str]]:
-    """The texts of each record as the model reads them; those it cannot read are empty."""
+    """`Charset.key` of each text; empty if no character of the text is in the charset."""
     charset, longest = build_charset(cfg), cfg.MODEL.TEXT_ENCODER.MAX_LENGTH
     return [[charset.key(text, longest) for text in r["texts"]] for r in records]
 
 
 def asked_words(record: Record, keys: Sequence[str]) -> list[int]:
-    """Indices of the words whose anchors are looked for: they count and can be read."""
+    """Indices of the words that get an anchor: neither ignored nor without a readable character."""
     return [i for i, usable in enumerate(usable_words(record)) if usable and keys[i]]
 
 
 def plan_shards(records: Sequence[Record], batch_size: int) -> list[list[int]]:
-    """Indices of the records of each shard; images of like shape are neighbours."""
+    """Indices of the records of each shard, sorted by aspect ratio so that batches fill up."""
     order = sorted(
         range(len(records)),
         key=lambda i: (records[i]["width"] / records[i]["height"], records[i]["height"], i),
@@ -89,7 +90,7 @@ def plan_shards(records: Sequence[Record], batch_size: int) -> list[list[int]]:
 
 
 def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
-    """Everything that the content of the shards depends on, as digests by name."""
+    """Digests, by name, of everything that the content of the shards depends on."""
     images = hashlib.sha256()
     for record in records:
         asked = [record[key] for key in ASKED_KEYS] + [record["texts"], usable_words(record)]
@@ -111,7 +112,7 @@ def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
 
 
 def pending_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the shards that are not there yet."""
+    """Numbers of the shards whose files do not exist yet."""
     return [number for number in range(len(shards)) if not job.shard(number).is_file()]
 
 
@@ -119,10 +120,10 @@ def collect_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> dict[int,
     """Read all shards.
 
     Returns:
-        By index of the image `points` and `scores` of its asked words, or its `problem`.
+        By index of the image, `points` and `scores` of its `asked_words`, or its `problem`.
 
     Raises:
-        ValueError: if a shard does not hold what it should.
+        ValueError: if a shard is no JSON lines or holds other images than planned.
     """
     found: dict[int, dict[str, Any]] = {}
     for number, indices in enumerate(shards):
@@ -144,7 +145,7 @@ def label_images(
     found: dict[int, dict[str, Any]],
     percentiles: Sequence[float] = PERCENTILES,
 ) -> tuple[list[LabelledImage], list[tuple[Record, str]], Limits]:
-    """Weigh all anchors.
+    """Labels of all images: weights follow from the scores of the whole dataset.
 
     Args:
         records: all of the dataset.
@@ -153,7 +154,8 @@ def label_images(
         percentiles: see `percentile_limits`.
 
     Returns:
-        The images, those that could not be used with the reason, and the limits of the weights.
+        The labelled images; the records of unusable images, each with the reason; and the scores
+        between which the weight rises.
     """
     scores = [s for answer in found.values() for s in answer.get("scores", ()) if s is not None]
     limits = percentile_limits(scores, percentiles)

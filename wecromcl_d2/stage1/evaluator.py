@@ -1,4 +1,4 @@
-"""Evaluation of anchors: Detectron2's evaluator and the run that a results file shares with it."""
+"""Evaluation of anchors: the evaluator, and `run_anchors`, which `evaluate` calls for files."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ class AnchorEvaluator(DatasetEvaluator):
 
 @dataclass(frozen=True)
 class AnchorImage:
-    """What the metrics need of one image: plain numbers and strings only.
+    """The words and anchors of one image, as plain numbers and strings.
 
     Attributes:
         image_id: the dataset's identity of the image.
-        truth: the words that count.
-        predictions: anchors, without those of words that do not count.
+        truth: the words that are not ignored.
+        predictions: anchors, without those of ignored words.
         image_size: (height, width) of the original image, if known.
     """
 
@@ -134,7 +134,7 @@ class AnchorImage:
         predictions: PointWords,
         image_size: tuple[int, int] | None = None,
     ) -> AnchorImage:
-        """Leave out ignored words, and anchors of texts that only ignored words have."""
+        """An image without its ignored words and without anchors whose text only they have."""
         counted = np.flatnonzero(~truth.ignore).tolist()
         known = {truth.texts[index].lower() for index in counted}
         ignored = {text.lower() for text in truth.texts} - known
@@ -150,7 +150,7 @@ class AnchorImage:
         return cls(image_id, words, predictions.take(rows), image_size)
 
     def pointed(self) -> PointWords:
-        """The words that have a true point."""
+        """The words that have a ground-truth point."""
         rows = np.flatnonzero(~np.isnan(self.truth.points).any(axis=1)).tolist()
         return PointWords(self.truth.texts, self.truth.points, np.zeros(0)).take(rows)
 
@@ -171,7 +171,7 @@ class AnchorImage:
 
 @dataclass(frozen=True)
 class AnchorRun:
-    """What `run_anchors` found.
+    """The result of `run_anchors`.
 
     Attributes:
         dataset: name of the set.
@@ -195,7 +195,7 @@ class AnchorRun:
     results: Sequence[Result]
 
     def content(self) -> dict[str, Any]:
-        """What the result file states beside `results`."""
+        """The content of the result file beside `results`."""
         return {
             "dataset": self.dataset,
             "protocols": ["anchor accuracy", NEAREST_POINT],
@@ -213,7 +213,7 @@ class AnchorRun:
 def run_anchors(
     dataset: str, images: Sequence[AnchorImage], mode: Mode, threshold: Threshold
 ) -> AnchorRun:
-    """Evaluate anchors by both protocols, each as far as the truth allows.
+    """Evaluate anchors by both protocols, without metrics whose ground truth is missing.
 
     Args:
         dataset: name of the set, for log and results.

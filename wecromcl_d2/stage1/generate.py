@@ -1,8 +1,8 @@
-"""Stage 1 over a whole dataset: in shards, by several processes, going on after any interruption.
+"""Inference of stage 1 over a dataset: in shards, by several processes, resumable.
 
-The images, ordered by their shape, are cut into shards; a shard is a file that appears in one step.
+The images, sorted by aspect ratio, are cut into shards; each shard is a file, written atomically.
 Batches do not cross shards, and texts are encoded in blocks that depend on the dataset alone, so
-the bytes of a shard depend neither on the process that makes it nor on what was made before.
+the bytes of a shard depend neither on the process that writes it nor on the shards before it.
 """
 
 import json
@@ -36,15 +36,15 @@ SCORE_DIGITS, POINT_DECIMALS = 6, 3
 
 @dataclass
 class Throughput:
-    """What a process did, and how long it took.
+    """Work and time of one process.
 
     Attributes:
-        images: images that were read.
-        seconds: for them, from the first to the last shard written.
-        cpu_seconds: of this process in the same time, without those that read ahead.
-        forward_seconds: those of `seconds` that the model ran.
-        words: distinct words that were encoded.
-        word_seconds: for them.
+        images: images processed.
+        seconds: wall time from the first image to the last shard written.
+        cpu_seconds: CPU time of this process meanwhile, without the data loader's workers.
+        forward_seconds: seconds of these spent in the model.
+        words: distinct words encoded.
+        word_seconds: wall time for them.
     """
 
     images: int = 0
@@ -57,10 +57,10 @@ class Throughput:
 
 @dataclass(frozen=True)
 class QueryTable:
-    """Folded queries of the words of a dataset.
+    """Projected queries of the words of a dataset.
 
     Attributes:
-        row: of each word in the table, by the word as the model reads it.
+        row: row of the table by key of the word, see `word_keys`.
         table: (U, C) on the CPU.
     """
 
@@ -68,7 +68,7 @@ class QueryTable:
     table: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
     def of(self, keys: Sequence[str]) -> Tensor:
-        """(Q, C) queries of words."""
+        """(Q, C) queries of Q keys."""
         return self.table[[self.row[key] for key in keys]]
 
 
@@ -91,7 +91,7 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
 def run_shards(
     job: AnchorJob, pending: Sequence[int], records: Sequence[Record] | None = None
 ) -> None:
-    """Make this process's share of the missing shards; called in every process of a launch.
+    """Write this process's share of the missing shards; called in every process of a launch.
 
     Args:
         job: what to run.
@@ -99,7 +99,7 @@ def run_shards(
         records: the job's, if the process has read them.
 
     Raises:
-        OSError: if a shard cannot be written; the others stay.
+        OSError: if a shard cannot be written; those already written stay.
         FloatingPointError: if the weights give values that are not finite.
         ValueError: if dataset, config or weights are unusable.
     """
@@ -149,14 +149,14 @@ def encode_words(
     indices: Sequence[int],
     speed: Throughput,
 ) -> QueryTable:
-    """Encode the words of some images, each once, the work shared among the processes.
+    """Queries of the words of some images, each word encoded once, by one of the processes.
 
     Args:
         model: the detector.
         records: all of the dataset.
         keys: see `word_keys`.
-        indices: of the images that are needed.
-        speed: gets the number of words and the time.
+        indices: of the images.
+        speed: `words` and `word_seconds` are set in it.
     """
     start = time.perf_counter()
     asked = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
@@ -178,7 +178,7 @@ def encode_words(
 
 
 class _Images(Dataset):
-    """Item i is the model input of record i, or what is wrong with its image.
+    """Item i is the model input of record i, or the `ImageError` of its image.
 
     Args:
         job: what is run.
@@ -205,13 +205,13 @@ def _unchanged(item: Any) -> Any:
 
 
 class _Finder:
-    """Finds the anchors of the words of images.
+    """Inference in batches of images of one size.
 
     Args:
         model: the detector.
-        words: queries of all words that are asked for.
+        words: queries of all words of the images.
         batch_size: images of one size that share a forward pass.
-        speed: gets the time that the model takes.
+        speed: `forward_seconds` is increased in it.
     """
 
     def __init__(self, model: WeCromCL, words: QueryTable, batch_size: int, speed: Throughput):
@@ -220,11 +220,11 @@ class _Finder:
     def find(
         self, indices: Sequence[int], images: Iterator[Any], progress: Callable[[int], Any]
     ) -> dict[int, dict[str, Any]]:
-        """What is found in each image of a shard, images of one size together.
+        """The line of each image of a shard, by index; images of one size share batches.
 
         Args:
             indices: of the shard's records.
-            images: items of `_Images` for them and those that follow.
+            images: iterator over items of `_Images`, the next one being the shard's first.
             progress: called with the number of images that are done.
         """
         found: dict[int, dict[str, Any]] = {}

@@ -1,7 +1,7 @@
 """The contrastive loss of stage 1 as pure functions.
 
 Letters: N images of this process, B images and M query texts of all processes, K negatives per
-image. The paper asks one text per image: M = B.
+image. The paper has one query per image: M = B.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def cosine_similarity(pooled: Tensor, text: Tensor, compared: Tensor) -> Tensor:
-    """Region-text correlation: cosine between what a text found in an image and the text itself.
+    """Region-text correlation: cosine of a text's region feature in an image and its text feature.
 
     Args:
         pooled: (N, M + K, D) region features, one for each image and text.

@@ -9,7 +9,7 @@ from detectron2.data import transforms as T
 from ..data.augmentation import build_augmentations
 from ..data.images import IMAGE_KEYS, image_to_tensor, read_record
 
-# Positions are not among what stage 1 gets: it learns from transcriptions alone.
+# No positions: stage 1 is trained on transcriptions alone, so the mapper drops all other keys.
 TRAINING_KEYS = (*IMAGE_KEYS, "queries", "negatives")
 
 

@@ -107,7 +107,7 @@ class AnchorMatch:
     Attributes:
         anchor: index of the word's anchor among the predictions, -1 for none.
         inside: whether that anchor lies in the word's outline, border included.
-        distance: `sqrt((dx / w)^2 + (dy / h)^2)` from the word's centre in units of its
+        distance: `sqrt((dx / w)^2 + (dy / h)^2)` from the word's center in units of its
             axis-parallel box; infinite without an anchor.
     """
 
@@ -130,7 +130,7 @@ def match_anchors(
     Args:
         texts: `T` true words.
         polygons: `T` flat outlines `x1, y1, ...`; an invalid one is repaired.
-        centers: `(T, 2)` word centres.
+        centers: `(T, 2)` word centers.
         predictions: `P` anchors.
     """
     count = len(texts)
@@ -163,7 +163,7 @@ def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
 
     Returns:
         `inside_rate`; `within_0.10` and so on, the shares of words whose anchor is no further
-        than that from the centre; `distance_mean` and `distance_median` over the words that
+        than that from the center; `distance_mean` and `distance_median` over the words that
         have an anchor, absent when none has one. Empty without any word.
     """
     inside = joined([match.inside for match in matches])
@@ -206,7 +206,7 @@ def perturb_anchors(
     alpha: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Word centres moved by normal noise in proportion to the words' boxes.
+    """Word centers moved by normal noise in proportion to the words' boxes.
 
     `a = c + alpha * (w e1, h e2)` with standard normal `e`, then clipped to the image.
 
@@ -222,7 +222,7 @@ def perturb_anchors(
 
 
 def _normalized(polygon: Sequence[float], center: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The distance of `(P, 2)` points from the centre in box sizes of at least 1 px."""
+    """The distance of `(P, 2)` points from the center in box sizes of at least 1 px."""
     size = np.maximum(np.ptp(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), axis=0), 1)
     return np.linalg.norm((points - center) / size, axis=1)
 

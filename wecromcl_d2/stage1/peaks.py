@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import check_choice
 from ..data.text import TextList
 
-# Further peaks of a word's map that are candidates where words must keep a distance.
+# Additional peaks per map that `assign_distinct_peaks` may choose from.
 SPARE_PEAKS = 5
 
 
@@ -27,7 +27,7 @@ class PeakDecoder:
     Attributes:
         stride: side of a cell in pixels of the network input.
         window: side in cells of the window whose maximum a peak must be, odd.
-        ties: "first" or "all", which of equal cells in a window is a peak; see `find_peaks`.
+        ties: "first" or "all", which of equal cells in a window are peaks; see `find_peaks`.
         anchor: "peak", the center of the peak's cell, or "mean", see `mean_of_peaks`.
         distance: least distance in cells between the words of an image, see
             `assign_distinct_peaks`; 0 decodes each word by itself.
@@ -61,13 +61,13 @@ class PeakDecoder:
         Args:
             maps: (Q, H, W) maps of the padded network input.
             texts: Q transcriptions as given.
-            keys: what the model reads of them; of equal ones the n-th gets the n-th peak.
+            keys: Q keys, see `Charset.key`; the n-th of equal keys gets the n-th strongest peak.
             input_size: (height, width) of the network input before its padding.
             image_size: (height, width) of the original image.
 
         Returns:
             Instances with `pred_points` (Q, 2), float64, in pixels of the original image, `scores`
-            (Q,), `pred_maps` over the cells that are no padding, and `pred_texts`.
+            (Q,), `pred_maps` without the cells of padding, and `pred_texts`.
         """
         (input_height, input_width), (height, width) = input_size, image_size
         maps = maps[
@@ -111,16 +111,16 @@ def _instances(
 def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tuple[Tensor, Tensor]:
     """The strongest local maxima of each map.
 
-    A cell is a peak if it is the maximum of the window around it. A map with fewer peaks than asked
-    gives some of value zero.
+    A cell is a peak if it is the maximum of the window around it. If a map has
+    fewer than `count` peaks, the remaining values are zero.
 
     Args:
         maps: (..., H, W) non-negative maps.
         count: peaks per map.
         window: side of the window in cells, odd.
-        ties: of equal cells in one window, "first" takes the first in reading order, and peaks
-            that do not exist repeat the strongest; "all" takes all of them, and peaks that do not
-            exist lie anywhere.
+        ties: of equal cells in one window, "first" takes the first in row-major order, and the
+            points of missing peaks repeat the strongest; "all" takes all of them, and the points
+            of missing peaks are arbitrary cells.
 
     Returns:
         (..., count, 2) peaks (x, y) in cells, the center of the first cell being (0.5, 0.5), and
@@ -148,8 +148,8 @@ def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tu
 def window_maximum(x: Tensor, window: int) -> Tensor:
     """The maximum of the window around each cell of (..., H, W) non-negative maps.
 
-    Rows, then columns, as whole-map comparisons: some twenty times faster on a CPU than pooling,
-    which does not use its vector instructions for one channel.
+    Maxima over shifted copies of the map, along rows, then along columns: some twenty times faster
+    on a CPU than `max_pool2d`, which does not vectorise over a single channel.
 
     Args:
         x: maps.
@@ -163,9 +163,10 @@ def window_maximum(x: Tensor, window: int) -> Tensor:
 
 
 def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
-    """The mean place of what lies in a window around each peak.
+    """The centroid of the map's values in a window around each peak.
 
-    A peak's cell may lie at a word's edge; the weight around it lies on the word.
+    The peak's cell may lie at the edge of a word; the values around it are larger on the word's
+    side, so that the centroid lies closer to the word's center.
 
     Args:
         maps: (Q, H, W) non-negative maps.
@@ -173,7 +174,7 @@ def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
         window: side of the window in cells, odd.
 
     Returns:
-        (Q, P, 2) points in cells; a peak whose window holds nothing stays where it is.
+        (Q, P, 2) points in cells; a peak whose window sums to zero is not moved.
     """
     reach = window // 2
     cells = (points - 0.5).long()
@@ -193,19 +194,21 @@ def mean_of_peaks(maps: Tensor, points: Tensor, window: int) -> Tensor:
 def assign_distinct_peaks(
     points: Tensor, scores: Tensor, texts: Sequence[str], distance: float
 ) -> list[int]:
-    """Choose a peak for each word of an image so that no two words are in one place.
+    """One peak for each word of an image, no two closer than `distance` where possible.
 
-    The surest peak of all is taken first; then peaks near it are no longer free.
+    Greedy over the peaks of all words by falling score: a peak is chosen if its word has none yet
+    and no chosen peak is closer than `distance`.
 
     Args:
         points: (Q, P, 2) peaks in cells.
         scores: (Q, P) their values, strongest first; 0 where there is no further peak.
-        texts: Q words; of equal peaks the one whose word comes first in the alphabet is taken
-            first, so that the order of the words does not matter.
-        distance: least one between two words, in cells.
+        texts: Q words; equal scores are taken in the order of their words, so that the order in
+            which the words are given does not matter.
+        distance: least distance between the peaks of two words, in cells.
 
     Returns:
-        For each word the index of its peak; the strongest if none of its peaks is free.
+        For each word the index of its peak; 0, the strongest, if all of its peaks are too close to
+        chosen ones.
     """
     places, values = points.tolist(), scores.tolist()
     peaks = [

@@ -1,8 +1,9 @@
-"""Anchors as labels: how far is each of them to be trusted?
+"""Weights of anchors that are used as labels.
 
-Stage 1 finds an anchor for every readable word, right or wrong, and its score, the height of the
-peak, has no scale of its own: it depends on the size of the map. So a score counts by its rank in
-the whole set. The weight of an anchor lies in 0 .. 1; 0 stands for "text known, location unknown".
+Stage 1 finds an anchor for every readable word, right or wrong. Its score is the value of the map's
+peak, whose scale depends on the number of cells, so that no fixed threshold fits: limits are
+percentiles of the scores of the whole dataset. The weight of an anchor lies in 0 .. 1; 0 stands for
+"text known, location unknown".
 
 Letters: `P` anchors or words of one image. Points are (x, y) in pixels of the original image.
 """
@@ -17,16 +18,15 @@ import numpy as np
 
 # Percentiles of all scores up to which the weight is 0, and from which on it is 1.
 PERCENTILES = (10.0, 60.0)
-# Anchors of two different words that are closer than this, in pixels, cannot both be right.
+# Anchors of two different words closer than this, in pixels, collide: at most one can be right.
 COLLISION_DISTANCE = 4.0
 # Anchors of a lower weight are reported as doubtful.
 LOW_WEIGHT = 0.5
 WEIGHT_DECIMALS = 4
 
-# What may become of a word: an anchor of a weight of at least LOW_WEIGHT, of a lower one, of none
-# by its score, of none because a better anchor of another word is there; no anchor because the map
-# has fewer peaks than the image has of this word, no character is in the charset, or the word does
-# not count.
+# Outcomes of a word. With an anchor: weight at least LOW_WEIGHT; lower weight; weight 0 by its
+# score; weight 0 by a collision with an anchor of higher score. Without: the map has fewer
+# peaks than the image has copies of the word; no character is in the charset; the word is ignored.
 OUTCOMES = ("kept", "low_weight", "zero", "collision", "no_peak", "unreadable", "ignored")
 
 Limits = tuple[float, float]
@@ -35,14 +35,14 @@ Point = list[float]
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image and what stage 1 says about its `P` words.
+    """One image and the anchors of its `P` words.
 
     Attributes:
-        record: dataset dict of the source, with whatever truth it has.
+        record: dataset dict of the source, with its ground truth, if any.
         points: anchors, None for a word without one.
-        scores: heights of the peaks, None with the point.
+        scores: values of the maps' peaks, None for a word without anchor.
         weights: in 0 .. 1.
-        outcomes: of `OUTCOMES`.
+        outcomes: one of `OUTCOMES` for each word.
     """
 
     record: dict[str, Any]
@@ -102,10 +102,10 @@ def find_collisions(
     scores: Sequence[float] | np.ndarray,
     keys: Sequence[str],
 ) -> np.ndarray:
-    """Say which anchors lie where another word was found with a higher score.
+    """Which anchors collide with an anchor of another word that has a higher score.
 
-    Of two different words that are closer than `COLLISION_DISTANCE` the one with the lower score
-    is meant, of equal scores the later one. Equal words never collide.
+    Of two different words closer than `COLLISION_DISTANCE` the one with the lower score is marked,
+    of equal scores the later one. Equal words never collide.
 
     Args:
         points: `P` anchors.
@@ -132,13 +132,13 @@ def weigh_anchors(
     ignore: Sequence[bool],
     limits: Limits,
 ) -> tuple[list[float], list[str]]:
-    """Weigh the anchors of one image.
+    """Weights and outcomes of the words of one image.
 
     Args:
         points: `P` anchors, None for a word without one.
-        scores: `P` scores, None with the point.
+        scores: `P` scores, None for a word without anchor.
         keys: `P` words as the model reads them, empty without any character of the charset.
-        ignore: `P` times whether the word does not count.
+        ignore: whether each of the `P` words is ignored.
         limits: see `percentile_limits`.
 
     Returns:

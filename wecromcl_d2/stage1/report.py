@@ -1,4 +1,4 @@
-"""What came out when anchors were made into labels: numbers, a chart and the doubtful ones."""
+"""Report of a labelling run: numbers, a chart and a sheet of the anchors of lowest score."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .matching import summarize_anchors
 from .pseudo_labels import OUTCOMES, PERCENTILES, LabelledImage, Limits
 
 HISTOGRAM_BINS = 40
-# Bins of equal counts in which anchors are compared with the truth.
+# Bins of equal counts in which anchors are compared with the ground truth.
 TRUTH_BINS = 10
-# The sheet of doubtful anchors: how many, in how many columns; the side of a crop in pixels of the
-# image, as a share of the image's longer side but not less than the smallest; and of a tile.
+# Sheet of the anchors of lowest score: their number and its columns; side of a crop as a share of
+# the image's longer side, and its least value in pixels of the image; side of a tile in pixels.
 UNCERTAIN_COUNT, UNCERTAIN_COLUMNS = 50, 10
 CROP_SHARE, SMALLEST_CROP = 0.4, 64
 TILE_SIDE = 144
@@ -41,7 +41,7 @@ def describe_labels(
     limits: Limits,
     percentiles: Sequence[float] = PERCENTILES,
 ) -> dict[str, Any]:
-    """What a report says about the found anchors, in plain values.
+    """Content of the report, in JSON types.
 
     Args:
         images: the images that were labelled.
@@ -81,7 +81,7 @@ def describe_labels(
 
 
 def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
-    """How the anchors fit the outlines of the source; None where it has none.
+    """Accuracy of the anchors by the outlines of the source; None if it has none.
 
     Of equal words in an image, each goes to the outline that `matching.match_anchors` gives it.
 
@@ -129,7 +129,7 @@ def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None
 
 
 def draw_report(report: Mapping[str, Any], path: Path) -> None:
-    """Draw what `describe_labels` returned as a PNG file.
+    """Write the charts of a report as a PNG file.
 
     Raises:
         OSError: if the file cannot be written.
@@ -150,27 +150,27 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
     _describe(axes[0, 1], "what became of the words", "share", "")
     if truth:
         bins = truth["by_score"]
-        middle = range(len(bins))
+        places = range(len(bins))
         names = [f"{entry['from']:.3g}" for entry in bins]
-        for place, key, title in (
+        for plot, key, title in (
             (axes[1, 0], "inside_rate", "anchors on their word"),
             (axes[1, 1], "distance_median", "median distance from the centre, in word sizes"),
         ):
-            place.bar(middle, [entry.get(key, 0.0) for entry in bins])
-            place.set_xticks(middle, names)
-            _describe(place, title, "score from", "")
+            plot.bar(places, [entry.get(key, 0.0) for entry in bins])
+            plot.set_xticks(places, names)
+            _describe(plot, title, "score from", "")
     with replace_file(path) as stream:
         figure.savefig(stream, format="png", dpi=80)
 
 
 def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT) -> np.ndarray:
-    """Show the anchors of lowest score, the lowest first.
+    """Sheet of the anchors of lowest score, the lowest first.
 
-    Each is the middle of a crop, which the outline of the word, where known, is drawn into. An
+    Each tile is a crop centered at the anchor, with the outline of the word where it is known. An
     image that cannot be read any more is left out.
 
     Returns:
-        A picture, without any anchor an empty one.
+        The sheet as an RGB image; one empty tile if there are no anchors.
     """
     ranked = sorted(
         (score, number, row)
@@ -181,10 +181,10 @@ def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT
     tiles = []
     for score, number, row in ranked[:count]:
         try:
-            picture = read_image(images[number].record["file_name"])
+            pixels = read_image(images[number].record["file_name"])
         except (OSError, SyntaxError, ValueError):
             continue
-        tile = _crop(picture, images[number], row)
+        tile = _crop(pixels, images[number], row)
         tiles.append(
             add_caption(tile, images[number].record["texts"][row], f"{score:.3g}", size=13)
         )
@@ -193,17 +193,17 @@ def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT
     return contact_sheet(tiles, min(UNCERTAIN_COLUMNS, len(tiles)))
 
 
-def _crop(picture: np.ndarray, image: LabelledImage, row: int) -> np.ndarray:
-    """A square tile round an anchor, which is marked; outside the image it is empty."""
+def _crop(pixels: np.ndarray, image: LabelledImage, row: int) -> np.ndarray:
+    """A square tile centered at an anchor, which is marked; filled up outside the image."""
     point = image.points[row]
     assert point is not None
-    side = max(SMALLEST_CROP, math.ceil(CROP_SHARE * max(picture.shape[:2])))
+    side = max(SMALLEST_CROP, math.ceil(CROP_SHARE * max(pixels.shape[:2])))
     left, top = (math.floor(value - side / 2) for value in point)
     rows, columns = (
         np.clip(np.arange(start, start + side), 0, size - 1)
-        for start, size in ((top, picture.shape[0]), (left, picture.shape[1]))
+        for start, size in ((top, pixels.shape[0]), (left, pixels.shape[1]))
     )
-    tile = picture[rows[:, None], columns[None]]
+    tile = pixels[rows[:, None], columns[None]]
     tile[(rows != np.arange(top, top + side))] = BACKGROUND
     tile[:, (columns != np.arange(left, left + side))] = BACKGROUND
     scale = TILE_SIDE / side
@@ -221,7 +221,7 @@ def _scores(images: Sequence[LabelledImage]) -> list[float]:
 
 
 def _equal_bins(scores: np.ndarray) -> Iterator[tuple[float, float]]:
-    """Half-open bins of about equal counts that hold all scores."""
+    """Half-open bins of about equal counts that cover all scores."""
     if not len(scores):
         return
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, TRUTH_BINS + 1)))

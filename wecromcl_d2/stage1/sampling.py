@@ -1,4 +1,4 @@
-"""Which images and texts meet in a training batch, decided on strings alone.
+"""Choice of the images, queries and negatives of a training batch, from transcriptions alone.
 
 Every choice for batch t is a pure function of (seed, t), so that neither the number of workers nor
 a restart changes it.
@@ -26,14 +26,14 @@ from ..data.text import Charset
 
 logger = logging.getLogger(__name__)
 
-# Similar texts among which "hard" negatives are drawn, as a multiple of their number.
+# "hard" negatives are drawn from the NEIGHBOURS * K nearest texts by edit distance.
 NEIGHBOURS = 4
 
 NEGATIVE_SAMPLERS = Registry("NEGATIVE_SAMPLERS")
 NEGATIVE_SAMPLERS.__doc__ = """
 Functions (generator, vocabulary, for each image the set of those texts of the vocabulary that it
-has, for each image the list of the texts it is asked for, K) -> for each image K negatives. The
-vocabulary and the texts asked for are strings, all other texts are indices into the vocabulary.
+has, for each image the list of its queries, K) -> for each image K negatives. The vocabulary and
+the queries are strings; texts of images and negatives are indices into the vocabulary.
 """
 
 # What DATALOADER.SAMPLING.EXCLUSION and COMPARE may be.
@@ -47,7 +47,7 @@ class BatchEntry:
 
     Attributes:
         index: of the image in the dataset.
-        queries: the image's texts that are asked for; no other image of the batch contains them.
+        queries: texts of the image that no other image of the batch contains.
         negatives: K texts that the image does not contain.
     """
 
@@ -66,18 +66,19 @@ class BatchSampler:
     Args:
         texts: the transcriptions of each image.
         charset: normalises texts; those left empty are never drawn.
-        max_length: characters L that the text encoder reads.
+        max_length: characters L that the text encoder reads; longer texts are cut.
         batch_size: images N.
         num_negatives: negatives K per image.
-        num_queries: texts asked for per image, fewer where an image has fewer of its own.
+        num_queries: query texts per image (paper: 1); fewer if the image has fewer texts unique
+            in the batch.
         negatives: name in `NEGATIVE_SAMPLERS`.
-        seed: of all choices.
+        seed: of the random numbers, together with the iteration.
         vocabulary: what negatives are drawn from; None for `texts` themselves.
-        exclusion: "both" for what the first line says; "earlier", as published, lets an image join
-            that contains the query of an image before it.
-        compare: "labels" takes texts for the same that the text encoder cannot tell apart, being
-            normalised by the charset and cut to L characters; "spelling", as published, only
-            drops unknown characters, so that one word may be a query and a negative at once.
+        exclusion: "both": no query is a text of another image. "earlier", as published: no query is
+            a text of an image drawn before; a later image may contain it.
+        compare: "labels": texts are equal if the text encoder gets equal labels for them, after the
+            charset's normalisation and the cut to L characters. "spelling", as published: only
+            unknown characters are dropped, so that a word may be both query and negative.
         max_tries: candidate images drawn per place of the batch before `SamplingError`.
 
     Raises:
@@ -132,7 +133,7 @@ class BatchSampler:
         self._check_size(len(texts))
 
     def _index(self, keys: Sequence[Sequence[str]]) -> None:
-        """Number the distinct texts and keep, for each image that has any, those it has."""
+        """Number the distinct texts; store the numbers of each image with texts in one array."""
         self.words = sorted({key for image in keys for key in image if key})
         number = {key: i for i, key in enumerate(self.words)}
         ids = [sorted({number[key] for key in image if key}) for image in keys]
@@ -201,7 +202,7 @@ class BatchSampler:
     def replace(
         self, batch: list[BatchEntry], place: int, attempt: int, iteration: int
     ) -> BatchEntry:
-        """Another image for one place of a batch, for use when its own cannot be read.
+        """Another image for one place of a batch, in place of one that cannot be read.
 
         Args:
             batch: what `sample` gave for `iteration`.
@@ -227,7 +228,10 @@ class BatchSampler:
     def _try_to_add(
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> bool:
-        """Draw a candidate; keep it if it has a text of its own and, normally, nobody's query."""
+        """Draw a candidate image; add it if one of its texts is in no image drawn before.
+
+        With `exclusion="both"` it must not contain a query drawn before either.
+        """
         image = int(rng.integers(len(self.images)))
         texts = self._texts_of(image)
         asked = chain.from_iterable(queries)
@@ -257,7 +261,7 @@ class BatchSampler:
 
 
 def _normalize(text: str, charset: Charset, compare: str) -> str:
-    """A text as it is compared, still uncut."""
+    """A text in the form in which it is compared, before the cut to L characters."""
     if compare == "labels":
         return charset.normalize(text)
     composed = unicodedata.normalize("NFC", text)
@@ -325,7 +329,7 @@ def random(
 def shared(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """K negatives for the whole batch, in none of its images: fewer texts to encode."""
+    """K negatives, texts of none of the images, for the whole batch: fewer texts to encode."""
     drawn = _draw_outside(rng, len(vocabulary), set().union(*texts), count)
     return [drawn] * len(texts)
 
@@ -334,7 +338,7 @@ def shared(
 def hard(
     rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
 ) -> list[list[int]]:
-    """K negatives for each image, spelled much like the texts it is asked for.
+    """K negatives for each image, similar in spelling to its queries.
 
     They are drawn from the `NEIGHBOURS * K` texts of the vocabulary with the smallest edit distance
     to any of the image's queries.

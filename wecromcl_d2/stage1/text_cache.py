@@ -1,4 +1,4 @@
-"""Cache of what inference computes from texts alone.
+"""Cache of the projected queries of texts, which do not depend on the image.
 
 Letters: Q texts, C channels of the fused map.
 """
@@ -16,11 +16,11 @@ TEXTS_PER_PASS = 256
 class QueryCache:
     """Projected queries by text, valid for one state of the weights.
 
-    Weights that were replaced have another identity, weights that were changed in place another
-    version; either empties the cache.
+    The cache is emptied if a weight is another tensor than before (its `id`) or was changed in
+    place (its `_version`).
 
     Args:
-        modules: those whose weights make the queries.
+        modules: the modules that compute the queries.
     """
 
     def __init__(self, modules: Sequence[nn.Module]):
@@ -33,7 +33,7 @@ class QueryCache:
         self._queries.clear()
 
     def update(self, keys: Iterable[str], queries: Tensor) -> None:
-        """Take queries that the caller has computed.
+        """Add queries that the caller has computed.
 
         Args:
             keys: Q texts, see `Charset.key`.
@@ -43,7 +43,7 @@ class QueryCache:
         self._queries.update(zip(keys, queries, strict=True))
 
     def get(self, keys: Sequence[str], compute: Callable[[list[str]], Tensor]) -> Tensor:
-        """(Q, C) queries of texts; the least recently added ones leave a full cache.
+        """(Q, C) queries of texts; a full cache drops those added first.
 
         Args:
             keys: Q texts, see `Charset.key`.

@@ -60,7 +60,7 @@ class TransformerLayer(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
-        """Transform (Q, L, D); `attend` (Q, 1, 1, L) is False where a character is not seen."""
+        """Transform (Q, L, D); `attend` (Q, 1, 1, L) is False for padding."""
         queries, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(queries, length, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)

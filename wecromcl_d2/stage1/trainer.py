@@ -1,4 +1,4 @@
-"""Training of stage 1: its samples, its batches and its metric."""
+"""Training of stage 1: mapper, batch sampler and evaluator."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,16 +14,16 @@ from .text_encoder import build_charset
 
 
 class AnchorTrainer(Trainer):
-    """Stage 1: learns from transcriptions where their words are."""
+    """Trainer of the anchor detector, stage 1."""
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
-        """Images and texts, for training without any position."""
+        """The mapper of stage 1, which keeps no positions in training."""
         return AnchorMapper(cfg, is_train)
 
     @classmethod
     def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> BatchSampler:
-        """Batches without a query that two images contain."""
+        """The sampler of batches in which no two images contain the same query."""
         texts = [
             [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
             for r in records
