@@ -11,15 +11,15 @@ from .cli.status import DONE, WRONG_COMMAND
 # Each is a module of `wecromcl_d2.cli`, imported only when it is asked for: torch takes seconds.
 COMMANDS = {
     "train": "train or evaluate an anchor detector or a spotter, as train_net.py does",
-    "evaluate": "score predictions from files alone",
+    "evaluate": "score predictions from files alone, and draw the worst images",
     "prepare": "convert a published benchmark, or a table of words, to label files",
     "render": "render synthetic word images into a cache, with a contact sheet",
     "anchors": "find the anchors of a dataset's words and write them as labels",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",
-    "visualize": "draw anchors, words, a results file or the worst images",
+    "visualize": "draw anchors, words read or labels of a dataset",
     "convert": "convert published weights or a plain backbone to ours, or ours back",
     "benchmark": "measure speed and memory of training and inference",
-    "stress": "show by how much a model suffers from damaged images",
+    "stress": "measure a spotter on words that are hard in one way each",
     "read": "find and read the words of images with a spotter",
     "find": "find given words in images with an anchor detector",
 }

@@ -1,4 +1,4 @@
-"""From images and their words to a trained spotter, measured on unseen images and drawn.
+r"""From images and their words to a trained spotter, measured on unseen images and drawn.
 
     wecromcl pipeline --config-file configs/quick/anchors.yaml \
         --spotter configs/quick/srsts_a.yaml --output demo_output

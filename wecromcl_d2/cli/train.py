@@ -1,4 +1,4 @@
-"""Train or evaluate what a config describes; `python train_net.py` in a clone does the same.
+r"""Train or evaluate what a config describes; `python train_net.py` in a clone does the same.
 
 Train:     wecromcl train --config-file configs/quick/anchors.yaml
 Continue:  wecromcl train --config-file configs/quick/anchors.yaml --resume
