@@ -1,4 +1,4 @@
-"""`wecromcl benchmark anchors`: how much of the bare model's speed labelling keeps.
+r"""`wecromcl benchmark anchors`: how much of the bare model's speed labelling keeps.
 
     wecromcl benchmark anchors --config-file configs/quick/anchors.yaml \
         --weights demo_output/anchors/model_best.pth --dataset synth_scenes_train --images 300
