@@ -47,7 +47,7 @@ def test_formats_and_benchmarks_share_no_name():
 
 
 def test_an_unprepared_set_says_how_to_prepare_it(root):
-    with pytest.raises(LabelError, match=r"icdar2013_test.*ch=2.*prepare_dataset\.py icdar2013"):
+    with pytest.raises(LabelError, match=r"icdar2013_test.*ch=2.*wecromcl prepare icdar2013"):
         DatasetCatalog.get("icdar2013_test")
 
 
