@@ -10,20 +10,14 @@ from torch import Tensor
 TEMPERATURE = 10000.0
 
 
-def sine_encoding(position: Tensor, channels: int) -> Tensor:
-    """Sines and cosines of a coordinate, alternating, from fast waves to slow ones.
+def wave_exponents(channels: int, device: torch.device | None = None) -> Tensor:
+    """Exponents (D,) of `TEMPERATURE`, a pair of equal ones for each wave, from fast to slow."""
+    return torch.arange(channels, device=device).div(2, rounding_mode="floor") * 2 / channels
 
-    Args:
-        position: (...) coordinate in units of the fastest wave's period; 1 is one full turn.
-        channels: D of the encoding, even.
 
-    Returns:
-        (..., D).
-    """
-    exponent = torch.arange(channels, device=position.device).div(2, rounding_mode="floor")
-    frequency = TEMPERATURE ** -(exponent * 2 / channels)
-    phase = position[..., None] * (2 * math.pi) * frequency
-    return torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(-2)
+def sine_encoding(angle: Tensor) -> Tensor:
+    """Sines of the even channels and cosines of the odd ones; `angle` is (..., D) in radians."""
+    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2)
 
 
 def sine_position(
@@ -43,10 +37,11 @@ def sine_position(
     Returns:
         (N, H * W, D). A full turn of the fastest wave spans the true image.
     """
+    frequency = TEMPERATURE ** -wave_exponents(channels // 2, device)
 
     def encode(cells: int, extent: Tensor) -> Tensor:
         position = (torch.arange(cells, device=device) + 0.5) / (extent[:, None] + 1e-6)
-        return sine_encoding(position, channels // 2)
+        return sine_encoding(position[..., None] * (2 * math.pi) * frequency)
 
     height, width = size
     rows, columns = torch.tensor(extents, device=device).unbind(1)

@@ -3,11 +3,13 @@
 Letters: I images, D channels, h x w cells, S = h * w.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.position import sine_encoding
+from ...layers.position import TEMPERATURE, sine_encoding, wave_exponents
 from .transformer import Attention, FeedForward, attend, initialise
 
 
@@ -21,11 +23,14 @@ def sine_position(valid: Tensor, channels: int) -> Tensor:
     Returns:
         (I, h, w, D) float32.
     """
+    wavelength = TEMPERATURE ** wave_exponents(channels // 2, valid.device)
     parts = []
     for axis in (1, 2):
         count = valid.cumsum(axis, dtype=torch.float32)
         last = count.narrow(axis, count.shape[axis] - 1, 1)
-        parts.append(sine_encoding(count / (last + 1e-6), channels // 2))
+        angle = count / (last + 1e-6) * (2 * math.pi)
+        # Divided as SPTS does; a product with frequencies rounds otherwise.
+        parts.append(sine_encoding(angle[..., None] / wavelength))
     return torch.cat(parts, dim=-1)
 
 
