@@ -122,6 +122,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # 0 makes the longer side MAX_SIZE_TEST.
     cfg.INPUT.RESIZE = "shortest_edge"
 
+    # Words of fewer characters are ignored in training, labelling and evaluation; the release's
+    # converters of real sets keep words of 3 and more.
+    cfg.INPUT.MIN_TEXT_LENGTH = 1
+
     # Stage 2 alone: refuse training records without points. False: words without a known place are
     # enough, for spotters that learn from texts alone.
     cfg.INPUT.REQUIRE_POINTS = True

@@ -57,6 +57,18 @@ def test_the_same_source_gives_the_same_bytes(source, tmp_path, capsys):
         assert sheet.width > 2 * sheet.height / 2
 
 
+def test_short_words_are_ignored_on_request(source):
+    with zipfile.ZipFile(source / "train_gts.zip", "w") as archive:
+        lines = "".join(f"{QUADRILATERAL},{text}\n" for text in ("at", "Inn", "###"))
+        archive.writestr("gt_img_1.txt", lines)
+    for length, ignored in (("1", [False, False, True]), ("3", [True, False, True])):
+        assert main(["icdar2015", "--root", str(source), "--min-length", length]) == 0
+        (record,) = read_labels(source / "train.jsonl")
+        assert (record["texts"], record["ignore"]) == (["at", "Inn", "###"], ignored)
+    assert main(["icdar2015", "--root", str(source), "--min-length", "3", "--words-only"]) == 0
+    assert read_labels(source / "train.jsonl")[0]["texts"] == ["Inn"]
+
+
 def test_words_only_writes_no_position(source):
     assert main(["icdar2015", "--root", str(source), "--words-only"]) == 0
     for line in (source / "train.jsonl").read_text(encoding="utf-8").splitlines():

@@ -138,7 +138,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     output: Path = args.output
     if args.dataset.partition("@")[0] == str(output):
         raise ValueError(f"{output} is the dataset itself, whose points would be lost")
-    records = load_records(args.dataset)
+    records = load_records(args.dataset, cfg.INPUT.MIN_TEXT_LENGTH)
     draft = AnchorJob(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".shards"))
     identity = fingerprint(draft, records)
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

@@ -65,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         "--words-only", action="store_true", help="no positions and no ignored words"
     )
     parser.add_argument(
+        "--min-length",
+        type=int,
+        default=1,
+        metavar="N",
+        help="ignore words of fewer characters; the release has 3 for real sets (default: 1)",
+    )
+    parser.add_argument(
         "--charset", default="wecromcl", help="count characters outside it (default: wecromcl)"
     )
     source = parser.add_argument_group("unusual sources")
@@ -166,6 +173,7 @@ def _convert(
         args.root,
         tally,
         words_only=args.words_only,
+        min_length=args.min_length,
         decode=args.check,
         **_options(located, args),
     )

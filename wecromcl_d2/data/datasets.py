@@ -191,6 +191,13 @@ def usable_words(record: Record) -> list[bool]:
     ]
 
 
+def ignore_short_words(record: Record, min_length: int) -> Record:
+    """A copy of a record whose texts of fewer than `min_length` characters are ignored."""
+    ignore = record.get("ignore") or [False] * len(record["texts"])
+    short = [len(text) < min_length for text in record["texts"]]
+    return record | {"ignore": [a or b for a, b in zip(ignore, short, strict=True)]}
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")

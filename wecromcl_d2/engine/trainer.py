@@ -15,7 +15,7 @@ from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_
 from detectron2.utils import comm
 from torch import nn
 
-from ..data.datasets import ensure_registered
+from ..data.datasets import ensure_registered, ignore_short_words
 from ..data.loader import Phase, Sampler, TrainBatches, TrainLoader
 from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
@@ -133,17 +133,20 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Records of registered datasets and of label files, see `ensure_registered`."""
+        """Records of registered datasets and of label files, see `ensure_registered`.
+
+        Words of fewer than INPUT.MIN_TEXT_LENGTH characters are ignored.
+        """
         for name in names:
             ensure_registered(name)
-        return [record for name in names for record in DatasetCatalog.get(name)]
+        found = (record for name in names for record in DatasetCatalog.get(name))
+        return [ignore_short_words(record, cfg.INPUT.MIN_TEXT_LENGTH) for record in found]
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """All images of a dataset, in order, with their whole records."""
-        ensure_registered(dataset_name)
         return build_detection_test_loader(
-            DatasetCatalog.get(dataset_name),
+            Trainer.load_records(cfg, [dataset_name]),
             mapper=cls.build_mapper(cfg, False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )

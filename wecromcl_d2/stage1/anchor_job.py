@@ -10,7 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from ..data.datasets import Record, ensure_registered, usable_words
+from ..data.datasets import Record, ensure_registered, ignore_short_words, usable_words
 from .pseudo_labels import PERCENTILES, LabelledImage, Limits, percentile_limits, weigh_anchors
 from .text_encoder import build_charset
 
@@ -41,7 +41,7 @@ class AnchorJob:
 
     def records(self) -> list[Record]:
         """Read the dataset."""
-        return load_records(self.dataset)[: self.count]
+        return load_records(self.dataset, self.cfg.INPUT.MIN_TEXT_LENGTH)[: self.count]
 
     def shard(self, number: int) -> Path:
         """File of a shard."""
@@ -52,8 +52,12 @@ class AnchorJob:
         return self.folder / f"speed-{rank}.json"
 
 
-def load_records(dataset: str) -> list[Record]:
+def load_records(dataset: str, min_length: int = 1) -> list[Record]:
     """Read a registered dataset or a label file, see `ensure_registered`.
+
+    Args:
+        dataset: its name.
+        min_length: words of fewer characters are ignored.
 
     Raises:
         ValueError: if there is no such dataset, or its labels are bad.
@@ -65,7 +69,7 @@ def load_records(dataset: str) -> list[Record]:
             f"there is no dataset {dataset!r}; name a label file (FILE.jsonl, or "
             f"FILE.jsonl@IMAGE_ROOT) or one of {', '.join(sorted(known))}"
         )
-    return list(DatasetCatalog.get(dataset))
+    return [ignore_short_words(record, min_length) for record in DatasetCatalog.get(dataset)]
 
 
 def word_keys(cfg: CfgNode, records: Sequence[Record]) -> list[list[str]]:

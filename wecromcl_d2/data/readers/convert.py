@@ -87,6 +87,7 @@ def convert(
     *,
     prefix: str = "",
     words_only: bool = False,
+    min_length: int = 1,
     decode: bool = False,
 ) -> Iterator[Record]:
     """One record an annotated image that is there.
@@ -100,6 +101,7 @@ def convert(
         tally: takes the counts.
         prefix: path of the image folder relative to the root of `file_name`.
         words_only: write the words that count and nothing else: no position, no ignored word.
+        min_length: ignore words of fewer characters.
         decode: decode every image completely instead of its header.
 
     Raises:
@@ -125,7 +127,7 @@ def convert(
         turn = 1 if truth.size is not None and truth.size != stored else orientation
         tally.turned += orientation != 1
         file_name = posixpath.join(prefix, name)
-        words = [_placed(word, turn, stored) for word in truth.words]
+        words = [_placed(word, turn, stored, min_length) for word in truth.words]
         _count(words, file_name, tally)
         record: Record = {"file_name": file_name, "height": size[0], "width": size[1]}
         if truth.image_id is not None:
@@ -149,8 +151,8 @@ def _columns(words: list[Word]) -> Record:
     return columns
 
 
-def _placed(word: Word, orientation: int, stored: tuple[int, int]) -> Word:
-    """The word with its centre, turned as its image, and ignored if it is blank."""
+def _placed(word: Word, orientation: int, stored: tuple[int, int], min_length: int) -> Word:
+    """The word with its centre, turned as its image, and ignored if it is blank or too short."""
     point = word.point
     if point is None and word.polygon is not None:
         point = _center(word.polygon)
@@ -158,7 +160,7 @@ def _placed(word: Word, orientation: int, stored: tuple[int, int]) -> Word:
         word.text,
         None if word.polygon is None else turned(word.polygon, orientation, stored),
         None if point is None else turned(point, orientation, stored),
-        word.ignore or not word.text.strip(),
+        word.ignore or not word.text.strip() or len(word.text) < min_length,
     )
 
 

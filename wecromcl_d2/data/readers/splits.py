@@ -57,6 +57,7 @@ def read_split(
     tally: Tally,
     *,
     words_only: bool = False,
+    min_length: int = 1,
     decode: bool = False,
     **options: Any,
 ) -> Iterator[Record]:
@@ -67,6 +68,7 @@ def read_split(
         root: folder of the benchmark.
         tally: takes the counts.
         words_only: see `convert`.
+        min_length: see `convert`.
         decode: see `convert`.
         options: options of the readers.
 
@@ -87,6 +89,7 @@ def read_split(
             tally,
             prefix="" if prefix == "." else prefix,
             words_only=words_only,
+            min_length=min_length,
             decode=decode,
         ):
             if len(located) > 1:
