@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wecromcl_d2.cli import pipeline as pipeline_command
+from wecromcl_d2.cli import steps
 from wecromcl_d2.cli.status import DONE, LOSSES
 from wecromcl_d2.engine import results_folder
 
@@ -21,9 +22,9 @@ def pipeline():
 
 
 @pytest.fixture
-def step(pipeline, tmp_path, monkeypatch):
+def step(tmp_path, monkeypatch):
     """Makes a step that notes its name in a file and ends with a status."""
-    monkeypatch.setattr(pipeline, "PROGRAM", (sys.executable, "-c"))
+    monkeypatch.setattr(steps, "PROGRAM", (sys.executable, "-c"))
 
     def make(name, status=0, arguments=(), **options):
         code = (
@@ -31,7 +32,7 @@ def step(pipeline, tmp_path, monkeypatch):
             f"open({str(tmp_path / 'runs')!r}, 'a').write('{name} ')\n"
             f"raise SystemExit({status})\n"
         )
-        return pipeline.Step(name, code, arguments, **options)
+        return steps.Step(name, code, arguments, **options)
 
     return make
 
@@ -45,23 +46,23 @@ def runs(tmp_path):
     return read
 
 
-def test_what_has_finished_is_not_run_again(pipeline, step, runs, tmp_path, capfd):
+def test_what_has_finished_is_not_run_again(step, runs, tmp_path, capfd):
     for _ in range(2):
-        (seconds,) = pipeline.Runner(tmp_path / "out").run(step("one"))
+        (seconds,) = steps.Runner(tmp_path / "out").run(step("one"))
         assert seconds > 0
     assert runs() == ["one"]
     assert "one: finished before" in capfd.readouterr().out
 
 
-def test_other_arguments_run_again(pipeline, step, runs, tmp_path):
+def test_other_arguments_run_again(step, runs, tmp_path):
     for each in (step("one"), step("one", arguments=("--more",))):
-        pipeline.Runner(tmp_path / "out").run(each)
+        steps.Runner(tmp_path / "out").run(each)
     assert runs() == ["one", "one"]
 
 
-def test_of_steps_at_the_same_time_the_first_is_shown(pipeline, step, tmp_path, capfd):
+def test_of_steps_at_the_same_time_the_first_is_shown(step, tmp_path, capfd):
     folder = tmp_path / "out"
-    times = pipeline.Runner(folder).run(step("one"), step("two"), step("three", quiet=True))
+    times = steps.Runner(folder).run(step("one"), step("two"), step("three", quiet=True))
     assert len(times) == 3
     shown = capfd.readouterr().out
     assert "this is one" in shown
@@ -71,8 +72,8 @@ def test_of_steps_at_the_same_time_the_first_is_shown(pipeline, step, tmp_path, 
         assert kept == f"this is {name}\n"
 
 
-def test_a_failure_ends_it_with_its_status_and_keeps_what_is_done(pipeline, step, runs, tmp_path):
-    runner = pipeline.Runner(tmp_path / "out")
+def test_a_failure_ends_it_with_its_status_and_keeps_what_is_done(step, runs, tmp_path):
+    runner = steps.Runner(tmp_path / "out")
     with pytest.raises(SystemExit) as end:
         runner.run(step("good"), step("bad", status=7))
     assert end.value.code == 7
@@ -80,8 +81,8 @@ def test_a_failure_ends_it_with_its_status_and_keeps_what_is_done(pipeline, step
     assert runs() == ["bad", "bad", "good"]
 
 
-def test_an_accepted_status_is_a_success(pipeline, step, tmp_path):
-    runner = pipeline.Runner(tmp_path / "out")
+def test_an_accepted_status_is_a_success(step, tmp_path):
+    runner = steps.Runner(tmp_path / "out")
     runner.run(step("some", status=1, accepted=(DONE, LOSSES)))
     with pytest.raises(SystemExit):
         runner.run(step("other", status=4, accepted=(DONE, LOSSES)))

@@ -14,34 +14,31 @@ again, and an interrupted training goes on where it stopped: just give the same 
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..engine import results_folder
 from ..evaluation.report import write_json
 from ..tasks import load_config
-from .status import DONE, LOSSES, command
-
-# Runs a command in a process of its own, wherever the package is installed.
-PROGRAM = (sys.executable, "-m", "wecromcl_d2")
+from .status import DONE, command
+from .steps import (
+    Runner,
+    best_weights,
+    drawing_step,
+    evaluation_step,
+    labels_step,
+    names,
+    prepare_environment,
+    print_table,
+    read_metrics,
+    train_step,
+)
 
 # Which anchors a spotter trusts, see `wecromcl anchors`. Most of those with a low score are
 # right all the same, and their words are the ones that are hard to read.
 PERCENTILES = ("2", "15")
-
-# How glibc, where there is one, keeps memory: in large pages, and for the next training step.
-MEMORY = ":".join(
-    f"glibc.malloc.{setting}"
-    for setting in ("hugetlb=1", f"mmap_threshold={2**25}", f"trim_threshold={2**32}")
-)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -71,126 +68,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command of the pipeline.
-
-    Attributes:
-        name: of the step.
-        action: the command, one of `wecromcl --help`.
-        arguments: of the command.
-        accepted: exit statuses with which it has done its work.
-        quiet: keep what it says in a file.
-    """
-
-    name: str
-    action: str
-    arguments: tuple[str, ...]
-    accepted: tuple[int, ...] = (DONE,)
-    quiet: bool = False
-
-    @property
-    def command(self) -> list[str]:
-        """What is run."""
-        return [*PROGRAM, self.action, *self.arguments]
-
-
-class Runner:
-    """Runs steps that have not finished before.
-
-    Args:
-        folder: of all results; `steps` in it keeps what has finished.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def run(self, *steps: Step) -> list[float]:
-        """Run steps at the same time; the first one's output is shown, the others' kept in files.
-
-        Returns:
-            Seconds that each step took, all its attempts together.
-
-        Raises:
-            SystemExit: with a command's own status if it fails.
-        """
-        states = [self._state(step) for step in steps]
-        open_steps = [i for i, s in enumerate(steps) if states[i].get("finished") != s.command]
-        for i, step in enumerate(steps):
-            if i not in open_steps:
-                print(f"== {step.name}: finished before, in {states[i]['seconds']:.0f} s")
-        start = time.monotonic()
-        processes = {
-            i: self._start(steps[i], i == open_steps[0] and not steps[i].quiet) for i in open_steps
-        }
-        codes: dict[int, int] = {}
-        try:
-            while len(codes) < len(processes):
-                time.sleep(0.2)
-                for i, process in processes.items():
-                    if i in codes or process.poll() is None:
-                        continue
-                    codes[i] = process.returncode
-                    states[i]["seconds"] += time.monotonic() - start
-                    self._keep(steps[i], states[i], finished=codes[i] in steps[i].accepted)
-        finally:
-            for i in processes.keys() - codes.keys():
-                processes[i].wait()
-                states[i]["seconds"] += time.monotonic() - start
-                self._keep(steps[i], states[i], finished=False)
-        for i, code in codes.items():
-            if code not in steps[i].accepted:
-                print(f"{steps[i].name} failed with status {code}; see what it said above or in")
-                print(f"{self.folder / 'steps'}; what is done is kept")
-                raise SystemExit(code)
-        return [state["seconds"] for state in states]
-
-    def _start(self, step: Step, shown: bool) -> subprocess.Popen:
-        print(f"== {step.name}: {subprocess.list2cmdline(step.command)}", flush=True)
-        if shown:
-            return subprocess.Popen(step.command)
-        path = self.folder / "steps" / f"{step.name}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        print(f"   its output is in {path}", flush=True)
-        with path.open("ab") as log:
-            return subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT)
-
-    def _note(self, step: Step) -> Path:
-        return self.folder / "steps" / f"{step.name}.json"
-
-    def _state(self, step: Step) -> dict[str, Any]:
-        note = self._note(step)
-        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {"seconds": 0.0}
-
-    def _keep(self, step: Step, state: dict[str, Any], finished: bool) -> None:
-        done = {"finished": step.command} if finished else {}
-        write_json(self._note(step), {"seconds": state["seconds"]} | done)
-
-
-def names(*datasets: str) -> str:
-    """Datasets as a value of the command line."""
-    return repr(datasets)
-
-
 def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     """Train and measure stage 1, and draw what it finds."""
     folder = runner.folder / "anchors"
-    config = ("--config-file", args.config_file)
     train = ("DATASETS.TRAIN", names(args.train)) if args.train else ()
     val = ("DATASETS.TEST", names(args.val)) if args.val else ()
     opts = (*args.opts, "OUTPUT_DIR", str(folder))
-    share = share_of(args)
+    config = args.config_file
     (seconds,) = runner.run(
-        Step("anchors-train", "train", (*config, "--resume", *share, *opts, *train, *val))
+        train_step("anchors-train", config, (*opts, *train, *val), args.processes)
     )
-    weights = ("--weights", detector_weights(runner))
-    best = ("MODEL.WEIGHTS", detector_weights(runner))
-    test = ("--eval-only", *opts, *best, "DATASETS.TEST", names(args.test))
+    weights = detector_weights(runner)
     pictures = runner.folder / "pictures" / "anchors"
-    draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
+    model = (config, weights, args.test, pictures, "--count", str(args.pictures))
     runner.run(
-        Step("anchors-pictures", "visualize", ("anchors", *config, *draw, *weights)),
-        Step("anchors-test", "train", (*config, *test), quiet=True),
+        drawing_step("anchors-pictures", "anchors", *model),
+        evaluation_step("anchors-test", config, weights, [args.test], opts),
     )
     metrics = read_metrics(folder, args.test, "anchors")
     names_of_rows = {
@@ -218,14 +111,11 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     val = args.val or cfg.DATASETS.TEST[0]
     train = (args.train,) if args.train else cfg.DATASETS.TRAIN
     phases = [*cfg.SOLVER.CURRICULUM.DATASETS, train]
-    share = share_of(args)
     found, finding = find_points(args, runner, [name for phase in phases for name in phase])
     runs = {"spotting": [tuple(found[name] for name in phase) for phase in phases]}
-    own: dict[str, tuple[str, ...]] = {"spotting": share}
     if args.true_points:
         runs["spotting-true"] = [tuple(phase) for phase in phases]
-        own = {"spotting": (), "spotting-true": ()}
-    config = ("--config-file", args.spotter, "--resume")
+    processes = 1 if args.true_points else args.processes
     start = ("MODEL.BACKBONE.WEIGHTS", detector_weights(runner), "DATASETS.TEST", names(val))
     steps = []
     for run, (*curriculum, last) in runs.items():
@@ -233,15 +123,14 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         source = ("INPUT.POINT_SOURCE", "polygons") if run == "spotting-true" else ()
         data = (*early, "DATASETS.TRAIN", names(*last), *source)
         opts = (*start, *data, *_output(args, runner, run))
-        steps.append(Step(f"{run}-train", "train", (*config, *own[run], *opts)))
+        steps.append(train_step(f"{run}-train", args.spotter, opts, processes))
     training, *_ = runner.run(*steps)
     metric = "spotting" if _gives_points(cfg) else "words"
     metrics = _measure(args, runner, runs, val, metric)
     pictures = runner.folder / "pictures" / "words"
-    model = ("--config-file", args.spotter, "--weights", best_weights(runner.folder / "spotting"))
-    draw = ("--dataset", args.test, "--count", str(args.pictures), "--output", str(pictures))
-    threshold = ("--threshold", str(metrics["spotting"]["threshold"]))
-    runner.run(Step("spotting-pictures", "visualize", ("words", *model, *draw, *threshold)))
+    model = (args.spotter, best_weights(runner.folder / "spotting"), args.test, pictures)
+    options = ("--threshold", str(metrics["spotting"]["threshold"]), "--count", str(args.pictures))
+    runner.run(drawing_step("spotting-pictures", "words", *model, *options))
     result = _summary(metrics, finding + training, cfg)
     rows = {
         "F" if _gives_points(cfg) else "F, words alone": f"{result['f']:.3f}",
@@ -254,17 +143,6 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     }
     print_table(f"Words found and read in {args.test}, learned from the anchors", rows)
     return result
-
-
-def share_of(args: argparse.Namespace) -> tuple[str, ...]:
-    """Options of a training in several processes, on a port that no other training has."""
-    return ("--num-gpus", str(args.processes), "--dist-url", "auto")
-
-
-def best_weights(folder: Path) -> str:
-    """The best checkpoint of a training; the last one if nothing told them apart."""
-    best = folder / "model_best.pth"
-    return str(best if best.is_file() else folder / "model_final.pth")
 
 
 def detector_weights(runner: Runner) -> str:
@@ -281,14 +159,13 @@ def find_points(
         For each dataset the name of the one with the found points, and the seconds it took.
     """
     folder = runner.folder / "points"
-    model = ("--config-file", args.config_file, "--weights", detector_weights(runner))
+    model = (args.config_file, detector_weights(runner))
     share = ("--num-gpus", str(max(1, args.processes // len(datasets))))
-    steps = []
-    for number, dataset in enumerate(datasets):
-        data = ("--dataset", dataset, "--output", str(folder / f"{number}.jsonl"))
-        command = (*model, *data, "--percentiles", *PERCENTILES, *share, *args.opts)
-        # Images that cannot be used are listed and left out.
-        steps.append(Step(f"points-{number}", "anchors", command, (DONE, LOSSES)))
+    options = ("--percentiles", *PERCENTILES, *share, *args.opts)
+    steps = [
+        labels_step(f"points-{number}", *model, dataset, folder / f"{number}.jsonl", *options)
+        for number, dataset in enumerate(datasets)
+    ]
     seconds = max(runner.run(*steps))
     found = {}
     for number, dataset in enumerate(datasets):
@@ -313,13 +190,12 @@ def _measure(
     folders = {run: runner.folder / run for run in runs}
 
     def evaluate(name: str, dataset: str, own: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        config = ("--config-file", args.spotter, "--eval-only")
-        data = ("DATASETS.TEST", names(dataset))
         steps = []
         for run, folder in folders.items():
-            weights = (*_output(args, runner, run), "MODEL.WEIGHTS", best_weights(folder))
-            command = (*config, *weights, *data, *own.get(run, ()))
-            steps.append(Step(f"{run}-{name}", "train", command, quiet=True))
+            opts = (*_output(args, runner, run), *own.get(run, ()))
+            weights = best_weights(folder)
+            step = evaluation_step(f"{run}-{name}", args.spotter, weights, [dataset], opts)
+            steps.append(step)
         runner.run(*steps)
         return {run: read_metrics(x, dataset, "spotting") for run, x in folders.items()}
 
@@ -346,27 +222,11 @@ def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str
     return result
 
 
-def read_metrics(folder: Path, dataset: str, task: str) -> dict[str, Any]:
-    """Metrics of the last evaluation of a dataset."""
-    path = Path(results_folder(str(folder), dataset)) / f"{task}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["metrics"]
-
-
-def print_table(title: str, rows: dict[str, str]) -> None:
-    """Print what was reached."""
-    print(f"\n{title}")
-    for name, value in rows.items():
-        print(f"  {name:<17} {value}")
-    print(flush=True)
-
-
 @command("pipeline")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all steps."""
     args = parse_args(argv)
-    # Threads of torch spin while they wait for each other: processes share the work better.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("GLIBC_TUNABLES", MEMORY)
+    prepare_environment()
     runner = Runner(args.output.resolve())
     summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
     write_json(runner.folder / "summary.json", summary)

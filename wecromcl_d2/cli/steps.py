@@ -1,0 +1,187 @@
+"""Long runs as steps: commands that are printed, run once, and gone on with where they stopped."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engine import results_folder
+from ..evaluation.report import write_json
+from .status import DONE, LOSSES
+
+# Runs a command in a process of its own, wherever the package is installed.
+PROGRAM = (sys.executable, "-m", "wecromcl_d2")
+
+# How glibc, where there is one, keeps memory: in large pages, and for the next training step.
+MEMORY = ":".join(
+    f"glibc.malloc.{setting}"
+    for setting in ("hugetlb=1", f"mmap_threshold={2**25}", f"trim_threshold={2**32}")
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a run.
+
+    Attributes:
+        name: of the step.
+        action: the command, one of `wecromcl --help`.
+        arguments: of the command.
+        accepted: exit statuses with which it has done its work.
+        quiet: keep what it says in a file.
+    """
+
+    name: str
+    action: str
+    arguments: tuple[str, ...]
+    accepted: tuple[int, ...] = (DONE,)
+    quiet: bool = False
+
+    @property
+    def command(self) -> list[str]:
+        """What is run."""
+        return [*PROGRAM, self.action, *self.arguments]
+
+
+class Runner:
+    """Runs steps that have not finished before.
+
+    Args:
+        folder: of all results; `steps` in it keeps what has finished.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *steps: Step) -> list[float]:
+        """Run steps at the same time; the first one's output is shown, the others' kept in files.
+
+        Returns:
+            Seconds that each step took, all its attempts together.
+
+        Raises:
+            SystemExit: with a command's own status if it fails.
+        """
+        states = [self._state(step) for step in steps]
+        open_steps = [i for i, s in enumerate(steps) if states[i].get("finished") != s.command]
+        for i, step in enumerate(steps):
+            if i not in open_steps:
+                print(f"== {step.name}: finished before, in {states[i]['seconds']:.0f} s")
+        start = time.monotonic()
+        processes = {
+            i: self._start(steps[i], i == open_steps[0] and not steps[i].quiet) for i in open_steps
+        }
+        codes: dict[int, int] = {}
+        try:
+            while len(codes) < len(processes):
+                time.sleep(0.2)
+                for i, process in processes.items():
+                    if i in codes or process.poll() is None:
+                        continue
+                    codes[i] = process.returncode
+                    states[i]["seconds"] += time.monotonic() - start
+                    self._keep(steps[i], states[i], finished=codes[i] in steps[i].accepted)
+        finally:
+            for i in processes.keys() - codes.keys():
+                processes[i].wait()
+                states[i]["seconds"] += time.monotonic() - start
+                self._keep(steps[i], states[i], finished=False)
+        for i, code in codes.items():
+            if code not in steps[i].accepted:
+                print(f"{steps[i].name} failed with status {code}; see what it said above or in")
+                print(f"{self.folder / 'steps'}; what is done is kept")
+                raise SystemExit(code)
+        return [state["seconds"] for state in states]
+
+    def _start(self, step: Step, shown: bool) -> subprocess.Popen:
+        print(f"== {step.name}: {subprocess.list2cmdline(step.command)}", flush=True)
+        if shown:
+            return subprocess.Popen(step.command)
+        path = self.folder / "steps" / f"{step.name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print(f"   its output is in {path}", flush=True)
+        with path.open("ab") as log:
+            return subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT)
+
+    def _note(self, step: Step) -> Path:
+        return self.folder / "steps" / f"{step.name}.json"
+
+    def _state(self, step: Step) -> dict[str, Any]:
+        note = self._note(step)
+        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {"seconds": 0.0}
+
+    def _keep(self, step: Step, state: dict[str, Any], finished: bool) -> None:
+        done = {"finished": step.command} if finished else {}
+        write_json(self._note(step), {"seconds": state["seconds"]} | done)
+
+
+def train_step(name: str, config: str, opts: Sequence[str], processes: int = 1) -> Step:
+    """Step that trains, shared by several processes, on a port that no other training has."""
+    share = ("--num-gpus", str(processes), "--dist-url", "auto")
+    return Step(name, "train", ("--config-file", config, "--resume", *share, *opts))
+
+
+def evaluation_step(
+    name: str, config: str, weights: str, datasets: Sequence[str], opts: Sequence[str]
+) -> Step:
+    """Step that evaluates a checkpoint on datasets."""
+    data = ("MODEL.WEIGHTS", weights, "DATASETS.TEST", names(*datasets))
+    return Step(name, "train", ("--config-file", config, "--eval-only", *opts, *data), quiet=True)
+
+
+def labels_step(
+    name: str, config: str, weights: str, dataset: str, output: Path, *options: str
+) -> Step:
+    """Step that labels a dataset with its anchors.
+
+    Images that cannot be used are listed by the command and left out.
+    """
+    model = ("--config-file", config, "--weights", weights)
+    data = ("--dataset", dataset, "--output", str(output))
+    return Step(name, "anchors", (*model, *data, *options), (DONE, LOSSES))
+
+
+def drawing_step(
+    name: str, what: str, config: str, weights: str, dataset: str, output: Path, *options: str
+) -> Step:
+    """Step that draws `anchors` or `words` of a dataset."""
+    model = ("--config-file", config, "--weights", weights)
+    data = ("--dataset", dataset, "--output", str(output))
+    return Step(name, "visualize", (what, *model, *data, *options))
+
+
+def names(*datasets: str) -> str:
+    """Datasets as a value of the command line."""
+    return repr(datasets)
+
+
+def best_weights(folder: Path) -> str:
+    """The best checkpoint of a training; the last one if nothing told them apart."""
+    best = folder / "model_best.pth"
+    return str(best if best.is_file() else folder / "model_final.pth")
+
+
+def read_metrics(folder: Path, dataset: str, task: str) -> dict[str, Any]:
+    """Metrics of the last evaluation of a dataset."""
+    path = Path(results_folder(str(folder), dataset)) / f"{task}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+
+
+def print_table(title: str, rows: dict[str, str]) -> None:
+    """Print what was reached."""
+    print(f"\n{title}")
+    for name, value in rows.items():
+        print(f"  {name:<17} {value}")
+    print(flush=True)
+
+
+def prepare_environment() -> None:
+    """Set what the processes of a run inherit, unless the user has set it."""
+    # Threads of torch spin while they wait for each other: processes share the work better.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("GLIBC_TUNABLES", MEMORY)
