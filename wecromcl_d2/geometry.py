@@ -24,10 +24,10 @@ def polygon_vertices(polygon: Sequence[float]) -> np.ndarray:
 
 
 def polygon_center(polygon: Sequence[float]) -> np.ndarray:
-    """The middle of a word: the mean of the half-way points of its two long sides.
+    """The center of a word: the mean of the midpoints of its two long sides.
 
     For a quadrilateral this is the mean of the vertices. For an odd count of vertices the second
-    side is the longer one. The centre of a curved word may lie outside its outline.
+    side is the longer one. The center of a curved word may lie outside its outline.
 
     Args:
         polygon: flat outline.
@@ -40,14 +40,14 @@ def polygon_center(polygon: Sequence[float]) -> np.ndarray:
     """
     vertices = polygon_vertices(polygon)
     half = len(vertices) // 2
-    return (_halfway(vertices[:half]) + _halfway(vertices[half:])) / 2
+    return (_midpoint(vertices[:half]) + _midpoint(vertices[half:])) / 2
 
 
-def _halfway(side: np.ndarray) -> np.ndarray:
+def _midpoint(side: np.ndarray) -> np.ndarray:
     """The point at half the arc length of a polyline of shape `(V, 2)`."""
     lengths = np.linalg.norm(np.diff(side, axis=0), axis=1)
     walked = np.concatenate([[0.0], np.cumsum(lengths)])
     if walked[-1] == 0:
         return side[0]
-    middle = walked[-1] / 2
-    return np.array([np.interp(middle, walked, side[:, axis]) for axis in (0, 1)])
+    half = walked[-1] / 2
+    return np.array([np.interp(half, walked, side[:, axis]) for axis in (0, 1)])

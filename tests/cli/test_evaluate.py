@@ -20,7 +20,7 @@ def outline(x):
 
 @pytest.fixture
 def files(tmp_path):
-    """Truth of two images as text files, and SPTS results with one wrong word."""
+    """Ground truth of two images as text files, and SPTS results with one wrong word."""
     folder = tmp_path / "gt"
     folder.mkdir()
     for number, words in ((1, ["HILL", "ROAD"]), (2, ["BAR", "###"])):
@@ -38,8 +38,8 @@ def files(tmp_path):
 
 
 def run(tool, files, *options, task="spotting"):
-    truth, results = str(files / "gt"), str(files / "results.json")
-    return tool.main([task, "--truth", truth, "--results", results, *options])
+    gt, results = str(files / "gt"), str(files / "results.json")
+    return tool.main([task, "--truth", gt, "--results", results, *options])
 
 
 def results_of(files):
@@ -53,7 +53,7 @@ def test_table_json_and_csv(tool, files, capsys):
     assert "dataset: toy; images: 2; mode: robust" in printed
     assert "0.8 (fixed)" in printed
     (result,), content = results_of(files)
-    counts = [result[key] for key in ("true_positives", "truths", "predictions")]
+    counts = [result[key] for key in ("true_positives", "ground_truth", "predictions")]
     assert counts == [2, 3, 3]
     assert content["worst_images"][0] == {"image_id": 1, "file_name": "", "wrong": 1, "missed": 1}
     assert "images" not in content
@@ -116,9 +116,9 @@ def test_worst_images_are_drawn(tool, files, capsys):
 
 
 def test_anchors_of_the_authors_json(tool, tmp_path, capsys):
-    truth = {"a.jpg": {"text": ["one", "two"], "points": [[0, 0], [10, 0]]}}
+    gt = {"a.jpg": {"text": ["one", "two"], "points": [[0, 0], [10, 0]]}}
     found = {"a.jpg": {"text": ["One", "one"], "points": [[1, 0], [9, 0]], "scores": [0.5, 0.02]}}
-    (tmp_path / "t.json").write_text(json.dumps(truth), encoding="utf-8")
+    (tmp_path / "t.json").write_text(json.dumps(gt), encoding="utf-8")
     (tmp_path / "r.json").write_text(json.dumps(found), encoding="utf-8")
     files = ["--truth", str(tmp_path / "t.json"), "--results", str(tmp_path / "r.json")]
     options = ["--mode", "official", "--sweep", "--output", str(tmp_path / "out")]
@@ -174,4 +174,4 @@ def test_help_explains_formats(tool, capsys):
     with pytest.raises(SystemExit):
         tool.main(["--help"])
     shown = capsys.readouterr().out
-    assert "one file an image" in shown
+    assert "one per image" in shown

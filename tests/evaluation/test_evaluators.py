@@ -43,7 +43,7 @@ def evaluate(*pairs, **options):
 
 
 def test_exact_metrics_of_one_hit_and_one_miss():
-    # "Left" sits 2 px below its centre; "right" sits 10 px beside its own, yet nearest to it.
+    # "Left" sits 2 px below its center; "right" sits 10 px beside its own, yet nearest to it.
     metrics = evaluate((record(), output()))["anchors"]
     assert metrics == {
         "inside_rate": 0.5,
@@ -72,7 +72,7 @@ def test_fixed_threshold_is_kept_apart_from_the_sweep():
     assert (metrics["sweep_recall"], metrics["sweep_threshold"]) == (1, 0.03)
 
 
-def test_given_points_go_before_outline_centres():
+def test_given_points_go_before_outline_centers():
     moved = record(points=[[5, 7], None])
     metrics = evaluate((moved, output()))["anchors"]
     assert metrics["distance_mean"] == pytest.approx(0.5)
@@ -152,13 +152,13 @@ def test_result_file(tmp_path):
         {"text": "漢字", "anchor": None, "inside": False, "distance": None},
     ]
     fixed, sweep = content["results"]
-    assert (fixed["true_positives"], fixed["truths"], fixed["predictions"]) == (1, 2, 2)
+    assert (fixed["true_positives"], fixed["ground_truth"], fixed["predictions"]) == (1, 2, 2)
     assert (sweep["threshold"], fixed["lexicon"], fixed["version"]) == (0.05, "none", __version__)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["anchors.csv", "anchors.json"]
 
 
 class Parrot(nn.Module):
-    """Answers with the truth's own centres."""
+    """Answers with the ground truth's own centers."""
 
     def forward(self, batch):
         return [output(x["texts"], ((5.0, 5.0), (35.0, 5.0))) for x in batch]

@@ -22,14 +22,14 @@ from wecromcl_d2.evaluation.lexicon import (
     nearest_weighted,
     weighted_distance,
 )
-from wecromcl_d2.evaluation.readers import parse_point_file, truth_words
+from wecromcl_d2.evaluation.readers import gt_words, parse_point_file
 from wecromcl_d2.evaluation.spotting import (
     SPTS_THRESHOLDS,
     GTWords,
     SpottingProtocol,
     correct_texts,
     filter_word,
-    middle,
+    outline_center,
     score_spotting,
 )
 from wecromcl_d2.stage1.matching import score_nearest_points
@@ -57,7 +57,7 @@ def cases(content):
 def agree(scores, rows):
     assert len(scores) == len(rows)
     for score, row in zip(scores, rows, strict=True):
-        counts = (score.threshold, score.true_positives, score.truths, score.predictions)
+        counts = (score.threshold, score.true_positives, score.ground_truth, score.predictions)
         assert counts == tuple(row[key] for key in ("threshold", "ntp", "ngt", "ndet"))
         for key in ("precision", "recall", "hmean"):
             assert getattr(score, key) == pytest.approx(row[key], rel=0, abs=1e-12)
@@ -70,14 +70,14 @@ def agree_on_best(scores, expected):
         assert f"{getattr(scores[index], key):.4f}" == printed
 
 
-def spts_truths(case, mode):
-    """The case's truth, by way of the text files it would be read from."""
-    truths = {}
+def spts_ground_truth(case, mode):
+    """The case's ground truth, by way of the text files it would be read from."""
+    ground_truth = {}
     for image, words in case["gts"].items():
         lines = [",".join(map(str, polygon)) + f",####{text}\n" for polygon, text in words]
         parsed = parse_point_file("".join(lines).encode(), mode)
-        truths[int(image)] = truth_words(Truth(image, (image,), parsed), mode)
-    return truths
+        ground_truth[int(image)] = gt_words(Truth(image, (image,), parsed), mode)
+    return ground_truth
 
 
 def spts_predictions(rows):
@@ -105,10 +105,10 @@ def run_spts(case, mode, thresholds):
     protocol = SpottingProtocol(
         mode=mode, dictionary_filter=case["word_spotting"], lexicon=spts_lexicon(case, mode)
     )
-    truths, predictions = spts_truths(case, mode), spts_predictions(case["predictions"])
-    texts = correct_texts(predictions, protocol, truths)
+    ground_truth, predictions = spts_ground_truth(case, mode), spts_predictions(case["predictions"])
+    texts = correct_texts(predictions, protocol, ground_truth)
     kept = sum(text is not None for row in texts.values() for text in row)
-    return score_spotting(truths, predictions, protocol, thresholds), kept
+    return score_spotting(ground_truth, predictions, protocol, thresholds), kept
 
 
 def check_spts(case, mode, thresholds):
@@ -147,7 +147,7 @@ def test_golden_spts_lexicon(case, mode):
 @cases(NO_POINT)
 @pytest.mark.parametrize("metric", ["nearest_text", "bag_of_words"])
 def test_golden_no_point(case, metric, mode):
-    truths = {
+    ground_truth = {
         int(image): GTWords(
             [text for text, _ in words],
             np.full((len(words), 2), np.nan),
@@ -157,7 +157,7 @@ def test_golden_no_point(case, metric, mode):
     }
     predictions = spts_predictions([(i, 0, 0, t, s) for i, t, s in case["predictions"]])
     protocol = SpottingProtocol(metric=metric, mode=mode)
-    scores = score_spotting(truths, predictions, protocol, NO_POINT["thresholds"])
+    scores = score_spotting(ground_truth, predictions, protocol, NO_POINT["thresholds"])
     agree(scores, case["expected"][metric])
     assert best_score(scores) == case["expected"][f"{metric}_best_index"]
 
@@ -172,8 +172,8 @@ def test_golden_stage_1(case, mode):
         }
 
     def run():
-        truths, found = words(case["gts"]), words(case["results"])
-        return score_nearest_points(truths, found, STAGE_1["thresholds"], mode)
+        ground_truth, found = words(case["gts"]), words(case["results"])
+        return score_nearest_points(ground_truth, found, STAGE_1["thresholds"], mode)
 
     if "official_error" in case:
         if mode == "official":
@@ -191,9 +191,9 @@ def test_golden_thresholds_are_the_published_ones():
     assert tuple(POINT["thresholds"]) == SPTS_THRESHOLDS
 
 
-def test_golden_centres():
+def test_golden_centers():
     for polygon, x, y in POINT["centres"]["values"]:
-        assert middle(polygon) == pytest.approx((x, y), rel=0, abs=1e-9)
+        assert outline_center(polygon) == pytest.approx((x, y), rel=0, abs=1e-9)
 
 
 def test_golden_dictionary_filter():

@@ -10,10 +10,10 @@ from wecromcl_d2.data.datasets import LabelError
 from wecromcl_d2.evaluation.readers import (
     by_number,
     parse_point_file,
+    read_ground_truth,
     read_image_lexicons,
     read_lexicon,
     read_predictions,
-    read_truths,
 )
 
 QUAD = "0,0,40,0,40,20,0,20"
@@ -35,12 +35,12 @@ def test_point_files_in_folder_and_zip(tmp_path):
         for path in folder.iterdir():
             archive.write(path, path.name)
     for source in (folder, tmp_path / "gt.zip"):
-        truths = read_truths(source)
-        assert truths.keys() == {12, "extra"}
-        assert truths[12].texts == ["Fish, chips", "###"]
-        assert truths[12].points.tolist() == [[20, 10], [20, 10]]
-        assert truths[12].ignore.tolist() == [False, True]
-        assert truths["extra"].texts == []
+        ground_truth = read_ground_truth(source)
+        assert ground_truth.keys() == {12, "extra"}
+        assert ground_truth[12].texts == ["Fish, chips", "###"]
+        assert ground_truth[12].points.tolist() == [[20, 10], [20, 10]]
+        assert ground_truth[12].ignore.tolist() == [False, True]
+        assert ground_truth["extra"].texts == []
 
 
 def test_words_with_separators_and_blanks():
@@ -63,7 +63,7 @@ def test_official_mode_refuses_what_breaks_the_published_script(content):
 def test_bad_point_lines_name_file_and_line(tmp_path, line):
     save(tmp_path / "7.txt", f"{QUAD},####good\n{line}\n")
     with pytest.raises(LabelError, match=r"7\.txt:2: "):
-        read_truths(tmp_path)
+        read_ground_truth(tmp_path)
 
 
 @given(st.binary(max_size=60) | st.text(alphabet=",#0159-.eE \n\r\t\0\ufeffa", max_size=60))
@@ -84,10 +84,10 @@ def test_label_files_and_the_authors_json(tmp_path):
     label = save(
         tmp_path / "a.json", [record | {"points": [[1, 2], None], "ignore": [False, True]}]
     )
-    assert read_truths(label)["b/img_1"].points[0].tolist() == [1, 2]
+    assert read_ground_truth(label)["b/img_1"].points[0].tolist() == [1, 2]
     authors = {"img_3.jpg": {"text": ["Hill"], "points": [[258, 74]], "scores": [0.5]}}
     path = save(tmp_path / "b.json", authors)
-    assert read_truths(path)["img_3"].texts == ["Hill"]
+    assert read_ground_truth(path)["img_3"].texts == ["Hill"]
     assert read_predictions(path)["img_3"].scores.tolist() == [0.5]
 
 
@@ -181,7 +181,7 @@ JSON = st.recursive(
 def test_results_of_anything_end_in_words_or_one_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "anything.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    for read in (read_predictions, read_truths):
+    for read in (read_predictions, read_ground_truth):
         try:
             found = read(path)
         except LabelError as error:
@@ -192,7 +192,7 @@ def test_results_of_anything_end_in_words_or_one_error(tmp_path_factory, content
 
 @pytest.mark.parametrize("name", ["none.json", "none.jsonl", "none.txt"])
 def test_missing_files_are_named(tmp_path, name):
-    for read in (read_predictions, read_truths, read_lexicon):
+    for read in (read_predictions, read_ground_truth, read_lexicon):
         with pytest.raises(LabelError, match="none"):
             read(tmp_path / name)
 
@@ -239,10 +239,14 @@ def test_strong_lexicons_with_and_without_pairs(tmp_path):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the published samples are not here")
-def test_published_truths_and_lexicons():
-    truths = read_truths(REAL / "ctw1500" / "test_gts.zip")
-    ignored = sum(int(truth.ignore.sum()) for truth in truths.values())
-    assert (len(truths), sum(len(t.texts) for t in truths.values()), ignored) == (500, 3075, 387)
+def test_published_ground_truth_and_lexicons():
+    ground_truth = read_ground_truth(REAL / "ctw1500" / "test_gts.zip")
+    ignored = sum(int(gt.ignore.sum()) for gt in ground_truth.values())
+    assert (len(ground_truth), sum(len(t.texts) for t in ground_truth.values()), ignored) == (
+        500,
+        3075,
+        387,
+    )
     folder = REAL / "lexicons" / "ic15"
     generic = read_lexicon(folder / "generic_new.txt", folder / "generic_new_pair_list.txt")
     assert (len(generic.entries), len(set(generic.entries))) == (88_078, 88_032)

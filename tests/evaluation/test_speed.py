@@ -10,7 +10,7 @@ import pytest
 
 from wecromcl_d2.evaluation.counting import Threshold
 from wecromcl_d2.evaluation.evaluator import run_spotting
-from wecromcl_d2.evaluation.readers import read_lexicon, read_predictions, read_truths
+from wecromcl_d2.evaluation.readers import read_ground_truth, read_lexicon, read_predictions
 from wecromcl_d2.evaluation.spotting import SPTS_THRESHOLDS, SpottingProtocol
 
 IMAGES, ENTRIES, SCORED, LEXICON_WORDS = 500, 10, 4, 88_078
@@ -50,9 +50,12 @@ def evaluate(folder, with_lexicon):
     lexicon = None
     if with_lexicon:
         lexicon = read_lexicon(folder / "words.txt", folder / "pairs.txt", limit=None)
-    truths, found = read_truths(folder / "gt"), read_predictions(folder / "results.json")
+    ground_truth, found = (
+        read_ground_truth(folder / "gt"),
+        read_predictions(folder / "results.json"),
+    )
     protocol = SpottingProtocol(lexicon=lexicon)
-    run = run_spotting("speed", truths, found, protocol, Threshold(0.8), SPTS_THRESHOLDS)
+    run = run_spotting("speed", ground_truth, found, protocol, Threshold(0.8), SPTS_THRESHOLDS)
     return run.results()[0]
 
 
@@ -66,5 +69,5 @@ def test_evaluation_from_files_is_fast(folder, with_lexicon, limit, runs, capsys
         seconds.append(time.process_time() - start)
     with capsys.disabled():
         print(f" [{min(seconds):.3f} s, lexicon {result.lexicon}]", end="")
-    assert (result.truths, result.images) == (IMAGES * SCORED, IMAGES)
+    assert (result.ground_truth, result.images) == (IMAGES * SCORED, IMAGES)
     assert min(seconds) <= limit

@@ -13,13 +13,13 @@ from wecromcl_d2.evaluation.spotting import (
     GTWords,
     SpottingProtocol,
     filter_word,
-    middle,
+    outline_center,
     score_spotting,
 )
 
 
-def truth(*words):
-    """True words as (text, x) or (text, x, ignored), all at y = 0."""
+def gt(*words):
+    """Ground-truth words as (text, x) or (text, x, ignored), all at y = 0."""
     return GTWords(
         [word[0] for word in words],
         np.array([(word[1], 0.0) for word in words]).reshape(-1, 2),
@@ -32,9 +32,9 @@ def found(*words):
     return PointWords.of([w[0] for w in words], [(w[1], 0) for w in words], [w[2] for w in words])
 
 
-def count(truths, predictions, thresholds=(0.5,), **options):
-    scores = score_spotting(truths, predictions, SpottingProtocol(**options), thresholds)
-    return [(score.true_positives, score.truths, score.predictions) for score in scores]
+def count(ground_truth, predictions, thresholds=(0.5,), **options):
+    scores = score_spotting(ground_truth, predictions, SpottingProtocol(**options), thresholds)
+    return [(score.true_positives, score.ground_truth, score.predictions) for score in scores]
 
 
 IMAGE = st.tuples(
@@ -65,31 +65,31 @@ def test_point_metric_is_the_loop_of_its_docstring(images, threshold):
             if words[nearest][0].upper() == text.upper() and nearest not in taken:
                 taken.add(nearest)
                 hits += 1
-    truths = {i: truth(*words) for i, (words, _) in enumerate(images)}
+    ground_truth = {i: gt(*words) for i, (words, _) in enumerate(images)}
     predictions = {i: found(*rows) for i, (_, rows) in enumerate(images)}
-    assert count(truths, predictions, [threshold]) == [(hits, scored, counted)]
+    assert count(ground_truth, predictions, [threshold]) == [(hits, scored, counted)]
 
 
 def test_twins_and_ignored_words():
-    truths = {0: truth(("sale", 0), ("SALE", 10), ("off", 20, True))}
+    ground_truth = {0: gt(("sale", 0), ("SALE", 10), ("off", 20, True))}
     predictions = {0: found(("Sale", 1, 0.9), ("sale", 2, 0.8), ("OFF", 19, 0.9))}
-    assert count(truths, predictions) == [(1, 2, 2)]
-    assert count(truths, predictions, metric="bag_of_words") == [(2, 2, 3)]
+    assert count(ground_truth, predictions) == [(1, 2, 2)]
+    assert count(ground_truth, predictions, metric="bag_of_words") == [(2, 2, 3)]
 
 
 def test_thresholds_are_inclusive():
-    truths, predictions = {0: truth(("a", 0))}, {0: found(("a", 0, 0.82))}
-    assert count(truths, predictions, [0.82, 0.8200000000000001]) == [(1, 1, 1), (0, 1, 0)]
+    ground_truth, predictions = {0: gt(("a", 0))}, {0: found(("a", 0, 0.82))}
+    assert count(ground_truth, predictions, [0.82, 0.8200000000000001]) == [(1, 1, 1), (0, 1, 0)]
 
 
 def test_empty_and_unknown_images_are_false_positives_or_errors(caplog):
-    truths = {0: truth(("a", 0)), 1: truth()}
+    ground_truth = {0: gt(("a", 0)), 1: gt()}
     predictions = {1: found(("x", 0, 0.9)), 2: found(("y", 0, 0.9), ("", 0, 0.9))}
-    assert count(truths, predictions) == [(0, 1, 2)]
-    assert "2 images have predictions but no true word" in caplog.text
+    assert count(ground_truth, predictions) == [(0, 1, 2)]
+    assert "2 images with predictions have no ground truth" in caplog.text
     with pytest.raises(MatchingError, match="image 1"):
-        count(truths, predictions, mode="official")
-    assert count(truths, {2: found(("y", 0, 0.4))}, mode="official") == [(0, 1, 0)]
+        count(ground_truth, predictions, mode="official")
+    assert count(ground_truth, {2: found(("y", 0, 0.4))}, mode="official") == [(0, 1, 0)]
 
 
 def test_words_without_position():
@@ -101,13 +101,13 @@ def test_words_without_position():
     assert count({0: ignored}, {0: found(("b", 0, 0.9))}) == [(1, 1, 1)]
 
 
-def test_dictionary_filter_shortens_truths_and_on_request_predictions():
-    truths = {0: truth(("JOE'S", 0), ("B-12", 50))}
+def test_dictionary_filter_shortens_ground_truth_and_on_request_predictions():
+    ground_truth = {0: gt(("JOE'S", 0), ("B-12", 50))}
     predictions = {0: found(("JOE'S", 0, 0.9), ("B-12", 50, 0.9))}
-    assert count(truths, predictions) == [(2, 2, 2)]
-    assert count(truths, predictions, dictionary_filter=True) == [(0, 1, 1)]
+    assert count(ground_truth, predictions) == [(2, 2, 2)]
+    assert count(ground_truth, predictions, dictionary_filter=True) == [(0, 1, 1)]
     both = {"dictionary_filter": True, "filter_predictions": True}
-    assert count(truths, predictions, **both) == [(1, 1, 1)]
+    assert count(ground_truth, predictions, **both) == [(1, 1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_filtered_words(text, short, kept):
 
 
 def test_unicode_folding_is_an_option():
-    truths = {0: truth(("caf\u00e9", 0), ("ΣΑΣ", 50))}
+    ground_truth = {0: gt(("caf\u00e9", 0), ("ΣΑΣ", 50))}
     predictions = {0: found(("CAFE\u0301", 0, 0.9), ("σας", 50, 0.9))}
-    assert count(truths, predictions) == [(1, 2, 2)]
-    assert count(truths, predictions, unicode_fold=True) == [(2, 2, 2)]
+    assert count(ground_truth, predictions) == [(1, 2, 2)]
+    assert count(ground_truth, predictions, unicode_fold=True) == [(2, 2, 2)]
 
 
 def test_lexicons_correct_before_counting():
     lexicon = Lexicon.from_lines("words", ["HOTEL", "BAR"], ["HOTEL Hotel!", "BAR bar"])
-    truths = {1: truth(("hotel!", 0), ("bar", 50))}
+    ground_truth = {1: gt(("hotel!", 0), ("bar", 50))}
     predictions = {1: found(("H0TEL", 0, 0.9), ("XYZ", 50, 0.9), ("", 50, 0.9))}
-    assert count(truths, predictions) == [(0, 2, 2)]
-    assert count(truths, predictions, lexicon=lexicon) == [(1, 2, 1)]
+    assert count(ground_truth, predictions) == [(0, 2, 2)]
+    assert count(ground_truth, predictions, lexicon=lexicon) == [(1, 2, 1)]
     strong = ImageLexicons("strong", {1: lexicon})
-    assert count(truths, predictions, lexicon=strong) == [(1, 2, 1)]
-    assert count(truths, {5: predictions[1]}, lexicon=strong) == [(0, 2, 2)]
+    assert count(ground_truth, predictions, lexicon=strong) == [(1, 2, 1)]
+    assert count(ground_truth, {5: predictions[1]}, lexicon=strong) == [(0, 2, 2)]
     with pytest.raises(LexiconError, match="image 5"):
-        count({5: truths[1]}, {5: predictions[1]}, lexicon=strong)
+        count({5: ground_truth[1]}, {5: predictions[1]}, lexicon=strong)
 
 
 @pytest.mark.parametrize(
@@ -162,24 +162,24 @@ def test_contradicting_options_are_refused(options, said):
         SpottingProtocol(**options)
 
 
-def test_triangles_have_a_middle_except_officially():
-    assert middle([0, 0, 10, 0, 5, 5]) == pytest.approx((3.75, 1.25))
+def test_triangles_have_a_center_except_officially():
+    assert outline_center([0, 0, 10, 0, 5, 5]) == pytest.approx((3.75, 1.25))
     with pytest.raises(MatchingError, match="3 vertices"):
-        middle([0, 0, 10, 0, 5, 5], "official")
+        outline_center([0, 0, 10, 0, 5, 5], "official")
 
 
 def run(threshold=0.5):
-    truths = {
-        1: truth(("one", 0), ("two", 50), ("###", 90, True)),
-        2: truth(("four", 0)),
-        3: truth(("six", 0)),
+    ground_truth = {
+        1: gt(("one", 0), ("two", 50), ("###", 90, True)),
+        2: gt(("four", 0)),
+        3: gt(("six", 0)),
     }
     predictions = {
         1: found(("ONE", 1, 0.9), ("to", 51, 0.8), ("x", 91, 0.9), ("one", 2, 0.1), ("", 0, 0.9)),
         2: found(("four", 0, 0.7)),
     }
     return run_spotting(
-        "words", truths, predictions, SpottingProtocol(), Threshold(threshold), (0.75, 0.85)
+        "words", ground_truth, predictions, SpottingProtocol(), Threshold(threshold), (0.75, 0.85)
     )
 
 
@@ -196,7 +196,7 @@ def test_a_run_says_what_it_measured():
         "recall": 0.5,
         "hmean": pytest.approx(4 / 7),
         "true_positives": 2,
-        "truths": 4,
+        "ground_truth": 4,
         "predictions": 3,
         "images": 3,
         "version": "?",

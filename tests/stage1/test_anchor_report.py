@@ -7,7 +7,7 @@ from PIL import Image
 from wecromcl_d2.stage1.pseudo_labels import LabelledImage
 from wecromcl_d2.stage1.report import (
     TILE_SIDE,
-    compare_with_truth,
+    compare_with_gt,
     describe_labels,
     draw_report,
     draw_uncertain,
@@ -28,7 +28,7 @@ def image(tmp_path, name, record, points, scores, weights, outcomes):
 
 @pytest.fixture
 def images(tmp_path):
-    """On their words are: one "a" of the first image, in its middle, and "b", near its end."""
+    """On their words are: one "a" of the first image, at its center, and "b", near its end."""
     outlines = [box(0, 0, 20, 10), box(30, 0, 50, 10), box(0, 20, 40, 30), None]
     first = image(
         tmp_path,
@@ -63,22 +63,22 @@ def test_counts_and_shares(images):
 
 def test_anchors_against_outlines(images):
     """Equal words are matched so that as many as possible lie inside."""
-    truth = compare_with_truth(images)
-    assert truth["all"]["inside_rate"] == pytest.approx(2 / 3, abs=1e-4)
-    assert truth["by_outcome"]["kept"] == {
+    gt = compare_with_gt(images)
+    assert gt["all"]["inside_rate"] == pytest.approx(2 / 3, abs=1e-4)
+    assert gt["by_outcome"]["kept"] == {
         "words": 1, "inside_rate": 1.0, "distance_median": 0.0
     }  # fmt: skip
-    assert truth["by_outcome"]["zero"]["inside_rate"] == 0.0
-    assert truth["by_outcome"]["low_weight"]["distance_median"] == pytest.approx(18 / 40)
-    assert sum(entry["words"] for entry in truth["by_score"]) == 3
-    assert truth["by_score"][0]["inside_rate"] == 0.0
-    assert truth["by_score"][-1]["inside_rate"] == 1.0
+    assert gt["by_outcome"]["zero"]["inside_rate"] == 0.0
+    assert gt["by_outcome"]["low_weight"]["distance_median"] == pytest.approx(18 / 40)
+    assert sum(entry["words"] for entry in gt["by_score"]) == 3
+    assert gt["by_score"][0]["inside_rate"] == 0.0
+    assert gt["by_score"][-1]["inside_rate"] == 1.0
 
 
-def test_without_outlines_there_is_no_truth(images):
+def test_without_outlines_there_is_no_ground_truth(images):
     del images[0].record["polygons"]
-    assert compare_with_truth(images) is None
-    assert compare_with_truth([]) is None
+    assert compare_with_gt(images) is None
+    assert compare_with_gt([]) is None
 
 
 @pytest.mark.parametrize("outlines", [True, False])

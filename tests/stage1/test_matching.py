@@ -25,7 +25,7 @@ def words(layout):
 
 
 def test_robust_mode_counts_what_breaks_the_published_script():
-    truths = words({"a": {"text": ["x", "y"], "points": [[0, 0], [9, 9]]}, "e": empty()})
+    ground_truth = words({"a": {"text": ["x", "y"], "points": [[0, 0], [9, 9]]}, "e": empty()})
     found = words(
         {
             "a": {"text": ["x", "y"], "points": [[0, 0], [9, 9]], "scores": [0.5]},
@@ -33,9 +33,9 @@ def test_robust_mode_counts_what_breaks_the_published_script():
             "unknown": {"text": ["x"], "points": [[1, 1]], "scores": [0.5]},
         }
     )
-    assert score_nearest_points(truths, found, [0.0, 0.9]) == [
-        Score(0.0, true_positives=2, truths=2, predictions=4),
-        Score(0.9, true_positives=1, truths=2, predictions=1),
+    assert score_nearest_points(ground_truth, found, [0.0, 0.9]) == [
+        Score(0.0, true_positives=2, ground_truth=2, predictions=4),
+        Score(0.9, true_positives=1, ground_truth=2, predictions=1),
     ]
 
 
@@ -44,10 +44,10 @@ def empty():
 
 
 def test_official_mode_truncates_true_points_towards_zero():
-    truths = {0: PointWords.of(["a", "b"], [[1.9, 0], [3.0, 0]])}
+    ground_truth = {0: PointWords.of(["a", "b"], [[1.9, 0], [3.0, 0]])}
     found = {0: PointWords.of(["b"], [[2.2, 0]], [1])}
-    assert score_nearest_points(truths, found, [0])[0].true_positives == 0
-    assert score_nearest_points(truths, found, [0], "official")[0].true_positives == 1
+    assert score_nearest_points(ground_truth, found, [0])[0].true_positives == 0
+    assert score_nearest_points(ground_truth, found, [0], "official")[0].true_positives == 1
 
 
 def test_unknown_mode_is_refused():
@@ -133,7 +133,7 @@ def test_area_share_counts_only_the_part_in_the_image():
 
 
 @pytest.mark.parametrize(("alpha", "inside"), [(0.2, 0.975), (0.3, 0.818), (0.5, 0.466)])
-def test_perturbed_centres_have_the_known_inside_rate_and_distance(alpha, inside):
+def test_perturbed_centers_have_the_known_inside_rate_and_distance(alpha, inside):
     count = 100_000
     size, center = (1000, 1000), np.array([500.0, 500.0])
     outline = [460, 490, 540, 490, 540, 510, 460, 510]
@@ -154,7 +154,7 @@ def test_perturbed_centres_have_the_known_inside_rate_and_distance(alpha, inside
     assert distance.mean() == pytest.approx(alpha * math.sqrt(math.pi / 2), abs=0.005)
 
 
-def test_perturbed_centres_stay_in_the_image():
+def test_perturbed_centers_stay_in_the_image():
     moved = perturb_anchors(
         np.full((500, 2), 5.0), np.full((500, 2), 50.0), (10, 40), 1.0, np.random.default_rng(0)
     )

@@ -5,8 +5,9 @@ r"""Evaluate predictions from files alone: no model, no config.
         --lexicon generic_new.txt --pairs generic_new_pair_list.txt --lexicon-kind generic
     wecromcl evaluate anchors --truth gt_points.json --results anchors.json --mode official
 
-Truths: a label file of this project (.jsonl, .json); the authors' JSON {image: {"text", "points"}};
-a folder or zip of text files with lines x1,y1,...,xn,yn,####word, one file an image.
+Ground truth: a label file of this project (.jsonl, .json); the authors' JSON
+{image: {"text", "points"}}; a folder or zip of text files, one per image, with lines
+x1,y1,...,xn,yn,####word.
 
 Results: a .json list or .jsonl lines of {"image_id" or "file_name", "texts", "points", "scores"};
 what this project's evaluators write with every image's words; the result JSON of SPTS,
@@ -30,10 +31,10 @@ from ..evaluation.evaluator import SpottingRun, run_spotting
 from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from ..evaluation.readers import (
     by_number,
+    read_ground_truth,
     read_image_lexicons,
     read_lexicon,
     read_predictions,
-    read_truths,
 )
 from ..evaluation.report import Result, format_table, write_results
 from ..evaluation.spotting import (
@@ -42,14 +43,14 @@ from ..evaluation.spotting import (
     SPTS_THRESHOLDS,
     GTWords,
     SpottingProtocol,
-    claim_words,
+    match_words,
 )
 from ..stage1.evaluator import AnchorImage, run_anchors
-from ..stage1.matching import NEAREST_POINT_THRESHOLDS, claim_nearest_points
+from ..stage1.matching import NEAREST_POINT_THRESHOLDS, match_nearest_points
 from ..visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
 from .status import DONE, command
 
-Truths = Mapping[int | str, GTWords]
+GroundTruth = Mapping[int | str, GTWords]
 Predictions = Mapping[int | str, PointWords]
 
 
@@ -86,9 +87,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _add_common(parser: argparse.ArgumentParser, sweep: Sequence[float], start: float) -> None:
     add = parser.add_argument
-    add("--truth", required=True, type=Path, help="true words: file, folder or zip")
+    add("--truth", required=True, type=Path, help="ground truth: file, folder or zip")
     add("--results", required=True, type=Path, help="predicted words: .json or .jsonl")
-    add("--dataset", help="name of the set in the results; the truth's file name by default")
+    add("--dataset", help="name of the set in the results; the ground truth's file name by default")
     add(
         "--mode",
         choices=("robust", "official"),
@@ -115,11 +116,17 @@ def _add_common(parser: argparse.ArgumentParser, sweep: Sequence[float], start: 
 
 def _add_spotting(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--metric", choices=METRICS, default="point", help="what decides, by default the point")
+    add(
+        "--metric",
+        choices=METRICS,
+        default="point",
+        help="how a prediction finds its ground-truth word, by default by the point",
+    )
     add(
         "--word-spotting",
         action="store_true",
-        help="shorten true words and ignore those that are none, as published for Total-Text",
+        help="shorten ground-truth words and ignore those that are no dictionary words, as "
+        "published for Total-Text",
     )
     add("--filter-predictions", action="store_true", help="shorten predictions in the same way")
     add("--unicode-fold", action="store_true", help="compare by NFC and case folding")
@@ -142,12 +149,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate and print the table."""
     args = parse_args(argv)
     start = time.perf_counter()
-    truths, predictions = _read(args.truth, args.results, args)
+    ground_truth, predictions = _read(args.truth, args.results, args)
     run: SpottingRun | None
     if args.task == "spotting":
-        results, extra, run = _evaluate_spotting(truths, predictions, args)
+        results, extra, run = _evaluate_spotting(ground_truth, predictions, args)
     else:
-        results, extra, run = _evaluate_anchors(truths, predictions, args)
+        results, extra, run = _evaluate_anchors(ground_truth, predictions, args)
     print(format_table(results))
     print(f"read and counted in {time.perf_counter() - start:.2f} s")
     if args.output is not None:
@@ -158,23 +165,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def _read(truth: Path, results: Path, args: argparse.Namespace) -> tuple[Truths, Predictions]:
-    truths, predictions = read_truths(truth, args.mode), read_predictions(results)
+def _read(gt: Path, results: Path, args: argparse.Namespace) -> tuple[GroundTruth, Predictions]:
+    ground_truth, predictions = read_ground_truth(gt, args.mode), read_predictions(results)
     if args.image_key == "number":
-        truths, predictions = by_number(truths), by_number(predictions)
-    if predictions and not predictions.keys() & truths.keys():
+        ground_truth, predictions = by_number(ground_truth), by_number(predictions)
+    if predictions and not predictions.keys() & ground_truth.keys():
         raise ValueError(
-            f"no image of {results} is in {truth}: the first are {next(iter(predictions))!r} and "
-            f"{next(iter(truths), None)!r}; --image-key number matches both by their number"
+            f"no image of {results} is in {gt}: the first are {next(iter(predictions))!r} and "
+            f"{next(iter(ground_truth), None)!r}; --image-key number matches both by their number"
         )
-    unseen = len(truths.keys() - predictions.keys())
+    unseen = len(ground_truth.keys() - predictions.keys())
     if unseen:
-        print(f"{unseen} of {len(truths)} images have no prediction", file=sys.stderr)
-    return truths, predictions
+        print(f"{unseen} of {len(ground_truth)} images have no prediction", file=sys.stderr)
+    return ground_truth, predictions
 
 
 def _evaluate_spotting(
-    truths: Truths, predictions: Predictions, args: argparse.Namespace
+    ground_truth: GroundTruth, predictions: Predictions, args: argparse.Namespace
 ) -> tuple[Sequence[Result], dict[str, Any], SpottingRun]:
     protocol = SpottingProtocol(
         metric=args.metric,
@@ -187,41 +194,41 @@ def _evaluate_spotting(
     threshold = Threshold(args.threshold)
     if args.validation_truth is not None:
         split = _read(args.validation_truth, args.validation_results, args)
-        claims, _ = claim_words(*split, protocol, min(SPTS_THRESHOLDS))
-        threshold = choose_threshold(claims.values(), SPTS_THRESHOLDS, args.validation_truth.name)
+        matches, _ = match_words(*split, protocol, min(SPTS_THRESHOLDS))
+        threshold = choose_threshold(matches.values(), SPTS_THRESHOLDS, args.validation_truth.name)
     name = args.dataset or args.truth.name
-    run = run_spotting(name, truths, predictions, protocol, threshold)
+    run = run_spotting(name, ground_truth, predictions, protocol, threshold)
     chosen, best = run.results()
     return [chosen, *([best] if args.sweep else [])], run.content(args.worst, args.details), run
 
 
 def _evaluate_anchors(
-    truths: Truths, predictions: Predictions, args: argparse.Namespace
+    ground_truth: GroundTruth, predictions: Predictions, args: argparse.Namespace
 ) -> tuple[Sequence[Result], dict[str, Any], None]:
     threshold = Threshold(args.threshold)
     if args.validation_truth is not None:
         split = _anchor_images(*_read(args.validation_truth, args.validation_results, args))
-        claims = claim_nearest_points(
+        matches = match_nearest_points(
             {image.image_id: image.pointed() for image in split},
             {image.image_id: image.predictions for image in split},
             min(NEAREST_POINT_THRESHOLDS),
             args.mode,
         )
         name = args.validation_truth.name
-        threshold = choose_threshold(claims.values(), NEAREST_POINT_THRESHOLDS, name)
-    images = _anchor_images(truths, predictions)
+        threshold = choose_threshold(matches.values(), NEAREST_POINT_THRESHOLDS, name)
+    images = _anchor_images(ground_truth, predictions)
     run = run_anchors(args.dataset or args.truth.name, images, args.mode, threshold)
     for name, value in run.accuracy.items():
         print(f"{name}: {value:.4f}")
     return run.results[: 2 if args.sweep else 1], run.content(), None
 
 
-def _anchor_images(truths: Truths, predictions: Predictions) -> list[AnchorImage]:
+def _anchor_images(ground_truth: GroundTruth, predictions: Predictions) -> list[AnchorImage]:
     no_words = GTWords([], np.zeros((0, 2)), np.zeros(0, dtype=bool))
     nothing = PointWords.of([], [])
     return [
-        AnchorImage.of(image, truths.get(image, no_words), predictions.get(image, nothing))
-        for image in dict.fromkeys([*truths, *predictions])
+        AnchorImage.of(image, ground_truth.get(image, no_words), predictions.get(image, nothing))
+        for image in dict.fromkeys([*ground_truth, *predictions])
     ]
 
 
@@ -244,22 +251,22 @@ def draw_worst(run: SpottingRun, args: argparse.Namespace) -> None:
     for rank, entry in enumerate(run.worst(args.worst), start=1):
         source = _image_file(args.image_root, entry)
         details = run.image_details(entry["image_id"])
-        truth = run.truths.get(entry["image_id"])
-        polygons = [None] * len(details["words"]) if truth is None else truth.polygons
+        gt = run.ground_truth.get(entry["image_id"])
+        polygons = [None] * len(details["words"]) if gt is None else gt.polygons
         words = list(zip(details["words"], polygons, strict=True)) if polygons else []
         found = [p for w, p in words if w["found"]]
         missed = [(w["text"], p) for w, p in words if not (w["found"] or w["ignore"])]
-        picture = draw_polygons(read_image(source), found, HIT)
-        picture = draw_polygons(picture, [p for _, p in missed], MISS)
+        image = draw_polygons(read_image(source), found, HIT)
+        image = draw_polygons(image, [p for _, p in missed], MISS)
         for state, color in (("right", HIT), ("wrong", MISS)):
             rows = [row for row, name in enumerate(details["states"]) if name == state]
             points = [details["points"][row] for row in rows]
-            picture = draw_anchors(picture, points, color)
+            image = draw_anchors(image, points, color)
             texts = [details["read_as"][row] for row in rows]
-            picture = draw_words(picture, texts, [3 * point for point in points], color)
-        picture = draw_words(picture, [t for t, _ in missed], [p for _, p in missed], MISS)
+            image = draw_words(image, texts, [3 * point for point in points], color)
+        image = draw_words(image, [t for t, _ in missed], [p for _, p in missed], MISS)
         path = args.output / f"worst_{rank:03d}_{source.stem}.png"
-        save_image(path, picture)
+        save_image(path, image)
         print(f"drew {path}: {entry['wrong']} wrong, {entry['missed']} missed")
 
 

@@ -3,7 +3,7 @@
     wecromcl stress --model quick --output stress
 
 writes stress.md and stress.json, and for each kind of picture a sheet of examples: green outlines
-are the truth, the rest is what was found. The pictures are the same whenever the seed is.
+are the ground truth, the rest is what was found. The pictures are the same whenever the seed is.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -> StressScore:
     """Count what was found and read in the pictures of one kind."""
     outlines = [[polygon.ravel().tolist() for polygon in case.polygons] for case in cases]
-    truths = {
+    ground_truth = {
         image: GTWords.from_record({"texts": case.texts, "polygons": own})
         for image, (case, own) in enumerate(zip(cases, outlines, strict=True))
     }
@@ -94,7 +94,7 @@ def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -
         image: PointWords.of(result.words, result.points, result.scores)
         for image, result in enumerate(results)
     }
-    (counts,) = score_spotting(truths, predictions, SpottingProtocol(), [0.0])
+    (counts,) = score_spotting(ground_truth, predictions, SpottingProtocol(), [0.0])
     found = false = 0
     for own, result in zip(outlines, results, strict=True):
         on_word = np.array([inside_polygon(polygon, result.points) for polygon in own])
@@ -105,7 +105,7 @@ def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -
         kind,
         STRESS_KINDS[kind][0],
         len(cases),
-        counts.truths,
+        counts.ground_truth,
         found,
         counts.true_positives,
         false,
@@ -116,7 +116,7 @@ def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -
 
 
 def draw(cases: Sequence[StressCase], results: Sequence[Spotting]) -> np.ndarray:
-    """A sheet of pictures with truth and predictions."""
+    """A sheet of pictures with ground truth and predictions."""
     tiles = []
     for case, result in zip(cases, results, strict=True):
         outlined = draw_polygons(case.image, [p.ravel().tolist() for p in case.polygons])

@@ -1,9 +1,10 @@
-"""What all protocols share: words with points, claims on true words, counts and rates.
+"""Matches between predictions and ground-truth words, and the rates counted from them.
 
-A protocol decides, image by image, which prediction claims which true word. The rest is the same
-everywhere: a true word is won by its best claim, so one pass gives the counts at every threshold.
+A protocol decides, image by image, to which ground-truth word a prediction belongs. Of several
+predictions of one word the one with the highest score is its match. That choice does not depend on
+the threshold, so one pass over the images gives the counts at every threshold.
 
-Letters: `T` true words, `P` predictions of one image. Points are (x, y) in pixels of the
+Letters: `T` ground-truth words, `P` predictions of one image. Points are (x, y) in pixels of the
 original image.
 """
 
@@ -22,7 +23,7 @@ Mode = Literal["robust", "official"]
 
 
 class MatchingError(ValueError):
-    """Truths or predictions that a protocol cannot count."""
+    """Ground truth or predictions that a protocol cannot count."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,18 @@ class PointWords:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts over a data set at one score threshold, and the rates they give."""
+    """Counts over a dataset at one score threshold, and the rates they give.
+
+    Attributes:
+        threshold: predictions with a lower score are left out.
+        true_positives: matches with a ground-truth word.
+        ground_truth: number of ground-truth words that are not ignored.
+        predictions: number of predictions that are counted.
+    """
 
     threshold: float
     true_positives: int
-    truths: int
+    ground_truth: int
     predictions: int
 
     @property
@@ -79,8 +87,8 @@ class Score:
 
     @property
     def recall(self) -> float:
-        """True positives over truths; 0 without a true positive."""
-        return self.true_positives / self.truths if self.true_positives else 0.0
+        """True positives over ground-truth words; 0 without a true positive."""
+        return self.true_positives / self.ground_truth if self.true_positives else 0.0
 
     @property
     def hmean(self) -> float:
@@ -99,48 +107,50 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Claims:
-    """What the predictions of one image claim, at every threshold at once.
+class ImageMatches:
+    """Matches of the predictions of one image, valid for every threshold.
 
     Attributes:
-        truths: how many true words count.
+        ground_truth: number of ground-truth words that are not ignored.
         scores: `(P,)` scores, infinite where the source has none.
-        counted: `(P,)` whether the prediction counts at all.
-        won: `(P,)` index of the true word that the prediction wins, -1 for none. No two
-            predictions win the same word, so this holds at any threshold.
+        counted: `(P,)` False for predictions that are neither true nor false positives, such as
+            those of ignored words.
+        matched_gt: `(P,)` index of the ground-truth word that the prediction matches, -1 for none;
+            each word is matched once at most.
     """
 
-    truths: int
+    ground_truth: int
     scores: np.ndarray
     counted: np.ndarray
-    won: np.ndarray
+    matched_gt: np.ndarray
 
 
 class _HasTexts(Protocol):
     @property
     def texts(self) -> Sequence[str]:
-        """The true words."""
+        """The ground-truth words."""
 
 
 Image = TypeVar("Image", bound=Hashable)
-Truth = TypeVar("Truth", bound=_HasTexts)
+GT = TypeVar("GT", bound=_HasTexts)
 
 
-def claim_images(
-    truths: Mapping[Image, Truth],
+def match_images(
+    ground_truth: Mapping[Image, GT],
     predictions: Mapping[Image, PointWords],
-    claim: Callable[[Truth, PointWords, np.ndarray], Claims],
+    match: Callable[[GT, PointWords, np.ndarray], ImageMatches],
     lowest: float,
     mode: Mode,
-) -> dict[Image, Claims]:
-    """Apply a protocol's rule to every image of the truth and to every image with predictions.
+) -> dict[Image, ImageMatches]:
+    """The matches of every image with ground truth or predictions, by a protocol's rule.
 
     Args:
-        truths: true words by image.
+        ground_truth: words by image.
         predictions: predicted words by image.
-        claim: the rule: true words, predictions and their `(P,)` completed scores.
-        lowest: the lowest threshold that will be counted.
-        mode: in robust mode predictions on an image without a true word are false positives and a
+        match: the rule, called with ground truth, predictions and their `(P,)` scores, where
+            missing scores are infinite.
+        lowest: lowest threshold at which the matches will be counted.
+        mode: in robust mode predictions on an image without ground truth are false positives and a
             missing score passes every threshold; in official mode either is an error.
 
     Raises:
@@ -149,34 +159,36 @@ def claim_images(
     """
     check_mode(mode)
     none = PointWords([], np.zeros((0, 2)), np.zeros(0))
-    claims: dict[Image, Claims] = {}
-    strays = unscored = 0
-    for image in [*truths, *(image for image in predictions if image not in truths)]:
-        found, truth = predictions.get(image, none), truths.get(image)
+    matches: dict[Image, ImageMatches] = {}
+    without_gt = unscored = 0
+    for image in [*ground_truth, *(image for image in predictions if image not in ground_truth)]:
+        found, gt = predictions.get(image, none), ground_truth.get(image)
         missing = len(found.texts) - len(found.scores)
         if missing and mode == "official":
             raise MatchingError(f"image {image!r}: {missing} predictions have no score")
         unscored += missing
         scores = np.concatenate([found.scores, np.full(missing, np.inf)])
-        if truth is not None and truth.texts:
-            claims[image] = claim(truth, found, scores)
+        if gt is not None and gt.texts:
+            matches[image] = match(gt, found, scores)
             continue
         if (scores >= lowest).any():
             if mode == "official":
-                raise MatchingError(f"image {image!r} has predictions but no true word")
-            strays += 1
-        claims[image] = Claims(
+                raise MatchingError(f"image {image!r} has predictions but no ground truth")
+            without_gt += 1
+        matches[image] = ImageMatches(
             0, scores, np.ones(len(scores), dtype=bool), np.full(len(scores), -1)
         )
     if unscored:
         logger.warning("%d predictions have no score: they pass every threshold", unscored)
-    if strays:
-        logger.warning("%d images have predictions but no true word: false positives", strays)
-    return claims
+    if without_gt:
+        logger.warning(
+            "%d images with predictions have no ground truth: false positives", without_gt
+        )
+    return matches
 
 
 def check_mode(mode: str) -> None:
-    """Refuse anything but the two modes.
+    """Check that `mode` is one of the two.
 
     Raises:
         ValueError: if `mode` is neither `"robust"` nor `"official"`.
@@ -185,37 +197,38 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode is {mode!r}; use 'robust' or 'official'")
 
 
-def best_claims(wanted: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Give each true word to its best claim, the first in order on a tie.
+def best_matches(candidates: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Match each ground-truth word to its prediction of the highest score, the first on a tie.
 
     Args:
-        wanted: `(P,)` index of the true word that each prediction could win, -1 for none.
+        candidates: `(P,)` index of the ground-truth word that each prediction belongs to, -1 for
+            none.
         scores: `(P,)`.
 
     Returns:
-        `(P,)` index of the true word that each prediction wins, -1 for none.
+        `(P,)` index of the ground-truth word that each prediction matches, -1 for none.
     """
-    won = np.full(len(wanted), -1)
+    matched_gt = np.full(len(candidates), -1)
     taken = set()
     for index in np.argsort(-scores, kind="stable"):
-        if wanted[index] >= 0 and wanted[index] not in taken:
-            taken.add(wanted[index])
-            won[index] = wanted[index]
-    return won
+        if candidates[index] >= 0 and candidates[index] not in taken:
+            taken.add(candidates[index])
+            matched_gt[index] = candidates[index]
+    return matched_gt
 
 
-def count_claims(claims: Iterable[Claims], thresholds: Sequence[float]) -> list[Score]:
-    """Count claims over a data set; a score equal to a threshold passes it.
+def count_matches(matches: Iterable[ImageMatches], thresholds: Sequence[float]) -> list[Score]:
+    """Count matches over a dataset; a score equal to a threshold passes it.
 
     Returns:
         One `Score` per threshold, in the given order.
     """
-    claims = list(claims)
-    hits = joined([c.scores[c.won >= 0] for c in claims])
-    counted = joined([c.scores[c.counted] for c in claims])
-    truths = sum(c.truths for c in claims)
+    matches = list(matches)
+    hits = joined([m.scores[m.matched_gt >= 0] for m in matches])
+    counted = joined([m.scores[m.counted] for m in matches])
+    ground_truth = sum(m.ground_truth for m in matches)
     return [
-        Score(float(t), int((hits >= t).sum()), truths, int((counted >= t).sum()))
+        Score(float(t), int((hits >= t).sum()), ground_truth, int((counted >= t).sum()))
         for t in thresholds
     ]
 
@@ -226,16 +239,16 @@ def best_score(scores: Sequence[Score]) -> int:
 
 
 def choose_threshold(
-    claims: Iterable[Claims], thresholds: Sequence[float], dataset: str
+    matches: Iterable[ImageMatches], thresholds: Sequence[float], dataset: str
 ) -> Threshold:
     """Choose the threshold of the highest harmonic mean on a validation split.
 
     Args:
-        claims: claims on the validation split, not on the set to be reported.
+        matches: matches on the validation split, not on the set to be reported.
         thresholds: candidates.
         dataset: name of the split, which the choice states.
     """
-    scores = count_claims(claims, thresholds)
+    scores = count_matches(matches, thresholds)
     return Threshold(scores[best_score(scores)].threshold, f"best on validation split {dataset}")
 
 

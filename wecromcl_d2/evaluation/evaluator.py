@@ -1,4 +1,4 @@
-"""The evaluation of spotted words: by Detectron2's loop, or of predictions that are at hand."""
+"""Evaluation of spotted words: the evaluator, and `run_spotting`, which `evaluate` calls."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from .counting import (
-    Claims,
+    ImageMatches,
     MatchingError,
     PointWords,
     Score,
     Threshold,
     best_score,
-    count_claims,
+    count_matches,
 )
 from .report import SWEEP, Result, count_errors, word_states, worst_images, write_results
-from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, GTWords, SpottingProtocol, claim_words
+from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, GTWords, SpottingProtocol, match_words
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,9 @@ class SpottingEvaluator(DatasetEvaluator):
     """Measures which words are found and read, by one or more protocols at once.
 
     For every protocol: `precision`, `recall`, `hmean` at `threshold`; `sweep_*` at the
-    threshold that is best on this very set, as published; `images` and `words`, those that
-    count. A protocol that needs positions is left out where a word has none, and the log says so.
+    threshold that is best on this very set, as published; `images` and `words`, the
+    numbers of those that count. A protocol that needs positions is left out, with a warning, if a
+    word has none.
 
     Args:
         dataset_name: for the log and the result files.
@@ -103,11 +104,13 @@ class SpottingEvaluator(DatasetEvaluator):
         images = gather_images(self._images, self._dataset_name)
         if not images:
             return {}
-        truths = {identity: truth for identity, truth, _ in images}
+        ground_truth = {identity: gt for identity, gt, _ in images}
         found = {identity: predictions for identity, _, predictions in images}
-        if len(truths) != len(images):
-            raise MatchingError(f"{len(images)} images have {len(truths)} values of image_id only")
-        placed = not any(truth.lacks_points() for truth in truths.values())
+        if len(ground_truth) != len(images):
+            raise MatchingError(
+                f"{len(images)} images have {len(ground_truth)} values of image_id only"
+            )
+        placed = not any(gt.lacks_points() for gt in ground_truth.values())
         runs: dict[str, SpottingRun] = {}
         for name, protocol in self._protocols.items():
             if protocol.metric == "point" and not placed:
@@ -116,7 +119,7 @@ class SpottingEvaluator(DatasetEvaluator):
                 )
                 continue
             runs[name] = run_spotting(
-                self._dataset_name, truths, found, protocol, self._threshold, self._thresholds
+                self._dataset_name, ground_truth, found, protocol, self._threshold, self._thresholds
             )
             for result in runs[name].results():
                 logger.info("%s", result.describe())
@@ -135,16 +138,16 @@ class SpottingEvaluator(DatasetEvaluator):
 
 @dataclass(frozen=True)
 class SpottingRun:
-    """What `run_spotting` found.
+    """The result of `run_spotting`.
 
     Attributes:
         dataset: name of the set.
         protocol: what was counted.
         threshold: the chosen threshold.
         thresholds: those of the sweep.
-        truths: true words by image.
+        ground_truth: words by image.
         predictions: predicted words by image.
-        claims: claims by image.
+        matches: of the predictions with their words, by image.
         texts: every prediction's text after lexicon and filter, None for one left out, by image.
     """
 
@@ -152,19 +155,19 @@ class SpottingRun:
     protocol: SpottingProtocol
     threshold: Threshold
     thresholds: Sequence[float]
-    truths: Mapping[Any, GTWords]
+    ground_truth: Mapping[Any, GTWords]
     predictions: Mapping[Any, PointWords]
-    claims: Mapping[Any, Claims]
+    matches: Mapping[Any, ImageMatches]
     texts: Mapping[Any, Sequence[str | None]]
 
     def result(self) -> Result:
         """The result at the chosen threshold."""
-        (score,) = count_claims(self.claims.values(), [self.threshold.value])
+        (score,) = count_matches(self.matches.values(), [self.threshold.value])
         return self._result(score, self.threshold.choice)
 
     def sweep(self) -> list[Result]:
         """The results at all thresholds of the sweep."""
-        scores = count_claims(self.claims.values(), self.thresholds)
+        scores = count_matches(self.matches.values(), self.thresholds)
         best = best_score(scores)
         return [
             self._result(score, SWEEP if index == best else "sweep over this very set")
@@ -179,33 +182,33 @@ class SpottingRun:
     def metrics(self) -> dict[str, float]:
         """The numbers of `results` by name."""
         chosen, sweep = self.results()
-        counts = {"images": float(chosen.images), "words": float(chosen.truths)}
+        counts = {"images": float(chosen.images), "words": float(chosen.ground_truth)}
         rates = chosen.rates() | {"threshold": chosen.threshold} | sweep.rates("sweep_")
         return rates | {"sweep_threshold": sweep.threshold} | counts
 
     def content(self, worst: int, details: bool) -> dict[str, Any]:
-        """What a result file states beside the results: worst images, all on request."""
+        """The content of a result file beside the results: the worst images, or all, too."""
         listed: dict[str, Any] = {"worst_images": self.worst(worst)}
         return listed | ({"images": self.details()} if details else {})
 
     def worst(self, count: int) -> list[dict[str, Any]]:
         """The images with the most errors at the chosen threshold, worst first."""
-        return [self._errors(image) for image in worst_images(self.claims, self.threshold, count)]
+        return [self._errors(image) for image in worst_images(self.matches, self.threshold, count)]
 
     def details(self) -> list[dict[str, Any]]:
-        """Every image's predictions and true words and what became of them.
+        """Every image's predictions and ground-truth words with their states, see `word_states`.
 
-        The entries have `texts`, `points` and `scores` and are thus predictions again.
+        The entries have `texts`, `points` and `scores`, so `evaluate` can read them as predictions.
         """
-        return [self.image_details(image) for image in self.claims]
+        return [self.image_details(image) for image in self.matches]
 
     def image_details(self, image: Any) -> dict[str, Any]:
         """One image's entry of `details`."""
         empty = PointWords([], np.zeros((0, 2)), np.zeros(0))
         found = self.predictions.get(image, empty)
-        truth = self.truths.get(image)
-        states, hits = word_states(self.claims[image], self.texts.get(image, []), self.threshold)
-        words = [] if truth is None else zip(truth.texts, truth.ignore.tolist(), strict=True)
+        gt = self.ground_truth.get(image)
+        states, hits = word_states(self.matches[image], self.texts.get(image, []), self.threshold)
+        words = [] if gt is None else zip(gt.texts, gt.ignore.tolist(), strict=True)
         return self._errors(image) | {
             "texts": list(found.texts),
             "points": found.points.round(3).tolist(),
@@ -219,9 +222,9 @@ class SpottingRun:
         }
 
     def _errors(self, image: Any) -> dict[str, Any]:
-        wrong, missed = count_errors(self.claims[image], self.threshold)
-        truth = self.truths.get(image)
-        name = "" if truth is None else truth.file_name
+        wrong, missed = count_errors(self.matches[image], self.threshold)
+        gt = self.ground_truth.get(image)
+        name = "" if gt is None else gt.file_name
         return {"image_id": image, "file_name": name, "wrong": wrong, "missed": missed}
 
     def _result(self, score: Score, choice: str) -> Result:
@@ -231,14 +234,14 @@ class SpottingRun:
             dataset=self.dataset,
             protocol=self.protocol.describe(),
             mode=self.protocol.mode,
-            images=len(self.truths),
+            images=len(self.ground_truth),
             lexicon=self.protocol.describe_lexicon(),
         )
 
 
 def run_spotting(
     dataset: str,
-    truths: Mapping[Any, GTWords],
+    ground_truth: Mapping[Any, GTWords],
     predictions: Mapping[Any, PointWords],
     protocol: SpottingProtocol,
     threshold: Threshold,
@@ -248,7 +251,7 @@ def run_spotting(
 
     Args:
         dataset: name of the set, for the results.
-        truths: true words by image.
+        ground_truth: words by image.
         predictions: predicted words by image.
         protocol: what is counted.
         threshold: where predictions start to count.
@@ -259,17 +262,19 @@ def run_spotting(
         LexiconError: see `spotting.score_spotting`.
     """
     lowest = min(threshold.value, *thresholds)
-    claims, texts = claim_words(truths, predictions, protocol, lowest)
-    return SpottingRun(dataset, protocol, threshold, thresholds, truths, predictions, claims, texts)
+    matches, texts = match_words(ground_truth, predictions, protocol, lowest)
+    return SpottingRun(
+        dataset, protocol, threshold, thresholds, ground_truth, predictions, matches, texts
+    )
 
 
 def identity_of(record: Mapping[str, Any]) -> int | str:
-    """What tells an image of a dataset from the others: `image_id`, or else its file name."""
+    """Identity of an image within its dataset: `image_id`, or else its file name."""
     return record.get("image_id", record.get("file_name", ""))
 
 
 def predictions_of(record: Mapping[str, Any], instances: Any) -> PointWords:
-    """A model's answer for one image as plain arrays.
+    """A model's predictions for one image as NumPy arrays.
 
     Raises:
         MatchingError: if a point or score is not finite; the message names the image.

@@ -1,9 +1,9 @@
-"""Truths, predictions and lexicons from files, for people who only want the metric.
+"""Readers of ground truth, predictions and lexicons for `evaluate`, which runs no model.
 
-Truths: our label files; the authors' JSON `{image: {"text", "points"}}`; a folder or zip of text
-files `x1,y1,...,xn,yn,####word`, the point truth of SPTS. Predictions: records or JSON lines with
-`texts`, `points` and `scores`; what our evaluators write; the result JSON of SPTS; the
-authors' JSON with `scores`. The format is told by the content, never by a name.
+Ground truth: our label files; the authors' JSON `{image: {"text", "points"}}`; a folder or zip of
+text files `x1,y1,...,xn,yn,####word`, as published with SPTS. Predictions: records or JSON lines
+with `texts`, `points` and `scores`; result files of our evaluators; the result JSON of SPTS; the
+authors' JSON with `scores`. The format is recognised by the content, never by a name.
 
 Images are identified by `image_id`, else by the file name without its suffix; text files whose
 name is a number by that number.
@@ -50,11 +50,11 @@ _SEPARATOR = ",####"
 _PLAIN_OUTLINE = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]+)?(?:,-?[0-9]{1,5}(?:\.[0-9]+)?){5,}")
 
 
-def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
-    """Read true words from a file, folder or zip; the module says which.
+def read_ground_truth(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
+    """Read ground-truth words from a file, folder or zip; see the module for the formats.
 
     Args:
-        path: where they are.
+        path: file, folder or zip.
         mode: see `parse_point_file`.
 
     Raises:
@@ -63,8 +63,8 @@ def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
     if path.is_dir() or zipfile.is_zipfile(path):
         parse = partial(parse_point_file, mode=mode)
         return _unique(
-            (_file_identity(truth.names[0]), truth_words(truth, mode))
-            for truth in read_folder(path, ".txt", _own_name, parse)
+            (_file_identity(gt.names[0]), gt_words(gt, mode))
+            for gt in read_folder(path, ".txt", _own_name, parse)
         )
     if path.suffix == ".json":
         content = load_json(path)
@@ -79,29 +79,28 @@ def read_truths(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
         raise LabelError(f"{path}: {error}") from error
 
 
-def truth_words(truth: Truth, mode: Mode = "robust") -> GTWords:
-    """Take what a benchmark's reader yields.
+def gt_words(gt: Truth, mode: Mode = "robust") -> GTWords:
+    """The words of one image from a reader of `data.readers`.
 
     Raises:
         LabelError: in official mode, if an outline has 3 vertices.
     """
     record = {
-        "texts": [word.text for word in truth.words],
-        "points": [word.point for word in truth.words],
-        "polygons": [word.polygon for word in truth.words],
-        "ignore": [word.ignore for word in truth.words],
+        "texts": [word.text for word in gt.words],
+        "points": [word.point for word in gt.words],
+        "polygons": [word.polygon for word in gt.words],
+        "ignore": [word.ignore for word in gt.words],
     }
     try:
         return GTWords.from_record(record, mode)
     except MatchingError as error:
-        raise LabelError(f"{truth.where}: {error}") from error
+        raise LabelError(f"{gt.where}: {error}") from error
 
 
 def parse_point_file(data: bytes, mode: Mode = "robust") -> list[Word]:
     """Parse lines `x1,y1,...,xn,yn,####word` of one image; the word `###` is ignored.
 
-    The word is everything behind the first separator, commas included, without the blanks that end
-    the line.
+    The word is everything after the first separator, commas included, without trailing blanks.
 
     Args:
         data: the file's bytes.
@@ -109,7 +108,7 @@ def parse_point_file(data: bytes, mode: Mode = "robust") -> list[Word]:
             byte-order mark, as the published script does.
 
     Raises:
-        LabelError: if a line is no such line; the message starts with its number.
+        LabelError: if a line has another form; the message starts with its number.
     """
     text = decode_text(data)
     if mode == "robust":
@@ -125,7 +124,7 @@ def parse_point_file(data: bytes, mode: Mode = "robust") -> list[Word]:
 
 
 def read_predictions(path: Path) -> dict[ImageId, PointWords]:
-    """Read predicted words from a file; the module says which formats.
+    """Read predicted words from a file; see the module for the formats.
 
     Raises:
         LabelError: if something is unusable, naming file and entry.
@@ -146,7 +145,7 @@ def read_predictions(path: Path) -> dict[ImageId, PointWords]:
 
 
 def by_number(words: Mapping[ImageId, Value]) -> dict[ImageId, Value]:
-    """Identify images by the number their identity ends in, so that `img_12` meets `12`.
+    """Identify images by the number that their identity ends in: both `img_12` and `12` by 12.
 
     Raises:
         LabelError: if an identity ends in no number, or two in the same.
@@ -216,8 +215,8 @@ def read_image_lexicons(
         return [Word(line) for line in _list_lines(data, mode)]
 
     files = {
-        truth.names[0]: (truth.where, [word.text for word in truth.words])
-        for truth in read_folder(path, ".txt", _own_name, parse)
+        gt.names[0]: (gt.where, [word.text for word in gt.words])
+        for gt in read_folder(path, ".txt", _own_name, parse)
     }
     head, tail = map(re.escape, lists.split("{n}"))
     found: dict[int, Lexicon] = {}
@@ -246,7 +245,7 @@ def read_image_lexicons(
 
 
 def _parse_line(line: str) -> Word:
-    """Parse a line, the usual kind of numbers all at once: reading is most of an evaluation."""
+    """Parse a line; plain numbers are parsed together, as parsing takes most of an evaluation."""
     head, separator, text = line.rstrip(" \t\r").partition(_SEPARATOR)
     if separator and _PLAIN_OUTLINE.fullmatch(head):
         outline = [float(number) for number in head.split(",")]

@@ -1,4 +1,4 @@
-"""Results that say what they measure, as JSON, CSV and a table."""
+"""Results with everything that defines them, as JSON, CSV and a table."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 from tabulate import tabulate
 
 from ..files import replace_file
-from .counting import Claims, Mode, Score, Threshold
+from .counting import ImageMatches, Mode, Score, Threshold
 
 SWEEP = "best of a sweep over this very set, as published"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One score and everything needed to compare it with another.
+    """One score with everything needed to compare it with another.
 
     Attributes:
         dataset: name of the evaluated set.
@@ -32,12 +32,12 @@ class Result:
         threshold: score threshold.
         threshold_choice: how it was chosen.
         precision: true positives over predictions.
-        recall: true positives over truths.
+        recall: true positives over ground-truth words.
         hmean: harmonic mean of the two.
-        true_positives: predictions that are right.
-        truths: true words that count.
-        predictions: predictions that count at the threshold.
-        images: images of the set.
+        true_positives: predictions that match a ground-truth word.
+        ground_truth: number of ground-truth words that are not ignored.
+        predictions: number of predictions that are counted at the threshold.
+        images: number of images of the set.
         version: version of this package.
     """
 
@@ -51,7 +51,7 @@ class Result:
     recall: float
     hmean: float
     true_positives: int
-    truths: int
+    ground_truth: int
     predictions: int
     images: int
     version: str
@@ -80,7 +80,7 @@ class Result:
             recall=score.recall,
             hmean=score.hmean,
             true_positives=score.true_positives,
-            truths=score.truths,
+            ground_truth=score.ground_truth,
             predictions=score.predictions,
             images=images,
             version=package_version(),
@@ -91,12 +91,13 @@ class Result:
         return {f"{prefix}{name}": getattr(self, name) for name in ("precision", "recall", "hmean")}
 
     def describe(self) -> str:
-        """One line that says all."""
+        """All fields in one line."""
         return (
             f"{self.dataset}, {self.protocol}, lexicon {self.lexicon}, mode {self.mode}, threshold "
             f"{self.threshold:g} ({self.threshold_choice}): precision {self.precision:.4f}, recall "
-            f"{self.recall:.4f}, hmean {self.hmean:.4f}; {self.true_positives} of {self.truths} "
-            f"words, {self.predictions} predictions, {self.images} images; version {self.version}"
+            f"{self.recall:.4f}, hmean {self.hmean:.4f}; {self.true_positives} of "
+            f"{self.ground_truth} words, {self.predictions} predictions, {self.images} images; "
+            f"version {self.version}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def package_version() -> str:
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """A table for people: what results share above it, one line a result."""
+    """A printable table, one row per result, under a line of the fields that all results share."""
     shared = ("dataset", "images", "mode", "version")
     head = [
         f"{name}: {', '.join(dict.fromkeys(str(getattr(r, name)) for r in results))}"
@@ -125,7 +126,7 @@ def format_table(results: Sequence[Result]) -> str:
             "recall": f"{r.recall:.4f}",
             "hmean": f"{r.hmean:.4f}",
             "right": r.true_positives,
-            "truths": r.truths,
+            "ground truth": r.ground_truth,
             "predictions": r.predictions,
         }
         for r in results
@@ -140,7 +141,7 @@ def write_results(
     results: Sequence[Result],
     extra: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write `stem.json`, results and whatever else is given, and `stem.csv`, results only.
+    """Write `stem.json`, the results and `extra`, and `stem.csv`, the results only.
 
     Returns:
         The two files.
@@ -161,7 +162,7 @@ def write_results(
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file in one step; lone surrogates are written as escapes.
+    """Write a JSON file atomically; lone surrogates are written as escapes.
 
     Raises:
         OSError: if the file cannot be written.
@@ -171,40 +172,43 @@ def write_json(path: Path, content: Any) -> None:
         stream.write(text.encode("utf-8", "backslashreplace"))
 
 
-def count_errors(claims: Claims, threshold: Threshold) -> tuple[int, int]:
-    """How many predictions of an image are wrong, and how many of its words missed."""
-    passed = claims.scores >= threshold.value
-    hits = int((passed & (claims.won >= 0)).sum())
-    return int((passed & claims.counted).sum()) - hits, claims.truths - hits
+def count_errors(matches: ImageMatches, threshold: Threshold) -> tuple[int, int]:
+    """Numbers of false positives and of missed ground-truth words of an image."""
+    passed = matches.scores >= threshold.value
+    hits = int((passed & (matches.matched_gt >= 0)).sum())
+    return int((passed & matches.counted).sum()) - hits, matches.ground_truth - hits
 
 
-def worst_images(claims: Mapping[Any, Claims], threshold: Threshold, count: int) -> list[Any]:
+def worst_images(
+    matches: Mapping[Any, ImageMatches], threshold: Threshold, count: int
+) -> list[Any]:
     """The images with the most wrong predictions and missed words, worst first.
 
     Images without an error are left out; a tie is kept in order.
     """
-    errors = {image: sum(count_errors(claim, threshold)) for image, claim in claims.items()}
+    errors = {image: sum(count_errors(match, threshold)) for image, match in matches.items()}
     ranked = sorted((image for image in errors if errors[image]), key=lambda i: -errors[i])
     return ranked[:count]
 
 
 def word_states(
-    claims: Claims, texts: Sequence[str | None], threshold: Threshold
+    matches: ImageMatches, texts: Sequence[str | None], threshold: Threshold
 ) -> tuple[list[str], set[int]]:
-    """Say what became of each prediction of an image.
+    """State of each prediction of an image, and the ground-truth words that were found.
 
     Args:
-        claims: of the predictions that have a text in `texts`.
+        matches: of the predictions that have a text in `texts`.
         texts: every prediction's text after lexicon and filter, None for one left out.
-        threshold: where predictions start to count.
+        threshold: predictions of a lower score are left out.
 
     Returns:
         Per prediction `"right"`, `"wrong"`, `"ignored"`, `"below"` the threshold or
-        `"dropped"` if left out; and the indices of the true words that were found.
+        `"dropped"` by lexicon or filter; and the indices of the ground-truth words that
+        were found.
     """
-    passed = claims.scores >= threshold.value
-    right = passed & (claims.won >= 0)
-    kept = np.select([~passed, right, claims.counted], ["below", "right", "wrong"], "ignored")
+    passed = matches.scores >= threshold.value
+    right = passed & (matches.matched_gt >= 0)
+    kept = np.select([~passed, right, matches.counted], ["below", "right", "wrong"], "ignored")
     following = iter(kept.tolist())
     states = ["dropped" if text is None else next(following) for text in texts]
-    return states, set(claims.won[right].tolist())
+    return states, set(matches.matched_gt[right].tolist())

@@ -1,6 +1,6 @@
 """Counting rules for spotted words: the point metric of SPTS, and metrics without points.
 
-Letters: `T` true words, `P` predictions of one image. Points are (x, y) in pixels of the
+Letters: `T` ground-truth words, `P` predictions of one image. Points are (x, y) in pixels of the
 original image.
 """
 
@@ -18,15 +18,15 @@ from rapidfuzz.distance import Levenshtein
 
 from ..geometry import polygon_center
 from .counting import (
-    Claims,
+    ImageMatches,
     MatchingError,
     Mode,
     PointWords,
     Score,
-    best_claims,
+    best_matches,
     check_mode,
-    claim_images,
-    count_claims,
+    count_matches,
+    match_images,
 )
 from .lexicon import ImageLexicons, Lexicon
 
@@ -44,14 +44,14 @@ _NO_LETTERS = frozenset("×÷·")
 
 @dataclass(frozen=True)
 class GTWords:
-    """True words of one image.
+    """Ground-truth words of one image.
 
     Attributes:
         texts: `T` strings.
-        points: float64 `(T, 2)`, (x, y); not a number where the source has no position.
-        ignore: `(T,)` whether the word must not count.
-        polygons: `T` flat outlines, None where unknown; for pictures only.
-        file_name: where the image lies, if known; for pictures only.
+        points: float64 `(T, 2)`, (x, y); NaN where the source has no position.
+        ignore: `(T,)` whether the word is left out of the counts.
+        polygons: `T` flat outlines, None where unknown; for drawings only.
+        file_name: path of the image, if known; for drawings only.
     """
 
     texts: Sequence[str]
@@ -62,7 +62,7 @@ class GTWords:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], mode: Mode = "robust") -> GTWords:
-        """Take the words of a dataset dict; a word's point is the given one, else its middle.
+        """The words of a dataset dict; without a given point a word gets its `outline_center`.
 
         Raises:
             MatchingError: in official mode, if an outline has 3 vertices.
@@ -75,30 +75,30 @@ class GTWords:
             if point is not None:
                 points[index] = point
             elif polygon is not None:
-                points[index] = middle(polygon, mode)
+                points[index] = outline_center(polygon, mode)
         ignore = np.array(record.get("ignore") or [False] * len(texts), dtype=bool)
         return cls(texts, points, ignore, polygons, record.get("file_name", ""))
 
     def counted(self) -> int:
-        """How many words count."""
+        """Number of words that are not ignored."""
         return len(self.texts) - int(self.ignore.sum())
 
     def lacks_points(self) -> bool:
-        """Whether a word that counts has no position."""
+        """Whether a word that is not ignored has no position."""
         return bool(np.isnan(self.points[~self.ignore]).any())
 
 
 @dataclass(frozen=True)
 class SpottingProtocol:
-    """What is counted, and how; results state all of it.
+    """Options of the count, all of which are stated in the results.
 
     Attributes:
-        metric: `"point"`, the nearest true point decides; `"nearest_text"`, the nearest true
-            text does; `"bag_of_words"`, the words of an image without any place.
+        metric: how a prediction finds its ground-truth word: `"point"`, by the nearest point;
+            `"nearest_text"`, by the smallest edit distance; `"bag_of_words"`, by the equal text.
         mode: `"official"` reproduces the published script and raises where it fails; `"robust"`
-            counts on.
-        dictionary_filter: word spotting: shorten true words and ignore those that are no words,
-            see `filter_word`.
+            counts such images, too.
+        dictionary_filter: word spotting: shorten ground-truth words and ignore those that are no
+            dictionary words, see `filter_word`.
         filter_predictions: shorten predictions as well; not in official mode.
         unicode_fold: compare by NFC and case folding instead of upper case; not in official mode.
         lexicon: one for all images, one per image, or none.
@@ -143,29 +143,30 @@ class SpottingProtocol:
 
 
 def score_spotting(
-    truths: Mapping[Any, GTWords],
+    ground_truth: Mapping[Any, GTWords],
     predictions: Mapping[Any, PointWords],
     protocol: SpottingProtocol,
     thresholds: Sequence[float] = SPTS_THRESHOLDS,
 ) -> list[Score]:
-    """Count spotted words over a data set, once per threshold.
+    """Count spotted words over a dataset, once per threshold.
 
-    1. With `dictionary_filter` true words are shortened, and those that are no words ignored.
+    1. With `dictionary_filter` ground-truth words pass through `filter_gt`.
     2. A prediction with an empty text is left out. With a lexicon its text is replaced by the
        nearest entry's spelling, or the prediction is left out if none is near enough.
     3. A prediction whose score is below the threshold is left out.
-    4. `point`: every other prediction goes to the nearest true point of its image, ignored ones
-       included, the first on a tie, at any distance. `nearest_text`: to the true word of the
-       smallest edit distance, in the same way.
+    4. `point`: every other prediction is assigned to the word of its image with the nearest
+       point, ignored words included, the first on a tie, at any distance. `nearest_text`: to the
+       word of the smallest edit distance, likewise.
     5. If that word is ignored, the prediction does not count. Otherwise it counts, and it is a true
-       positive if the texts are equal in upper case and no better prediction took the word.
+       positive if the texts are equal in upper case and the word is not yet matched.
     6. `bag_of_words` instead of 4 and 5: every prediction counts, and it is a true positive if
        the image has a word of its text left that is not ignored.
 
-    A word is taken by any one of its equal predictions, so counts do not depend on their order.
+    Of several predictions that equal their word one is the match and the others are false
+    positives, so counts do not depend on the order of predictions.
 
     Args:
-        truths: true words by image.
+        ground_truth: words by image.
         predictions: predicted words by image.
         protocol: what is counted.
         thresholds: score thresholds; a score equal to one passes it.
@@ -178,52 +179,52 @@ def score_spotting(
             that counts has no position.
         LexiconError: if an image has no lexicon of its own, or in official mode an entry no pair.
     """
-    claims, _ = claim_words(truths, predictions, protocol, min(thresholds))
-    return count_claims(claims.values(), thresholds)
+    matches, _ = match_words(ground_truth, predictions, protocol, min(thresholds))
+    return count_matches(matches.values(), thresholds)
 
 
-def claim_words(
-    truths: Mapping[Any, GTWords],
+def match_words(
+    ground_truth: Mapping[Any, GTWords],
     predictions: Mapping[Any, PointWords],
     protocol: SpottingProtocol,
     lowest: float,
-) -> tuple[dict[Any, Claims], dict[Any, list[str | None]]]:
-    """Claims and corrected texts by image, by the rules of `score_spotting`.
+) -> tuple[dict[Any, ImageMatches], dict[Any, list[str | None]]]:
+    """Matches and corrected texts by image, by the rules of `score_spotting`.
 
     Args:
-        truths: true words by image.
+        ground_truth: words by image.
         predictions: predicted words by image.
         protocol: what is counted.
-        lowest: the lowest threshold that will be counted.
+        lowest: lowest threshold at which the matches will be counted.
 
     Returns:
-        Claims of the predictions that are left after step 2; and for every prediction its text
+        Matches of the predictions that are left after step 2; and for every prediction its text
         after that step, None if it was left out.
 
     Raises:
         MatchingError: see `score_spotting`.
         LexiconError: see `score_spotting`.
     """
-    if protocol.mode == "official" and not next((t.texts for t in truths.values()), True):
-        raise MatchingError("the first image has no true word; the published script fails there")
+    if protocol.mode == "official" and not next((t.texts for t in ground_truth.values()), True):
+        raise MatchingError("the first image has no ground truth; the published script fails there")
     rule = {"point": _nearest_point, "nearest_text": _nearest_text}.get(protocol.metric)
 
-    def claim(truth: GTWords, found: PointWords, scores: np.ndarray) -> Claims:
+    def match(gt: GTWords, found: PointWords, scores: np.ndarray) -> ImageMatches:
         texts = [protocol.fold(text) for text in found.texts]
-        words = [protocol.fold(text) for text in truth.texts]
+        words = [protocol.fold(text) for text in gt.texts]
         if rule is None:
-            return _claim_bag(truth, texts, words, scores)
-        nearest = rule(truth, found, texts, words)
-        counted = ~truth.ignore[nearest]
+            return _match_bag(gt, texts, words, scores)
+        nearest = rule(gt, found, texts, words)
+        counted = ~gt.ignore[nearest]
         equal = [t == words[n] for t, n in zip(texts, nearest, strict=True)]
-        wanted = np.where(counted & np.array(equal, dtype=bool), nearest, -1)
-        return Claims(truth.counted(), scores, counted, best_claims(wanted, scores))
+        candidates = np.where(counted & np.array(equal, dtype=bool), nearest, -1)
+        return ImageMatches(gt.counted(), scores, counted, best_matches(candidates, scores))
 
-    texts = correct_texts(predictions, protocol, truths)
+    texts = correct_texts(predictions, protocol, ground_truth)
     left = {image: _leave_out(found, texts[image]) for image, found in predictions.items()}
     if protocol.dictionary_filter:
-        truths = {image: filter_truth(truth) for image, truth in truths.items()}
-    return claim_images(truths, left, claim, lowest, protocol.mode), texts
+        ground_truth = {image: filter_gt(gt) for image, gt in ground_truth.items()}
+    return match_images(ground_truth, left, match, lowest, protocol.mode), texts
 
 
 def correct_texts(
@@ -236,7 +237,7 @@ def correct_texts(
     Args:
         predictions: predicted words by image.
         protocol: which lexicon and filter.
-        known: the images of the truth. Another image needs no lexicon of its own.
+        known: the images with ground truth; only these need a lexicon of their own.
 
     Raises:
         LexiconError: if a known image has no lexicon of its own, or in official mode an entry no
@@ -261,7 +262,7 @@ def correct_texts(
 
 
 def filter_word(text: str) -> tuple[str, bool]:
-    """Shorten a true word for word spotting, as published for Total-Text, and say if it is a word.
+    """Shorten a word for word spotting, as published for Total-Text, and say if it counts.
 
     1. Remove a final `'s` or `'S`.
     2. Strip hyphens at both ends.
@@ -276,19 +277,19 @@ def filter_word(text: str) -> tuple[str, bool]:
     return short, bool(_WORD.fullmatch(short)) and not _NO_LETTERS & set(short)
 
 
-def filter_truth(truth: GTWords) -> GTWords:
+def filter_gt(gt: GTWords) -> GTWords:
     """Apply `filter_word` to all words; a word that does not pass is ignored."""
-    filtered = [filter_word(text) for text in truth.texts]
-    ignore = truth.ignore | np.array([not passed for _, passed in filtered], dtype=bool)
+    filtered = [filter_word(text) for text in gt.texts]
+    ignore = gt.ignore | np.array([not passed for _, passed in filtered], dtype=bool)
     texts = [short for short, _ in filtered]
-    return GTWords(texts, truth.points, ignore, truth.polygons, truth.file_name)
+    return GTWords(texts, gt.points, ignore, gt.polygons, gt.file_name)
 
 
-def middle(polygon: Sequence[float], mode: Mode = "robust") -> tuple[float, float]:
-    """The middle (x, y) of an outline, see `geometry.polygon_center`.
+def outline_center(polygon: Sequence[float], mode: Mode = "robust") -> tuple[float, float]:
+    """The center (x, y) of an outline, see `geometry.polygon_center`.
 
     Raises:
-        MatchingError: in official mode, if the outline has 3 vertices, whose middle the published
+        MatchingError: in official mode, if the outline has 3 vertices, whose center the published
             script cannot compute.
     """
     if len(polygon) == 8:
@@ -310,33 +311,33 @@ def _leave_out(found: PointWords, texts: Sequence[str | None]) -> PointWords:
 
 
 def _nearest_point(
-    truth: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
+    gt: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
 ) -> np.ndarray:
-    if truth.lacks_points():
+    if gt.lacks_points():
         raise MatchingError("a word has no position; the point metric needs points or outlines")
-    distance = np.linalg.norm(found.points[:, None] - truth.points[None], axis=2)
+    distance = np.linalg.norm(found.points[:, None] - gt.points[None], axis=2)
     return np.where(np.isnan(distance), np.inf, distance).argmin(axis=1)
 
 
 def _nearest_text(
-    truth: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
+    gt: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
 ) -> np.ndarray:
     edits = [[Levenshtein.distance(text, word) for word in words] for text in texts]
     return np.array([row.index(min(row)) for row in edits], dtype=int)
 
 
-def _claim_bag(
-    truth: GTWords, texts: Sequence[str], words: Sequence[str], scores: np.ndarray
-) -> Claims:
-    """Let the best predictions of a text win its words, one each."""
-    free: defaultdict[str, list[int]] = defaultdict(list)
-    for index in np.flatnonzero(~truth.ignore).tolist():
-        free[words[index]].append(index)
+def _match_bag(
+    gt: GTWords, texts: Sequence[str], words: Sequence[str], scores: np.ndarray
+) -> ImageMatches:
+    """Match the predictions of a text, by falling score, to the words of that text."""
+    unmatched: defaultdict[str, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(~gt.ignore).tolist():
+        unmatched[words[index]].append(index)
     used: Counter[str] = Counter()
-    won = np.full(len(texts), -1)
+    matched_gt = np.full(len(texts), -1)
     for row in np.argsort(-scores, kind="stable").tolist():
         text = texts[row]
-        if used[text] < len(free.get(text, ())):
-            won[row] = free[text][used[text]]
+        if used[text] < len(unmatched.get(text, ())):
+            matched_gt[row] = unmatched[text][used[text]]
             used[text] += 1
-    return Claims(truth.counted(), scores, np.ones(len(texts), dtype=bool), won)
+    return ImageMatches(gt.counted(), scores, np.ones(len(texts), dtype=bool), matched_gt)

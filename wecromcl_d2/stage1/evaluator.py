@@ -26,7 +26,7 @@ from .matching import (
 
 logger = logging.getLogger(__name__)
 
-POINT_RULE = "given point, else mean of the half-way points of the outline's two long sides"
+POINT_RULE = "given point, else mean of the midpoints of the outline's two long sides"
 NEAREST_POINT = "nearest point (published stage-1 protocol)"
 
 
@@ -87,10 +87,10 @@ class AnchorEvaluator(DatasetEvaluator):
             MatchingError: if a point or score is not finite.
         """
         for record, output in zip(inputs, outputs, strict=True):
-            truth = GTWords.from_record(record)
+            gt = GTWords.from_record(record)
             size = (record["height"], record["width"])
             found = predictions_of(record, output["instances"])
-            self._images.append(AnchorImage.of(identity_of(record), truth, found, size))
+            self._images.append(AnchorImage.of(identity_of(record), gt, found, size))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """`{"anchors": {metric: number}}` on the main process, elsewhere nothing.
@@ -116,13 +116,13 @@ class AnchorImage:
 
     Attributes:
         image_id: the dataset's identity of the image.
-        truth: the words that are not ignored.
+        gt: the words that are not ignored.
         predictions: anchors, without those of ignored words.
         image_size: (height, width) of the original image, if known.
     """
 
     image_id: int | str
-    truth: GTWords
+    gt: GTWords
     predictions: PointWords
     image_size: tuple[int, int] | None
 
@@ -130,41 +130,41 @@ class AnchorImage:
     def of(
         cls,
         image_id: int | str,
-        truth: GTWords,
+        gt: GTWords,
         predictions: PointWords,
         image_size: tuple[int, int] | None = None,
     ) -> AnchorImage:
         """An image without its ignored words and without anchors whose text only they have."""
-        counted = np.flatnonzero(~truth.ignore).tolist()
-        known = {truth.texts[index].lower() for index in counted}
-        ignored = {text.lower() for text in truth.texts} - known
+        counted = np.flatnonzero(~gt.ignore).tolist()
+        known = {gt.texts[index].lower() for index in counted}
+        ignored = {text.lower() for text in gt.texts} - known
         rows = [i for i, text in enumerate(predictions.texts) if text.lower() not in ignored]
-        polygons = truth.polygons or [None] * len(truth.texts)
+        polygons = gt.polygons or [None] * len(gt.texts)
         words = GTWords(
-            [truth.texts[index] for index in counted],
-            truth.points[counted],
+            [gt.texts[index] for index in counted],
+            gt.points[counted],
             np.zeros(len(counted), dtype=bool),
             [polygons[index] for index in counted],
-            truth.file_name,
+            gt.file_name,
         )
         return cls(image_id, words, predictions.take(rows), image_size)
 
     def pointed(self) -> PointWords:
         """The words that have a ground-truth point."""
-        rows = np.flatnonzero(~np.isnan(self.truth.points).any(axis=1)).tolist()
-        return PointWords(self.truth.texts, self.truth.points, np.zeros(0)).take(rows)
+        rows = np.flatnonzero(~np.isnan(self.gt.points).any(axis=1)).tolist()
+        return PointWords(self.gt.texts, self.gt.points, np.zeros(0)).take(rows)
 
     def outlined(self) -> list[int]:
         """Indices of the words that have an outline."""
-        return [i for i, polygon in enumerate(self.truth.polygons) if polygon is not None]
+        return [i for i, polygon in enumerate(self.gt.polygons) if polygon is not None]
 
     def match(self) -> AnchorMatch:
         """Match the anchors to the words with an outline."""
         rows = self.outlined()
         return match_anchors(
-            [self.truth.texts[row] for row in rows],
-            [polygon for polygon in self.truth.polygons if polygon is not None],
-            self.truth.points[rows],
+            [self.gt.texts[row] for row in rows],
+            [polygon for polygon in self.gt.polygons if polygon is not None],
+            self.gt.points[rows],
             self.predictions,
         )
 
@@ -234,7 +234,7 @@ def run_anchors(
     if results:
         metrics["sweep_threshold"] = results[1].threshold
     metrics["images"] = len(images)
-    metrics["words"] = sum(len(image.truth.texts) for image in images)
+    metrics["words"] = sum(len(image.gt.texts) for image in images)
     return AnchorRun(dataset, mode, threshold, images, matches, accuracy, metrics, results)
 
 
@@ -247,7 +247,7 @@ def _accuracy(
             "%s has no outlines: inside rate, chance and distances are left out", dataset
         )
         return {}
-    outlined = [(image, image.truth.polygons[row]) for image in images for row in image.outlined()]
+    outlined = [(image, image.gt.polygons[row]) for image in images for row in image.outlined()]
     shares = [
         area_share(polygon, image.image_size)
         for image, polygon in outlined
@@ -258,7 +258,7 @@ def _accuracy(
     logger.info(
         "%s, anchor accuracy (own anchor on the word's outline, border included; equal words one "
         "to one): inside rate %.4f of %d words, %d of them without an anchor; chance %.4f; "
-        "distance from the centre in box sizes, median %.3f, mean %.3f",
+        "distance from the center in box sizes, median %.3f, mean %.3f",
         dataset,
         metrics["inside_rate"],
         len(outlined),
@@ -273,15 +273,15 @@ def _accuracy(
 def _nearest_points(
     dataset: str, images: Sequence[AnchorImage], mode: Mode, threshold: Threshold
 ) -> list[Result]:
-    truths = dict(enumerate(image.pointed() for image in images))
-    if not any(truth.texts for truth in truths.values()):
+    ground_truth = dict(enumerate(image.pointed() for image in images))
+    if not any(gt.texts for gt in ground_truth.values()):
         logger.warning(
             "%s has neither points nor outlines: precision, recall and hmean are left out", dataset
         )
         return []
     found = dict(enumerate(image.predictions for image in images))
     thresholds = (threshold.value, *NEAREST_POINT_THRESHOLDS)
-    chosen, *sweep = score_nearest_points(truths, found, thresholds, mode)
+    chosen, *sweep = score_nearest_points(ground_truth, found, thresholds, mode)
 
     def result(score: Score, choice: str) -> Result:
         return Result.of(
@@ -296,13 +296,13 @@ def _details(image: AnchorImage, match: AnchorMatch) -> dict[str, Any]:
     matched = zip(image.outlined(), match.anchor, match.inside, match.distance, strict=True)
     return {
         "image_id": image.image_id,
-        "file_name": image.truth.file_name,
+        "file_name": image.gt.file_name,
         "texts": image.predictions.texts,
         "points": image.predictions.points.round(3).tolist(),
         "scores": image.predictions.scores.tolist(),
         "words": [
             {
-                "text": image.truth.texts[row],
+                "text": image.gt.texts[row],
                 "anchor": int(anchor) if anchor >= 0 else None,
                 "inside": bool(inside),
                 "distance": round(float(distance), 4) if np.isfinite(distance) else None,

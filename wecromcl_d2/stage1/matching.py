@@ -1,10 +1,10 @@
 """Counting rules for anchors, as pure functions on strings and arrays.
 
-Two protocols stand side by side. *Nearest point* is the published evaluation of stage 1: counts of
-anchors whose nearest true point carries their word. *Anchor accuracy* asks whether each word's own
-anchor lies on the word.
+Two protocols. *Nearest point* is the published evaluation of stage 1: it counts anchors whose
+nearest ground-truth point has the anchor's text. *Anchor accuracy* measures whether the anchor of
+each word lies on that word.
 
-Letters: `T` true words, `P` predictions of one image. Points are (x, y) and sizes are
+Letters: `T` ground-truth words, `P` predictions of one image. Points are (x, y) and sizes are
 (height, width), in pixels of the original image.
 """
 
@@ -20,14 +20,14 @@ import shapely
 from scipy.optimize import linear_sum_assignment
 
 from ..evaluation.counting import (
-    Claims,
+    ImageMatches,
     Mode,
     PointWords,
     Score,
-    best_claims,
-    claim_images,
-    count_claims,
+    best_matches,
+    count_matches,
     joined,
+    match_images,
 )
 
 # The published evaluation reports the best of these, tuned on the very set it evaluates.
@@ -36,52 +36,53 @@ DISTANCE_LIMITS = (0.1, 0.25, 0.5)
 
 
 def score_nearest_points(
-    truths: Mapping[Any, PointWords],
+    ground_truth: Mapping[Any, PointWords],
     predictions: Mapping[Any, PointWords],
     thresholds: Sequence[float] = NEAREST_POINT_THRESHOLDS,
     mode: Mode = "robust",
 ) -> list[Score]:
-    """Count the published stage-1 protocol over a data set, once per threshold.
+    """Count the published stage-1 protocol over a dataset, once per threshold.
 
     1. A prediction whose score is below the threshold is left out.
-    2. Every other prediction goes to the nearest true point of its image: the first on a tie,
-       whatever its word, taken or not, at any distance.
-    3. It is a true positive if the lower-cased strings are equal and no earlier one took the point.
+    2. Every other prediction is assigned to the word with the nearest point of its image: the
+       first on a tie, whatever its text, already matched or not, at any distance.
+    3. It is a true positive if the lower-cased strings are equal and the word is not yet matched.
 
-    A point is taken by any one of its equal predictions, so the count does not depend on their
-    order and is, per point, whether its best equal prediction reaches the threshold.
+    Per word it only matters whether the best of its equal predictions reaches the threshold, so
+    counts do not depend on the order of predictions.
 
     Args:
-        truths: true words by image; don't-care words are left out by the caller.
+        ground_truth: words by image, without ignored ones.
         predictions: predicted words by image.
         thresholds: score thresholds; a score equal to one passes it.
-        mode: `"official"` truncates true points to integers as the published files do, and raises
-            where the published script fails. `"robust"` counts predictions on images without a
-            true word as false positives, and lets a missing score pass every threshold.
+        mode: `"official"` truncates ground-truth points to integers as the published files do, and
+            raises where the published script fails. `"robust"` counts predictions on images
+            without ground truth as false positives, and lets a missing score pass every
+            threshold.
 
     Returns:
         One `Score` per threshold, in the given order.
 
     Raises:
-        MatchingError: in official mode, if a prediction has no score or its image no true word.
+        MatchingError: in official mode, if a prediction has no score or its image no ground truth.
         ValueError: if `mode` is neither of the two.
     """
-    claims = claim_nearest_points(truths, predictions, min(thresholds), mode)
-    return count_claims(claims.values(), thresholds)
+    matches = match_nearest_points(ground_truth, predictions, min(thresholds), mode)
+    return count_matches(matches.values(), thresholds)
 
 
-def claim_nearest_points(
-    truths: Mapping[Any, PointWords],
+def match_nearest_points(
+    ground_truth: Mapping[Any, PointWords],
     predictions: Mapping[Any, PointWords],
     lowest: float,
     mode: Mode = "robust",
-) -> dict[Any, Claims]:
-    """Each image's claims by the rules of `score_nearest_points`.
+) -> dict[Any, ImageMatches]:
+    """Each image's matches by the rules of `score_nearest_points`.
 
     Args:
-        truths: see there.
+        ground_truth: see there.
         predictions: see there.
-        lowest: the lowest threshold that will be counted.
+        lowest: lowest threshold at which the matches will be counted.
         mode: see there.
 
     Raises:
@@ -89,20 +90,20 @@ def claim_nearest_points(
         ValueError: see there.
     """
 
-    def claim(truth: PointWords, found: PointWords, scores: np.ndarray) -> Claims:
-        points = np.trunc(truth.points) if mode == "official" else truth.points
+    def match(gt: PointWords, found: PointWords, scores: np.ndarray) -> ImageMatches:
+        points = np.trunc(gt.points) if mode == "official" else gt.points
         nearest = np.linalg.norm(found.points[:, None] - points[None], axis=2).argmin(axis=1)
-        words = [text.lower() for text in truth.texts]
+        words = [text.lower() for text in gt.texts]
         equal = [t.lower() == words[n] for t, n in zip(found.texts, nearest, strict=True)]
-        won = best_claims(np.where(np.array(equal, dtype=bool), nearest, -1), scores)
-        return Claims(len(words), scores, np.ones(len(scores), dtype=bool), won)
+        matched_gt = best_matches(np.where(np.array(equal, dtype=bool), nearest, -1), scores)
+        return ImageMatches(len(words), scores, np.ones(len(scores), dtype=bool), matched_gt)
 
-    return claim_images(truths, predictions, claim, lowest, mode)
+    return match_images(ground_truth, predictions, match, lowest, mode)
 
 
 @dataclass(frozen=True)
 class AnchorMatch:
-    """How the anchors of one image fit its true words; every array has shape `(T,)`.
+    """The anchor of each ground-truth word of one image; every array has shape `(T,)`.
 
     Attributes:
         anchor: index of the word's anchor among the predictions, -1 for none.
@@ -122,13 +123,13 @@ def match_anchors(
     centers: np.ndarray,
     predictions: PointWords,
 ) -> AnchorMatch:
-    """Give each true word one anchor of its own text.
+    """Match each ground-truth word to at most one anchor of the same text.
 
     Equal lower-cased texts are assigned one to one so that as many anchors as possible lie inside,
     and among those assignments the summed distance is smallest.
 
     Args:
-        texts: `T` true words.
+        texts: `T` ground-truth words.
         polygons: `T` flat outlines `x1, y1, ...`; an invalid one is repaired.
         centers: `(T, 2)` word centers.
         predictions: `P` anchors.
@@ -159,7 +160,7 @@ def match_anchors(
 
 
 def summarize_anchors(matches: Sequence[AnchorMatch]) -> dict[str, float]:
-    """Rates over all true words of several images.
+    """Rates over all ground-truth words of several images.
 
     Returns:
         `inside_rate`; `within_0.10` and so on, the shares of words whose anchor is no further

@@ -25,7 +25,7 @@ from .pseudo_labels import OUTCOMES, PERCENTILES, LabelledImage, Limits
 
 HISTOGRAM_BINS = 40
 # Bins of equal counts in which anchors are compared with the ground truth.
-TRUTH_BINS = 10
+GT_BINS = 10
 # Sheet of the anchors of lowest score: their number and its columns; side of a crop as a share of
 # the image's longer side, and its least value in pixels of the image; side of a tile in pixels.
 UNCERTAIN_COUNT, UNCERTAIN_COLUMNS = 50, 10
@@ -75,12 +75,12 @@ def describe_labels(
             "weight_1_from": limits[1],
             "histogram": {"edges": edges.tolist(), "counts": heights.tolist()},
         },
-        "truth": compare_with_truth(images),
+        "truth": compare_with_gt(images),
         "damaged": [{"file_name": str(r["file_name"]), "problem": why} for r, why in damaged],
     }
 
 
-def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
+def compare_with_gt(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
     """Accuracy of the anchors by the outlines of the source; None if it has none.
 
     Of equal words in an image, each goes to the outline that `matching.match_anchors` gives it.
@@ -95,8 +95,8 @@ def compare_with_truth(images: Sequence[LabelledImage]) -> dict[str, Any] | None
         texts = [image.record["texts"][row] for row in found]
         points = [image.points[row] for row in found]
         words = PointWords.of(texts, points, [image.scores[row] for row in found])
-        truth = GTWords.from_record(image.record)
-        match = AnchorImage.of(image.record["image_id"], truth, words).match()
+        gt = GTWords.from_record(image.record)
+        match = AnchorImage.of(image.record["image_id"], gt, words).match()
         matches.append(match)
         own = match.anchor[match.anchor >= 0]
         scores.append(words.scores[own])
@@ -134,9 +134,9 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    truth = report["truth"]
-    figure = Figure(figsize=(12, 8 if truth else 4), layout="constrained")
-    axes = figure.subplots(2 if truth else 1, 2, squeeze=False)
+    gt = report["truth"]
+    figure = Figure(figsize=(12, 8 if gt else 4), layout="constrained")
+    axes = figure.subplots(2 if gt else 1, 2, squeeze=False)
     scores, shares = report["scores"], report["shares"]
     histogram = scores["histogram"]
     axes[0, 0].stairs(histogram["counts"], histogram["edges"], fill=True)
@@ -148,8 +148,8 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
     axes[0, 1].invert_yaxis()
     axes[0, 1].margins(x=0.15)
     _describe(axes[0, 1], "what became of the words", "share", "")
-    if truth:
-        bins = truth["by_score"]
+    if gt:
+        bins = gt["by_score"]
         places = range(len(bins))
         names = [f"{entry['from']:.3g}" for entry in bins]
         for plot, key, title in (
@@ -224,7 +224,7 @@ def _equal_bins(scores: np.ndarray) -> Iterator[tuple[float, float]]:
     """Half-open bins of about equal counts that cover all scores."""
     if not len(scores):
         return
-    edges = np.unique(np.quantile(scores, np.linspace(0, 1, TRUTH_BINS + 1)))
+    edges = np.unique(np.quantile(scores, np.linspace(0, 1, GT_BINS + 1)))
     if len(edges) == 1:
         edges = np.append(edges, edges)
     edges[-1] = np.nextafter(edges[-1], np.inf)
