@@ -1,5 +1,6 @@
 """`wecromcl convert` on tiny tensors under all published names."""
 
+import hashlib
 import pickle
 import re
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from wecromcl_d2.cli import convert as tool
+from wecromcl_d2.engine.loading import load_model
 from wecromcl_d2.stage1.checkpoint_names import (
     OFFICIAL_IDLE_SHAPES,
     convert_weights,
@@ -15,6 +17,9 @@ from wecromcl_d2.stage1.checkpoint_names import (
     resnet_names,
     to_official,
 )
+from wecromcl_d2.tasks import load_config
+
+QUICK = "configs/quick/anchors.yaml"
 
 
 @pytest.fixture
@@ -214,6 +219,56 @@ def test_a_spotter_is_never_converted_in_part(tmp_path, capsys):
         tool.main(["--source", "spts", "--partial", "a.pth", str(tmp_path / "b.pth")])
     assert stop.value.code == 2
     assert "--partial cannot be used with --source spts" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint of the quick anchor detector, as a training leaves it, and its state."""
+    state = tool.model_state(QUICK)
+    save({"model": state, "optimizer": {"state": {}}, "iteration": 7}, tmp_path / "model.pth")
+    return tmp_path / "model.pth", state
+
+
+def test_a_trained_model_becomes_a_small_file_that_loads(trained, tmp_path, capsys):
+    path, state = trained
+    small = tmp_path / "small.pth"
+    assert tool.main(["--source", "trained", "--config-file", QUICK, str(path), str(small)]) == 0
+    loaded = load_model(load_config(QUICK), str(small)).state_dict()
+    assert loaded.keys() == state.keys()
+    for name, value in loaded.items():
+        if name in ("pixel_mean", "pixel_std"):
+            continue
+        assert value.dtype == state[name].dtype
+        rounding = 2**-11 if value.ndim > 1 and value.is_floating_point() else 0
+        torch.testing.assert_close(value, state[name], rtol=rounding, atol=2**-25 * (rounding > 0))
+    assert small.stat().st_size < 0.6 * path.stat().st_size
+    checksum = hashlib.sha256(small.read_bytes()).hexdigest()
+    assert f"SHA-256 {checksum}" in capsys.readouterr().out
+
+
+def test_a_trained_model_with_values_beyond_half_precision_is_refused(trained, tmp_path):
+    path, state = trained
+    state["text_encoder.projection.weight"][0, 0] = 1e5
+    save({"model": state}, path)
+    with pytest.raises(tool.WeightsError, match=r"projection\.weight .*65,504"):
+        tool.convert_trained_file(path, tmp_path / "small.pth", state)
+    assert not (tmp_path / "small.pth").exists()
+
+
+def test_a_trained_model_of_another_config_is_refused(trained, tmp_path):
+    path, state = trained
+    with pytest.raises(tool.WeightsError, match=r"has no extra\.weight; choose another"):
+        tool.convert_trained_file(
+            path, tmp_path / "small.pth", state | {"extra.weight": torch.zeros(1)}
+        )
+
+
+@pytest.mark.parametrize("arguments", [[], ["--config-file", "x.yaml", "--partial"]])
+def test_a_trained_model_needs_its_config_and_is_whole(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        tool.main(["--source", "trained", *arguments, "a.pth", "b.pth"])
+    assert stop.value.code == 2
+    assert "needs the --config-file of the training" in capsys.readouterr().err
 
 
 def test_every_source_name_goes_to_one_of_ours():

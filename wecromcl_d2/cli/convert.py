@@ -1,4 +1,4 @@
-"""Convert published weights or a plain ResNet-50 to ours, or ours back to the authors' names.
+r"""Convert published weights to ours, ours to the authors' names, or a checkpoint to a small file.
 
     wecromcl convert --source official pretrained.pth weights/pretrained.pth
     wecromcl convert --source torchvision resnet50-19c8e357.pth weights/R-50.pth
@@ -6,17 +6,21 @@
     wecromcl convert --source ours output/model_final.pth released.pth
     wecromcl convert --source spts totaltext.pth weights/spts_totaltext.pth
     wecromcl convert --source sptsv2 ic15.pth weights/sptsv2_ic15.pth
+    wecromcl convert --source trained --config-file configs/quick/anchors.yaml \
+        output/quick_anchors/model_best.pth quick_anchors.pth
 
 "official" and "ours" are anchor detectors, stage 1. A ResNet-50 fills the backbone alone; the
 training starts the rest from random numbers. "spts" and "sptsv2" are the published spotters; their
 converted weights keep the terms of their publishers, who allow both for non-commercial research
-only, and nothing of them comes with this project.
+only, and nothing of them comes with this project. "trained" is any model trained here: its weights
+alone, matrices and kernels in half precision: a sixth of a checkpoint with the state of AdamW.
 
 Every name that is missing or not used is printed, and nothing is written unless all of them fit or
 --partial is given. Files are read without running any code in them.
 """
 
 import argparse
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,6 +204,41 @@ def convert_spts_file(source: str, path: Path, output: Path, model: Mapping[str,
     print(f"{len(ours)} weights converted; wrote {output}; {TERMS}")
 
 
+def convert_trained_file(path: Path, output: Path, model: Mapping[str, Tensor]) -> None:
+    """Write the weights of a checkpoint without the state of its training, in half precision.
+
+    Vectors stay as they are: biases and statistics are few, and variances may be tiny.
+
+    Args:
+        path: checkpoint of a training of this package.
+        output: file to write.
+        model: state of the model that the checkpoint is of.
+
+    Raises:
+        WeightsError: if the weights do not fit, or are too large for half precision.
+    """
+    weights = read_weights(path)
+    missing = sorted(set(model) - set(weights))
+    if missing:
+        raise WeightsError(f"{path} has no {missing[0]}; choose another --config-file")
+    check_charset(path, weights, model)
+    check_weights(weights, model)
+    small = {name: _halved(value) for name, value in weights.items()}
+    large = [name for name, value in small.items() if not torch.isfinite(value).all()]
+    if large:
+        raise WeightsError(f"{path}: {large[0]} holds values above 65,504, too large to be halved")
+    with replace_file(output) as file:
+        torch.save({"model": small}, file)
+    checksum = hashlib.sha256(output.read_bytes()).hexdigest()
+    print(f"{len(small)} weights, {output.stat().st_size / 1e6:.1f} MB, SHA-256 {checksum}")
+    print(f"wrote {output}")
+
+
+def _halved(value: Tensor) -> Tensor:
+    """A matrix or kernel in half precision, anything else unchanged."""
+    return value.half() if value.is_floating_point() and value.ndim > 1 else value
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
     parser = argparse.ArgumentParser(
@@ -213,8 +252,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--source",
         required=True,
-        choices=("official", "torchvision", "detectron2", "ours", *spts_names.SOURCES),
-        help="what the input is; `ours` is written for the release, the others for us",
+        choices=("official", "torchvision", "detectron2", "ours", "trained", *spts_names.SOURCES),
+        help="what the input is; `ours` is written for the release, `trained` in half precision, "
+        "the others for us",
     )
     add(
         "--config-file",
@@ -231,6 +271,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.partial and args.source in CONFIGS:
         parser.error(f"--partial cannot be used with --source {args.source}")
+    if args.source == "trained" and (args.partial or not args.config_file):
+        parser.error("--source trained needs the --config-file of the training, and no --partial")
     return args
 
 
@@ -239,7 +281,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert what the command line names."""
     args = parse_args(argv)
     model = model_state(args.config_file or CONFIGS.get(args.source, STAGE1_CONFIG))
-    if args.source in CONFIGS:
+    if args.source == "trained":
+        convert_trained_file(args.input, args.output, model)
+    elif args.source in CONFIGS:
         # The published files hold the options of their training beside the weights.
         torch.serialization.add_safe_globals([argparse.Namespace])
         convert_spts_file(args.source, args.input, args.output, model)
