@@ -5,6 +5,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from wecromcl_d2.data.datasets import (
     LabelError,
@@ -89,7 +90,8 @@ def test_byte_order_mark_crlf_and_blank_lines(tmp_path, suffix):
     ("record", "message"),
     [
         ([], "JSON object, not list"),
-        ({"file_name": "a"}, "'height' is missing"),
+        ({"file_name": "a"}, "'texts' is missing"),
+        ({k: v for k, v in FULL.items() if k != "height"}, "width stands alone"),
         ({k: v for k, v in FULL.items() if k != "texts"}, "'texts' is missing"),
         (changed(polygon=[]), "'polygon'; did you mean 'polygons'"),
         (changed(file_name=""), "file_name is ''"),
@@ -317,4 +319,20 @@ def test_dataset_without_a_usable_word_is_named(dataset):
     blank = {"file_name": "c.png", "texts": [" ", "x"], "ignore": [False, True]}
     write_labels(root / "l.jsonl", [SMALL, SMALL | blank])
     with pytest.raises(LabelError, match=rf"dataset '{name}': none of the 2 images"):
+        DatasetCatalog.get(name)
+
+
+def test_sizes_that_a_record_does_not_state_are_those_of_the_upright_image(dataset):
+    name, root = dataset
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (30, 20)).save(root / "a.jpg", exif=exif)
+    write_labels(root / "l.jsonl", [{"file_name": "a.jpg", "texts": ["Hill"]}])
+    assert "height" not in (root / "l.jsonl").read_text(encoding="utf-8")
+    assert "height" not in read_labels(root / "l.jsonl")[0]
+    register_labels(name, "l.jsonl")
+    (record,) = DatasetCatalog.get(name)
+    assert (record["height"], record["width"]) == (30, 20)
+    (root / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(LabelError, match=r"a\.jpg.*size is not stated"):
         DatasetCatalog.get(name)

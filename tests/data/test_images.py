@@ -5,7 +5,13 @@ import pytest
 from detectron2.data import detection_utils
 from PIL import Image
 
-from wecromcl_d2.data.images import IMAGE_KEYS, ImageError, read_image, read_record
+from wecromcl_d2.data.images import (
+    IMAGE_KEYS,
+    ImageError,
+    read_image,
+    read_record,
+    upright_size,
+)
 from wecromcl_d2.predictor.images import ImageSource
 
 ORIENTATION = 0x0112
@@ -122,3 +128,29 @@ def test_what_does_not_fit_is_named(tmp_path):
         read_record({"file_name": str(tmp_path / "missing.png")}, (), "RGB")
     with pytest.raises(ValueError, match=r"INPUT\.FORMAT is 'L'"):
         read_record({"file_name": str(path)}, (), "L")
+
+
+@pytest.mark.parametrize("name", files())
+def test_the_header_tells_the_size_of_the_pixels(tmp_path, name):
+    image, options = files()[name]
+    image.save(tmp_path / name, **options)
+    assert upright_size(tmp_path / name) == read_image(tmp_path / name).shape[:2]
+
+
+def test_a_header_that_cannot_be_read_names_its_file(tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no picture")
+    for name in ("bad.jpg", "missing.jpg"):
+        with pytest.raises(ImageError, match=name):
+            upright_size(tmp_path / name)
+
+
+def test_a_size_taken_without_the_exif_tag_is_explained(tmp_path):
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(colors()).save(path, **turned(6))
+    record = {"file_name": str(path), "height": 6, "width": 9}
+    with pytest.raises(ImageError, match=r"9 pixels high and 6 wide.*EXIF.*leave them out"):
+        read_record(record, IMAGE_KEYS, "RGB")
+    record["height"] = 7
+    with pytest.raises(ImageError) as error:
+        read_record(record, IMAGE_KEYS, "RGB")
+    assert "EXIF" not in str(error.value)

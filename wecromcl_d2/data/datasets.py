@@ -26,6 +26,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..files import replace_file
+from .images import ImageError, upright_size
 
 Record = dict[str, Any]
 PathLike = str | os.PathLike[str]
@@ -33,10 +34,11 @@ PathLike = str | os.PathLike[str]
 # Larger than any image; beyond it, areas and distances lose precision.
 MAX_COORDINATE = 1e7
 MIN_POLYGON_VERTICES = 3
-_REQUIRED = ("file_name", "height", "width", "texts")
+_REQUIRED = ("file_name", "texts")
+_SIZE = ("height", "width")
 # Lists with one entry per text.
 _PER_TEXT = ("points", "point_scores", "point_weights", "polygons", "ignore")
-_KEYS = (*_REQUIRED, *_PER_TEXT, "image_id")
+_KEYS = ("file_name", *_SIZE, "texts", *_PER_TEXT, "image_id")
 # A label file as the name of a dataset, with the image root behind an "@" if it has another one.
 _FILE_NAME = re.compile(r"(?P<path>.+?\.jsonl?)(?:@(?P<root>.+))?")
 
@@ -169,6 +171,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
             f"dataset {name!r}: {error} (relative paths start at {str(dataset_root())!r}; set "
             "DETECTRON2_DATASETS to change it)"
         ) from error
+    complete_sizes(name, records)
     usable = next((record for record in records if any(usable_words(record))), None)
     if usable is None:
         raise LabelError(
@@ -181,6 +184,27 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
             "image_root or DETECTRON2_DATASETS"
         )
     return records
+
+
+def complete_sizes(name: str, records: Iterable[Record]) -> None:
+    """Read the sizes that records do not state from the headers of their images.
+
+    Args:
+        name: of the dataset, for messages.
+        records: dataset dicts; `height` and `width` are set in them.
+
+    Raises:
+        LabelError: naming the dataset, if the image of such a record cannot be read.
+    """
+    for record in records:
+        if "height" not in record:
+            try:
+                record["height"], record["width"] = upright_size(record["file_name"])
+            except ImageError as error:
+                raise LabelError(
+                    f"dataset {name!r}: {error}; its size is not stated either: correct image_root "
+                    "or DETECTRON2_DATASETS, or remove the record"
+                ) from None
 
 
 def usable_words(record: Record) -> list[bool]:
@@ -284,7 +308,10 @@ def _check_record(value: Any) -> Record:
         if key not in value:
             raise LabelError(f"key {key!r} is missing; the record has {', '.join(value)}")
     _check_file_name(value["file_name"])
-    for key in ("height", "width"):
+    stated = [key for key in _SIZE if key in value]
+    if len(stated) == 1:
+        raise LabelError(f"{stated[0]} stands alone; state height and width, or neither")
+    for key in stated:
         if not _is_integer(value[key]) or not 0 < value[key] <= MAX_COORDINATE:
             raise LabelError(f"{key} is {value[key]!r}; it must be a positive integer")
     if "image_id" in value and not (_is_integer(value["image_id"]) or _is_text(value["image_id"])):

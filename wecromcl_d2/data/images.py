@@ -22,6 +22,8 @@ ColorOrder = Literal["RGB", "BGR"]
 IMAGE_KEYS = ("file_name", "image_id", "height", "width")
 
 _ORIENTATION_TAG = 0x0112
+# Orientations from this one on exchange height and width.
+_FIRST_TRANSPOSING = 5
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 # 16-bit values per 8-bit value: 65535 / 255.
 _STEPS = 257
@@ -64,7 +66,15 @@ def read_record(
     try:
         utils.check_image_size(result, image)
     except utils.SizeMismatchError as error:
-        raise ImageError(f"cannot use image {record['file_name']}: {error}") from error
+        stated = (record["height"], record["width"])
+        turned = stated == image.shape[1::-1]
+        hint = "it is turned upright as its EXIF tag says; " if turned else ""
+        height, width = image.shape[:2]
+        raise ImageError(
+            f"cannot use image {record['file_name']}: it is {height} pixels high and {width} wide, "
+            f"but its record says {stated[0]} and {stated[1]}; {hint}correct height and width, or "
+            "leave them out"
+        ) from error
     return result, image[..., ::-1] if image_format == "BGR" else image
 
 
@@ -102,6 +112,33 @@ def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray
             return _from_pillow(_upright(file))
     except _READ_ERRORS as error:
         raise ImageError(f"cannot use image {path}: {error}") from error
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int]:
+    """(height, width) of the stored pixels of an image file, and its EXIF orientation, 1 to 8.
+
+    Raises:
+        ImageError: if the file is missing or no image.
+    """
+    try:
+        with PathManager.open(os.fspath(path), "rb") as stream, Image.open(stream) as file:
+            size, orientation = (file.height, file.width), 1
+            with suppress(Exception):  # broken EXIF data makes Pillow raise errors of many types
+                orientation = file.getexif().get(_ORIENTATION_TAG, 1)
+    except _READ_ERRORS as error:
+        raise ImageError(f"cannot use image {os.fspath(path)}: {error}") from error
+    known = isinstance(orientation, int) and 1 <= orientation <= 8
+    return size, orientation if known else 1
+
+
+def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) that `read_image` gives a file, from its header alone.
+
+    Raises:
+        ImageError: see `read_header`.
+    """
+    (height, width), orientation = read_header(path)
+    return (width, height) if orientation >= _FIRST_TRANSPOSING else (height, width)
 
 
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:
