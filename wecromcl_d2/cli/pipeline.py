@@ -8,6 +8,9 @@ points to find and read words by itself. For your own pictures give label files 
 
     wecromcl pipeline ... --train my/train.jsonl --val my/val.jsonl --test my/test.jsonl
 
+Weights and threshold are chosen on --val, never on the test images: --hold-out splits some off the
+training images where there are no others.
+
 Each step is a command of its own, printed before it runs. A step that has finished is not run
 again, and an interrupted training goes on where it stopped: just give the same command again.
 """
@@ -35,6 +38,7 @@ from .steps import (
     read_metrics,
     train_step,
 )
+from .validation import check_validation, hold_out
 
 # Which anchors a spotter trusts, see `wecromcl anchors`. Most of those with a low score are
 # right all the same, and their words are the ones that are hard to read.
@@ -55,6 +59,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     datasets = "registered dataset or label file: "
     add("--train", help=datasets + "training images (default: of the configs)")
     add("--val", help=datasets + "chooses weights and threshold (default: of the configs)")
+    add(
+        "--hold-out",
+        type=float,
+        metavar="SHARE",
+        help="choose weights and threshold on this share of --train, which is not trained on",
+    )
     add("--test", default="synth_scenes_test", help=datasets + "unseen images (%(default)s)")
     add(
         "--true-points",
@@ -65,7 +75,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
     add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
     add("opts", nargs="*", help="KEY VALUE pairs that override all configs")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.hold_out is not None and (args.val or not args.train):
+        parser.error("--hold-out needs --train and takes the place of --val")
+    return args
 
 
 def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
@@ -228,6 +241,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     prepare_environment()
     runner = Runner(args.output.resolve())
+    if args.hold_out is not None:
+        args.train, args.val = hold_out(args.train, args.hold_out, runner.folder / "data")
+    for config in filter(None, (args.config_file, args.spotter)):
+        chosen_on = (args.val,) if args.val else load_config(config, args.opts).DATASETS.TEST
+        check_validation(chosen_on, args.test)
     summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
     write_json(runner.folder / "summary.json", summary)
     if args.spotter:

@@ -1,0 +1,78 @@
+"""What weights and threshold are chosen on: never the images of the final figures."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data.datasets import Record, usable_words, write_labels
+from ..data.readers.registry import BENCHMARKS
+from ..stage1.anchor_job import load_records
+from .anchors import choose_root
+
+_PUBLISHED_TESTS = {f"{name}_test" for name, item in BENCHMARKS.items() if "test" in item.splits}
+
+
+def check_validation(datasets: Sequence[str], test: str) -> None:
+    """Make sure that a choice is made on datasets, at least one, and on none that is for testing.
+
+    Args:
+        datasets: that weights or threshold are chosen on.
+        test: dataset of the final figures.
+
+    Raises:
+        ValueError: naming the dataset and the remedy.
+    """
+    remedy = "name others by --val, or split some off the training images by --hold-out 0.1"
+    if not datasets:
+        raise ValueError(f"there are no images to choose weights and threshold on; {remedy}")
+    for name in datasets:
+        if name in _PUBLISHED_TESTS or _file_of(name) == _file_of(test):
+            raise ValueError(
+                f"weights and threshold would be chosen on the test images of {name!r}; {remedy}"
+            )
+
+
+def _file_of(dataset: str) -> str:
+    """The absolute path of a label file; another text for the name of a dataset."""
+    return os.path.abspath(dataset.partition("@")[0])
+
+
+def hold_out(dataset: str, share: float, folder: Path) -> tuple[str, str]:
+    """Split images off a dataset at random, always the same ones.
+
+    Args:
+        dataset: registered dataset or label file.
+        share: of the images with words, which go into the smaller part.
+        folder: where `train.jsonl` and `val.jsonl` are written.
+
+    Returns:
+        The two parts as names of datasets, the larger one first.
+
+    Raises:
+        ValueError: if a part would be empty.
+    """
+    records = load_records(dataset)
+    worded = [i for i, record in enumerate(records) if any(usable_words(record))]
+    count = round(share * len(worded))
+    if not 0 < count < len(worded):
+        raise ValueError(
+            f"--hold-out {share:g} of {len(worded)} images with words leaves a part of {dataset!r} "
+            "empty"
+        )
+    held = set(np.random.default_rng(0).permutation(worded)[:count].tolist())
+    root, _ = choose_root(records, folder / "train.jsonl")
+    parts = {
+        "train": [record for i, record in enumerate(records) if i not in held],
+        "val": [records[i] for i in sorted(held)],
+    }
+    for name, part in parts.items():
+        write_labels(folder / f"{name}.jsonl", _relative(part, root))
+    return f"{folder / 'train.jsonl'}@{root}", f"{folder / 'val.jsonl'}@{root}"
+
+
+def _relative(records: Iterable[Record], root: Path) -> Iterable[Record]:
+    for record in records:
+        name = Path(os.path.abspath(record["file_name"])).relative_to(root).as_posix()
+        yield record | {"file_name": name}
