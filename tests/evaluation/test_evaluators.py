@@ -9,11 +9,11 @@ from torch import nn
 
 from wecromcl_d2 import __version__
 from wecromcl_d2.data.text import TextList
-from wecromcl_d2.evaluation.counting import MatchingError, Threshold
+from wecromcl_d2.evaluation.counting import MatchingError, PointWords, Threshold
 from wecromcl_d2.evaluation.evaluator import SpottingEvaluator
 from wecromcl_d2.evaluation.lexicon import Lexicon
-from wecromcl_d2.evaluation.spotting import SpottingProtocol
-from wecromcl_d2.stage1.evaluator import AnchorEvaluator
+from wecromcl_d2.evaluation.spotting import GTWords, SpottingProtocol
+from wecromcl_d2.stage1.evaluator import AnchorEvaluator, AnchorImage, run_anchors
 
 LEFT = [0, 0, 10, 0, 10, 10, 0, 10]
 RIGHT = [30, 0, 40, 0, 40, 10, 30, 10]
@@ -45,6 +45,7 @@ def evaluate(*pairs, **options):
 def test_exact_metrics_of_one_hit_and_one_miss():
     # "Left" sits 2 px below its center; "right" sits 10 px beside its own, yet nearest to it.
     metrics = evaluate((record(), output()))["anchors"]
+    assert 0 <= metrics.pop("hmean_chance") <= 1
     assert metrics == {
         "inside_rate": 0.5,
         "chance": pytest.approx(0.1),
@@ -64,6 +65,24 @@ def test_exact_metrics_of_one_hit_and_one_miss():
         "words": 2,
     }
     assert not any("-" in key for key in metrics)
+
+
+def test_chance_of_the_nearest_point_is_that_of_random_points():
+    # Centers at x = 5 and 35 of 50: a random point is nearest to the left word in 2 of 5 cases.
+    both = evaluate(*[(record(), output())] * 400)["anchors"]
+    assert both["hmean_chance"] == pytest.approx(0.5, abs=0.03)
+    left = output(("Left",), ((5.0, 7.0),), (0.5,))
+    one = evaluate(*[(record(), left)] * 400)["anchors"]
+    assert one["hmean_chance"] == pytest.approx(2 * 0.4 * 0.2 / (0.4 + 0.2), abs=0.03)
+
+
+def test_chance_of_the_nearest_point_needs_the_sizes_of_the_images():
+    words = GTWords.from_record(record())
+    found = PointWords.of(["Left"], [[5, 7]], [0.5])
+    for size, is_known in ((None, False), ((20, 50), True)):
+        image = AnchorImage.of("a", words, found, size)
+        metrics = run_anchors("words", [image], "robust", Threshold(0)).metrics
+        assert ("hmean_chance" in metrics) == is_known
 
 
 def test_fixed_threshold_is_kept_apart_from_the_sweep():

@@ -27,6 +27,8 @@ from .matching import (
 logger = logging.getLogger(__name__)
 
 POINT_RULE = "given point, else mean of the midpoints of the outline's two long sides"
+# Random points per word for `hmean_chance`.
+CHANCE_DRAWS = 5
 NEAREST_POINT = "nearest point (published stage-1 protocol)"
 
 
@@ -39,7 +41,8 @@ class AnchorEvaluator(DatasetEvaluator):
 
     *Nearest point*, the published stage-1 protocol, over the words with a point or an outline:
     `precision`, `recall`, `hmean` at the chosen `threshold`; `sweep_*` at the threshold
-    of 0 .. 0.05 that is best on this very set, as published.
+    of 0 .. 0.05 that is best on this very set, as published; `hmean_chance`, the hmean of random
+    points, of which some are always nearest to their word.
 
     Ignored words and their anchors do not count. Where a dataset has no outlines, or neither points
     nor outlines, the metrics that need them are left out and the log says so.
@@ -233,6 +236,7 @@ def run_anchors(
         metrics |= result.rates(prefix)
     if results:
         metrics["sweep_threshold"] = results[1].threshold
+        metrics |= _nearest_point_chance(images)
     metrics["images"] = len(images)
     metrics["words"] = sum(len(image.gt.texts) for image in images)
     return AnchorRun(dataset, mode, threshold, images, matches, accuracy, metrics, results)
@@ -289,6 +293,27 @@ def _nearest_points(
         )
 
     return [result(chosen, threshold.choice), result(sweep[best_score(sweep)], SWEEP)]
+
+
+def _nearest_point_chance(images: Sequence[AnchorImage]) -> dict[str, float]:
+    """The hmean that one random point per predicted word reaches, over several draws.
+
+    Nothing without the size of every image.
+    """
+    generator = np.random.default_rng(0)
+    truths: dict[tuple[int, int], PointWords] = {}
+    found: dict[tuple[int, int], PointWords] = {}
+    for index, image in enumerate(images):
+        if image.image_size is None:
+            return {}
+        texts, (height, width) = image.predictions.texts, image.image_size
+        truth = image.pointed()
+        for draw in range(CHANCE_DRAWS):
+            points = generator.uniform((0, 0), (width, height), (len(texts), 2))
+            truths[draw, index] = truth
+            found[draw, index] = PointWords(texts, points, np.ones(len(texts)))
+    (score,) = score_nearest_points(truths, found, (0.0,))
+    return {"hmean_chance": score.hmean}
 
 
 def _details(image: AnchorImage, match: AnchorMatch) -> dict[str, Any]:
