@@ -7,11 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.modeling import build_model
 
 from wecromcl_d2.cli import pipeline as pipeline_command
 from wecromcl_d2.cli import steps
+from wecromcl_d2.cli.start import start_weights
 from wecromcl_d2.cli.status import DONE, LOSSES
 from wecromcl_d2.engine import results_folder
+from wecromcl_d2.engine.loading import CheckedCheckpointer
+from wecromcl_d2.predictor import registry
+from wecromcl_d2.predictor.registry import ModelEntry
+from wecromcl_d2.tasks import load_config
+from wecromcl_d2.weights_file import WeightsError
 
 SPOTTER = "configs/quick/srsts_a.yaml"
 
@@ -134,7 +142,10 @@ def arguments():
         true_points=True,
         processes=2,
         pictures=1,
-        opts=["SEED", "5"],
+        start=None,
+        anchors_weights=None,
+        anchor_opts=["SEED", "5"],
+        spotter_opts=["SEED", "5"],
     )
 
 
@@ -192,6 +203,80 @@ def test_anchors_are_measured_and_drawn_at_once(pipeline, arguments, tmp_path):
     summary = pipeline.run_anchors(arguments, runner)
     assert runner.together == [["anchors-train"], ["anchors-pictures", "anchors-test"]]
     assert summary == {"seconds": 1.0}  # and no inside rate, where nobody knows the outlines
+
+
+def test_a_finished_detector_is_taken_as_it_is(pipeline, arguments, tmp_path):
+    arguments.anchors_weights = tmp_path / "detector.pth"
+    runner = FakeRunner(tmp_path)
+    pipeline.run_anchors(arguments, runner)
+    pipeline.run_spotter(arguments, runner)
+    assert "anchors-train" not in runner.commands
+    for step in ("anchors-pictures", "points-0"):
+        assert values(runner.commands[step], "--weights") == [str(arguments.anchors_weights)]
+    found = values(runner.commands["spotting-train"], "MODEL.BACKBONE.WEIGHTS")
+    assert found == [str(arguments.anchors_weights)]
+
+
+def test_each_stage_has_options_of_its_own(pipeline, tmp_path):
+    (tmp_path / "d.pth").touch()
+    paths = ["--config-file", "a", "--output", "o", "--anchors-weights", str(tmp_path / "d.pth")]
+    own = ["--anchor-opts", "SEED", "2", "--spotter-opts", "SEED", "3"]
+    args = pipeline.parse_args(["VERSION", "2", *paths, *own])
+    assert args.anchor_opts == ["VERSION", "2", "SEED", "2"]
+    assert args.spotter_opts == ["VERSION", "2", "SEED", "3"]
+
+
+def test_weights_that_are_not_there_are_a_wrong_command(pipeline, capsys):
+    with pytest.raises(SystemExit) as stop:
+        pipeline.parse_args(["--config-file", "a", "--output", "o", "--anchors-weights", "no.pth"])
+    assert stop.value.code == 2
+    assert "--anchors-weights no.pth does not exist" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """A registered pair of untrained quick models, "blank" and "blank-anchors"."""
+    models = {"blank": SPOTTER, "blank-anchors": "configs/quick/anchors.yaml"}
+    for name, config in models.items():
+        model = build_model(load_config(config))
+        torch.save({"model": model.state_dict()}, tmp_path / f"{name}.pth")
+    entries = {n: ModelEntry(c, str(tmp_path / f"{n}.pth")) for n, c in models.items()}
+    monkeypatch.setattr(registry, "_MODELS", entries)
+    return tmp_path
+
+
+def test_both_stages_start_from_a_trained_pair(pipeline, arguments, pair):
+    arguments.start = "blank"
+    runner = FakeRunner(pair / "out")
+    pipeline.run_anchors(arguments, runner)
+    pipeline.run_spotter(arguments, runner)
+    for step, name in (("anchors-train", "blank-anchors"), ("spotting-train", "blank")):
+        assert values(runner.commands[step], "MODEL.WEIGHTS") == [str(pair / f"{name}.pth")]
+        assert values(runner.commands[step], "MODEL.BACKBONE.WEIGHTS") == []
+
+
+@pytest.mark.parametrize(
+    ("config", "name"), [("configs/quick/anchors.yaml", "blank-anchors"), (SPOTTER, "blank")]
+)
+def test_another_alphabet_starts_from_the_image_side(config, name, pair, capsys):
+    opts = ["MODEL.TEXT_ENCODER.CHARSET", "wecromcl"]
+    weights = start_weights(config, opts, name, pair / "start")
+    assert weights == str(pair / "start" / f"{name}-image-side.pth")
+    assert f"{config} starts from the image side of {name} alone" in capsys.readouterr().out
+    # What the trainer does with MODEL.WEIGHTS: a part is enough.
+    model = build_model(load_config(config, opts))
+    CheckedCheckpointer(model, partial=True).load(weights, [])
+    theirs = torch.load(pair / f"{name}.pth", weights_only=True)["model"]
+    assert torch.equal(
+        model.state_dict()["backbone.bottom_up.stem.conv1.weight"],
+        theirs["backbone.bottom_up.stem.conv1.weight"],
+    )
+
+
+def test_a_model_without_an_image_side_is_refused(pair):
+    torch.save({"model": {"decoder.weight": torch.zeros(2)}}, pair / "blank.pth")
+    with pytest.raises(WeightsError, match="has no image side; start without blank"):
+        start_weights(SPOTTER, [], "blank", pair / "start")
 
 
 def test_every_step_is_a_command_that_reads_its_options(pipeline, arguments, tmp_path):

@@ -11,6 +11,11 @@ points to find and read words by itself. For your own pictures give label files 
 Weights and threshold are chosen on --val, never on the test images: --hold-out splits some off the
 training images where there are no others.
 
+    wecromcl pipeline ... --start NAME
+
+trains on from a trained pair, NAME-anchors and NAME, instead of from nothing, and --anchors-weights
+takes a finished detector as it is.
+
 Each step is a command of its own, printed before it runs. A step that has finished is not run
 again, and an interrupted training goes on where it stopped: just give the same command again.
 """
@@ -25,6 +30,7 @@ from detectron2.config import CfgNode
 
 from ..evaluation.report import write_json
 from ..tasks import load_config
+from .start import start_weights
 from .status import DONE, command
 from .steps import (
     Runner,
@@ -74,8 +80,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
     add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
-    add("opts", nargs="*", help="KEY VALUE pairs that override all configs")
+    add("--start", metavar="NAME", help="trained pair to start from, such as quick")
+    add("--anchors-weights", type=Path, help="finished detector; stage 1 is not trained")
+    pairs = "KEY VALUE pairs that override "
+    add("--anchor-opts", nargs="+", default=[], help=pairs + "the config of stage 1")
+    add("--spotter-opts", nargs="+", default=[], help=pairs + "the config of stage 2")
+    add("opts", nargs="*", help=pairs + "both")
     args = parser.parse_args(argv)
+    args.anchor_opts = [*args.opts, *args.anchor_opts]
+    args.spotter_opts = [*args.opts, *args.spotter_opts]
+    if args.anchors_weights and not args.anchors_weights.is_file():
+        parser.error(f"--anchors-weights {args.anchors_weights} does not exist")
     if args.hold_out is not None and (args.val or not args.train):
         parser.error("--hold-out needs --train and takes the place of --val")
     return args
@@ -86,12 +101,14 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     folder = runner.folder / "anchors"
     train = ("DATASETS.TRAIN", names(args.train)) if args.train else ()
     val = ("DATASETS.TEST", names(args.val)) if args.val else ()
-    opts = (*args.opts, "OUTPUT_DIR", str(folder))
+    opts = (*args.anchor_opts, "OUTPUT_DIR", str(folder))
     config = args.config_file
-    (seconds,) = runner.run(
-        train_step("anchors-train", config, (*opts, *train, *val), args.processes)
-    )
-    weights = detector_weights(runner)
+    seconds = 0.0
+    if not args.anchors_weights:
+        start = _start(args, runner, config, args.anchor_opts, f"{args.start}-anchors")
+        training = (*start, *opts, *train, *val)
+        (seconds,) = runner.run(train_step("anchors-train", config, training, args.processes))
+    weights = detector_weights(args, runner)
     pictures = runner.folder / "pictures" / "anchors"
     model = (config, weights, args.test, pictures, "--count", str(args.pictures))
     runner.run(
@@ -120,7 +137,7 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
 
 def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     """Label the training images with anchors, train and measure a spotter and let it read."""
-    cfg = load_config(args.spotter, args.opts)
+    cfg = load_config(args.spotter, args.spotter_opts)
     val = args.val or cfg.DATASETS.TEST[0]
     train = (args.train,) if args.train else cfg.DATASETS.TRAIN
     phases = [*cfg.SOLVER.CURRICULUM.DATASETS, train]
@@ -129,7 +146,11 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     if args.true_points:
         runs["spotting-true"] = [tuple(phase) for phase in phases]
     processes = 1 if args.true_points else args.processes
-    start = ("MODEL.BACKBONE.WEIGHTS", detector_weights(runner), "DATASETS.TEST", names(val))
+    start = _start(args, runner, args.spotter, args.spotter_opts, args.start) or (
+        "MODEL.BACKBONE.WEIGHTS",
+        detector_weights(args, runner),
+    )
+    start = (*start, "DATASETS.TEST", names(val))
     steps = []
     for run, (*curriculum, last) in runs.items():
         early = ("SOLVER.CURRICULUM.DATASETS", repr([list(phase) for phase in curriculum]))
@@ -158,9 +179,18 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     return result
 
 
-def detector_weights(runner: Runner) -> str:
-    """Checkpoint of stage 1."""
-    return best_weights(runner.folder / "anchors")
+def detector_weights(args: argparse.Namespace, runner: Runner) -> str:
+    """Checkpoint of stage 1: the given one, else the trained one."""
+    return str(args.anchors_weights or best_weights(runner.folder / "anchors"))
+
+
+def _start(
+    args: argparse.Namespace, runner: Runner, config: str, opts: Sequence[str], name: str
+) -> tuple[str, ...]:
+    """KEY VALUE of the weights that a training starts from; empty without --start."""
+    if not args.start:
+        return ()
+    return ("MODEL.WEIGHTS", start_weights(config, opts, name, runner.folder / "start"))
 
 
 def find_points(
@@ -172,9 +202,9 @@ def find_points(
         For each dataset the name of the one with the found points, and the seconds it took.
     """
     folder = runner.folder / "points"
-    model = (args.config_file, detector_weights(runner))
+    model = (args.config_file, detector_weights(args, runner))
     share = ("--num-gpus", str(max(1, args.processes // len(datasets))))
-    options = ("--percentiles", *PERCENTILES, *share, *args.opts)
+    options = ("--percentiles", *PERCENTILES, *share, *args.anchor_opts)
     steps = [
         labels_step(f"points-{number}", *model, dataset, folder / f"{number}.jsonl", *options)
         for number, dataset in enumerate(datasets)
@@ -188,7 +218,7 @@ def find_points(
 
 
 def _output(args: argparse.Namespace, runner: Runner, run: str) -> tuple[str, ...]:
-    return (*args.opts, "OUTPUT_DIR", str(runner.folder / run))
+    return (*args.spotter_opts, "OUTPUT_DIR", str(runner.folder / run))
 
 
 def _gives_points(cfg: CfgNode) -> bool:
@@ -243,9 +273,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     runner = Runner(args.output.resolve())
     if args.hold_out is not None:
         args.train, args.val = hold_out(args.train, args.hold_out, runner.folder / "data")
-    for config in filter(None, (args.config_file, args.spotter)):
-        chosen_on = (args.val,) if args.val else load_config(config, args.opts).DATASETS.TEST
-        check_validation(chosen_on, args.test)
+    stages = ((args.config_file, args.anchor_opts), (args.spotter, args.spotter_opts))
+    for config, opts in stages:
+        if config:
+            chosen_on = (args.val,) if args.val else load_config(config, opts).DATASETS.TEST
+            check_validation(chosen_on, args.test)
     summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
     write_json(runner.folder / "summary.json", summary)
     if args.spotter:
