@@ -13,7 +13,7 @@ COMMANDS = {
     "train": "train or evaluate an anchor detector or a spotter, as train_net.py does",
     "evaluate": "score predictions from files alone, and draw the worst images",
     "prepare": "convert a published benchmark, or a table of words, to label files",
-    "render": "render synthetic word images into a cache, with a contact sheet",
+    "render": "render scenes with words into a folder, or a preview of them",
     "anchors": "find the anchors of a dataset's words and write them as labels",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",
     "visualize": "draw anchors, words read or labels of a dataset",

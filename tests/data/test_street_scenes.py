@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -183,6 +184,7 @@ def test_small_background_is_enlarged_and_named(
 ) -> None:
     write_photo(tmp_path / "small.png", (40, 60), 0)
     write_photo(tmp_path / "large.png", (700, 900), 1)
+    caplog.set_level(logging.INFO)
     pool = PhotoPool((str(tmp_path),), (512, 512))
     (record,) = caplog.records
     assert record.getMessage() == (

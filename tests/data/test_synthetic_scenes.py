@@ -10,9 +10,7 @@ from shapely.geometry import Polygon, box
 
 from wecromcl_d2.data.synthetic import (
     DIFFICULTIES,
-    Scene,
     SceneRecipe,
-    contact_sheet,
     parse_difficulty,
     render,
     split_of,
@@ -238,18 +236,3 @@ def test_difficulty_by_name_or_number(value: str | float, number: float) -> None
 def test_unknown_difficulty_is_refused(value: str | float) -> None:
     with pytest.raises(ValueError, match="clean, easy, medium, hard, nasty"):
         parse_difficulty(value)
-
-
-def test_contact_sheet_shows_all_scenes_and_their_truth() -> None:
-    image = np.full((20, 30, 3), 200, np.uint8)
-    square = np.array([[5.0, 5.0], [25.0, 5.0], [25.0, 15.0], [5.0, 15.0]])
-    scene = Scene(image, ["word"], [square], np.zeros((20, 30), np.uint8), 95)
-    plain = contact_sheet([scene] * 3, columns=2, zoom=1, truth=False)
-    assert plain.shape == (2 * 24, 2 * 34, 3)
-    assert (plain[24:44, :30] > 190).all()
-    drawn = contact_sheet([scene] * 3, columns=2, zoom=1)
-    red = (drawn[..., 0].astype(int) - drawn[..., 1]) > 80
-    assert red[4:16, 20:26].any()
-    assert not red[8:12, 10:20].any()
-    with pytest.raises(ValueError, match="at least one scene"):
-        contact_sheet([])

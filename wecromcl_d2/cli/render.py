@@ -1,34 +1,49 @@
-"""Render synthetic scene-text pictures, or a contact sheet of them with their truth drawn on it."""
+"""Render scenes with words, or a preview of them with the outlines of the words drawn in.
+
+Plain scenes need nothing: a few fonts, painted backgrounds, invented words. Street scenes
+(--street) are for models that shall read photographs: they take fonts and background images from
+folders and words from a list, and imitate boards in perspective, light and camera.
+"""
 
 import argparse
+import logging
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
+import numpy as np
 
 from ..data.synthetic import (
     DIFFICULTIES,
-    FAMILIES,
     SPLITS,
+    STREET_FAMILIES,
+    Recipe,
+    Scene,
     SceneRecipe,
+    StreetRecipe,
     build_cache,
-    contact_sheet,
-    parse_difficulty,
+    prepare,
     render,
 )
-from .status import DONE, command
+from ..visualizer import add_caption, contact_sheet, draw_polygons, save_image
+from .status import DONE, LOSSES, command
 
 _EXAMPLES = f"""\
 difficulties: {", ".join(f"{name} = {value:g}" for name, value in DIFFICULTIES.items())}
 
 examples:
-  look at 24 medium scenes:
-    wecromcl render --contact-sheet scenes.png
+  look at 24 medium plain scenes:
+    wecromcl render --preview scenes.png
   render 5000 training scenes into a folder, then use its labels.jsonl as a data set:
     wecromcl render --output datasets/synthetic/train --count 5000
-  single words for the start of a curriculum:
-    wecromcl render --family words --size 48 128 --contact-sheet words.png
+  look at street scenes of your own fonts, photographs and words:
+    wecromcl render --street --fonts fonts --backgrounds photos --words words.txt --preview s.png
 """
+
+# Options of one kind of scenes alone, and what they are called in its recipe.
+_PLAIN = ("difficulty", "max_size", "vocabulary_size")
+_STREET = ("fonts", "backgrounds", "words")
+_SHEET_WIDTH = 1800  # pixels of a preview whose columns are not given
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,56 +54,90 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     target = parser.add_argument_group("what to write (at least one)")
-    target.add_argument("--output", metavar="FOLDER", help="render all pictures and labels here")
-    target.add_argument("--contact-sheet", metavar="PNG", help="draw pictures and truth here")
+    target.add_argument("--output", metavar="FOLDER", help="render all scenes and labels here")
+    target.add_argument("--preview", metavar="PNG", help="draw scenes and outlines here")
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--family", choices=FAMILIES, default="scenes")
-    recipe.add_argument("--difficulty", default="medium", help="a name or a number from 0 to 1")
+    recipe.add_argument(
+        "--family",
+        choices=STREET_FAMILIES,
+        default="scenes",
+        help="(%(default)s); groups, of a few words, are street scenes",
+    )
     recipe.add_argument("--split", choices=SPLITS, default="train", help="no word is in two splits")
     recipe.add_argument("--seed", type=int, default=0)
-    recipe.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), default=(160, 160)
-    )
-    recipe.add_argument(
-        "--max-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="sizes vary up to"
-    )
-    recipe.add_argument("--num-words", type=int, nargs=2, metavar=("FEWEST", "MOST"))
-    recipe.add_argument(
-        "--font-heights", type=int, nargs=2, metavar=("SMALLEST", "LARGEST"), help="in pixels"
-    )
-    recipe.add_argument(
-        "--word-lengths", type=int, nargs=2, metavar=("SHORTEST", "LONGEST"), default=(3, 8)
-    )
-    recipe.add_argument("--vocabulary-size", type=int, help="distinct words (default: no limit)")
-    parser.add_argument("--count", type=int, default=24, help="pictures (default: 24)")
+    _add_range(recipe, "--size", ("HEIGHT", "WIDTH"), "in pixels")
+    _add_range(recipe, "--num-words", ("FEWEST", "MOST"), "of a scene")
+    heights = "in pixels: font sizes of plain scenes, heights of street scenes' lines"
+    _add_range(recipe, "--font-heights", ("SMALLEST", "LARGEST"), heights)
+    _add_range(recipe, "--word-lengths", ("SHORTEST", "LONGEST"), "in characters")
+    plain = parser.add_argument_group("plain scenes")
+    plain.add_argument("--difficulty", help="a name or a number from 0 to 1 (medium)")
+    _add_range(plain, "--max-size", ("HEIGHT", "WIDTH"), "sizes vary up to")
+    plain.add_argument("--vocabulary-size", type=int, help="distinct words (default: no limit)")
+    street = parser.add_argument_group("street scenes")
+    street.add_argument("--street", action="store_true", help="render street scenes")
+    street.add_argument("--fonts", nargs="+", metavar="FOLDER", help="of font files")
+    street.add_argument("--backgrounds", nargs="+", metavar="FOLDER", help="of textless images")
+    street.add_argument("--words", metavar="FILE", help="one a line, perhaps tab and frequency")
+    parser.add_argument("--count", type=int, default=24, help="scenes (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one per CPU)")
-    parser.add_argument("--columns", type=int, default=6, help="of the contact sheet")
-    parser.add_argument("--zoom", type=int, default=2, help="of the contact sheet")
-    parser.add_argument("--no-truth", action="store_true", help="contact sheet without polygons")
+    preview = parser.add_argument_group("preview")
+    preview.add_argument("--columns", type=int, help="(default: by the scenes' size)")
+    preview.add_argument("--zoom", type=int, default=1, help="(%(default)s)")
+    preview.add_argument("--no-truth", action="store_true", help="no outlines and words")
     return parser
 
 
-def _recipe(args: argparse.Namespace) -> SceneRecipe:
-    return SceneRecipe(
-        family=args.family,
-        size=args.size,
-        max_size=args.max_size,
-        difficulty=parse_difficulty(args.difficulty),
-        num_words=args.num_words,
-        font_heights=args.font_heights,
-        word_lengths=args.word_lengths,
-        split=args.split,
-        seed=args.seed,
-        vocabulary_size=args.vocabulary_size,
-    )
+def _add_range(
+    group: argparse._ArgumentGroup, name: str, metavar: tuple[str, str], purpose: str
+) -> None:
+    group.add_argument(name, type=int, nargs=2, metavar=metavar, help=purpose)
 
 
-def _write_sheet(recipe: SceneRecipe, args: argparse.Namespace) -> None:
-    scenes = [render(recipe, index) for index in range(args.count)]
-    sheet = contact_sheet(scenes, columns=args.columns, zoom=args.zoom, truth=not args.no_truth)
-    _, data = cv2.imencode(".png", sheet[:, :, ::-1])
-    Path(args.contact_sheet).write_bytes(data.tobytes())
-    print(args.contact_sheet)
+def _recipe(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Recipe:
+    """The recipe of the given options; those not given have the recipe's own defaults."""
+    common = ("family", "split", "seed", "size", "num_words", "word_lengths")
+    own, foreign = (_STREET, _PLAIN) if args.street else (_PLAIN, _STREET)
+    for name in foreign:
+        if getattr(args, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} is for {'plain' if args.street else 'street'} scenes only")
+    given = {name: getattr(args, name) for name in (*common, *own)}
+    given["heights" if args.street else "font_heights"] = args.font_heights
+    options = {name: value for name, value in given.items() if value is not None}
+    return StreetRecipe(**options) if args.street else SceneRecipe(**options)
+
+
+def _tile(scene: Scene, zoom: int, truth: bool) -> np.ndarray:
+    # The stored file is what training sees, so show the scene after its JPEG round trip.
+    options = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
+    _, data = cv2.imencode(".jpg", scene.image[:, :, ::-1], options)
+    stored = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1]
+    image = cv2.resize(stored, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+    if not truth:
+        return image
+    outlines = [(polygon * zoom).ravel().tolist() for polygon in scene.polygons]
+    return add_caption(draw_polygons(image, outlines), " ".join(scene.texts), size=11)
+
+
+def _write_preview(recipe: Recipe, args: argparse.Namespace) -> None:
+    scenes = (render(recipe, index) for index in range(args.count))
+    tiles = [_tile(scene, args.zoom, not args.no_truth) for scene in scenes]
+    columns = args.columns or max(1, _SHEET_WIDTH // max(tile.shape[1] for tile in tiles))
+    save_image(args.preview, contact_sheet(tiles, min(columns, len(tiles)), gap=4))
+    print(args.preview)
+
+
+class _Losses(logging.Handler):
+    """Prints what the renderer says of its input, and remembers whether something was left out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.any = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.any |= record.levelno >= logging.WARNING
+        print(f"wecromcl render: {record.getMessage()}", file=sys.stderr)
 
 
 @command("render")
@@ -96,11 +145,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Render what the command line asks for."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.output is None and args.contact_sheet is None:
-        parser.error("nothing to write: give --output FOLDER, --contact-sheet PNG, or both")
-    recipe = _recipe(args)
-    if args.output is not None:
-        print(build_cache(recipe, args.count, args.output, workers=args.workers))
-    if args.contact_sheet is not None:
-        _write_sheet(recipe, args)
-    return DONE
+    if args.output is None and args.preview is None:
+        parser.error("nothing to write: give --output FOLDER, --preview PNG, or both")
+    if args.count < 1 or args.zoom < 1:
+        parser.error(f"--count is {args.count} and --zoom {args.zoom}; use 1 or more")
+    recipe = _recipe(parser, args)
+    losses, logger = _Losses(), logging.getLogger("wecromcl_d2.data.synthetic")
+    logger.addHandler(losses)
+    logger.setLevel(logging.INFO)
+    try:
+        prepare(recipe)
+        if args.output is not None:
+            print(build_cache(recipe, args.count, args.output, workers=args.workers))
+        if args.preview is not None:
+            _write_preview(recipe, args)
+    finally:
+        logger.removeHandler(losses)
+    return LOSSES if losses.any else DONE

@@ -2,9 +2,8 @@
 
 from .cache import build_cache
 from .recipe import DIFFICULTIES, FAMILIES, SPLITS, SceneRecipe, parse_difficulty
-from .rendering import Recipe, render
+from .rendering import Recipe, prepare, render
 from .scenes import RENDERER_VERSION, Scene
-from .sheet import contact_sheet
 from .street import STREET_FAMILIES, StreetRecipe
 from .vocabulary import Vocabulary, split_of
 
@@ -20,8 +19,8 @@ __all__ = [
     "StreetRecipe",
     "Vocabulary",
     "build_cache",
-    "contact_sheet",
     "parse_difficulty",
+    "prepare",
     "render",
     "split_of",
 ]

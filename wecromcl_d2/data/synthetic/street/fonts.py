@@ -22,7 +22,7 @@ _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 _ALIKE = 3  # letters and digits that may share a glyph: 1, l and I do in some fonts
 _TRIES = 40
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class FontPool:
@@ -46,7 +46,7 @@ class FontPool:
             try:
                 family = load_font(str(path), _PROBE).getname()[0] or path.stem
             except (OSError, ValueError) as error:
-                _log.warning("%s is no font that can be opened (%s): left out", path, error)
+                logger.warning("%s is no font that can be opened (%s): left out", path, error)
             else:
                 families[family].append(str(path))
         if not families:

@@ -17,7 +17,7 @@ _CACHE_BYTES = 48 * 2**20
 _NEAR = 10  # images that neighbouring indices share, so that few are decoded
 _LARGEST_SCALE = 0.35  # image pixels per pixel of the finest crops
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class PhotoPool:
@@ -40,7 +40,7 @@ class PhotoPool:
                 with Image.open(path) as file:
                     width, height = file.size
             except (OSError, ValueError, Image.DecompressionBombError) as error:
-                _log.warning("%s is no image that can be opened (%s): left out", path, error)
+                logger.warning("%s is no image that can be opened (%s): left out", path, error)
                 continue
             self._files.append(str(path))
             if height < size[0] or width < size[1]:
@@ -51,7 +51,7 @@ class PhotoPool:
                 f"{', '.join(_SUFFIXES)} files, or none"
             )
         if small:
-            _log.warning(
+            logger.info(
                 "%d of %d background images are smaller than the scenes of %d x %d pixels, such as "
                 "%s: enlarged",
                 len(small), len(self._files), size[1], size[0], small[0],
@@ -111,7 +111,7 @@ def _decode(path: str) -> np.ndarray | None:
             image = np.asarray(whole.reduce(max(1, max(whole.size) // _LONGEST_SIDE)))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         # Seen by whichever process meets it, so it counts as an error there.
-        _log.error("%s is a damaged image (%s): left out", path, error)
+        logger.error("%s is a damaged image (%s): left out", path, error)
         return None
     factor = _LONGEST_SIDE / max(image.shape[:2])
     if factor >= 1:

@@ -18,7 +18,7 @@ _NUM_WORDS = {"words": (1, 1), "groups": (2, 4), "scenes": (4, 16)}
 _SMALLEST = 8
 _MIN_SIDE = 32
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def list_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     found = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
     files = sorted(path for path in found if path.is_file())
     if not files:
-        _log.warning("%s holds no file that ends in %s", folder, ", ".join(suffixes))
+        logger.warning("%s holds no file that ends in %s", folder, ", ".join(suffixes))
     return files
 
 

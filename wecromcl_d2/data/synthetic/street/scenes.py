@@ -27,7 +27,7 @@ _PRINTABLE = frozenset(map(chr, range(33, 127)))
 _NEARBY = {"words": 1024, "groups": 256, "scenes": 64}  # indices that share decoded photographs
 _BUSY = 42.0  # deviation of luminance from which on ink needs a board
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Rng = np.random.Generator
 
@@ -57,7 +57,7 @@ def load_assets(recipe: StreetRecipe) -> Assets:
     allowed = fonts.characters(frozenset(wanted))
     lost = sum(not allowed.issuperset(word + word.upper()) for word, _ in listed)
     if lost:
-        _log.warning(
+        logger.warning(
             "%s: %d words have characters that no font shows, such as %r: left out",
             recipe.words, lost, sorted(wanted - allowed)[0],
         )  # fmt: skip
