@@ -85,7 +85,7 @@ class FontPool:
         return wanted - missing
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
     """A font at a size in pixels, without shaping, so that a character has one glyph."""
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

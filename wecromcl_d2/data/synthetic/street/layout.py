@@ -20,6 +20,7 @@ Rng = np.random.Generator
 _CAP_HEIGHT = 0.72  # of the em: capitals and digits
 _CELL = 4  # image pixels of a cell of the grid on which free places are looked up
 _MARGIN = 1.0  # image pixels between a word and the image's border
+_LARGEST_CANVAS = 500_000  # pixels; boards that were larger would fill the memory
 _SKEW = 1.3  # above 1, low lines are more frequent than log-uniform heights give
 _CANDIDATES = 5  # free places compared for one that is calm
 _TRIES = 3  # heights tried for a block
@@ -272,9 +273,12 @@ class Layout:
         height: float,
     ) -> tuple[Block | None, float]:
         """Set, pose and place a block; without room, None and the factor that makes it fit."""
-        em, first = _canvas_em(height), lines[0].em
-        scaled = tuple(replace(line, em=max(6, round(line.em * em / first))) for line in lines)
-        lettering = _padded(set_block(scaled, setting), pads, board)
+        em = _canvas_em(height)
+        lettering = _padded(set_block(_sized(lines, em), setting), pads, board)
+        area = lettering.size[0] * lettering.size[1]
+        if area > _LARGEST_CANVAS:
+            em = int(em * (_LARGEST_CANVAS / area) ** 0.5)
+            lettering = _padded(set_block(_sized(lines, em), setting), pads, board)
         scale = height / (_CAP_HEIGHT * em)
         pose = _scaled(pose, scale, lettering)
         size = lettering.size
@@ -337,6 +341,12 @@ def _canvas_em(height: float) -> int:
     """Font size of the canvas for capitals of a height in the image: finer where they are low."""
     finer = 1.7 if height < 24 else 1.35 if height < 60 else 1.0
     return max(10, round(height / _CAP_HEIGHT * finer))
+
+
+def _sized(lines: tuple[Line, ...], em: int) -> tuple[Line, ...]:
+    """The lines, the first with this font size, the others in proportion."""
+    first = lines[0].em
+    return tuple(replace(line, em=max(6, round(line.em * em / first))) for line in lines)
 
 
 def _padded(lettering: Lettering, pads: np.ndarray, board: str | None) -> Lettering:

@@ -13,8 +13,8 @@ from .recipe import list_files
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _LONGEST_SIDE = 1400
-_CACHE_BYTES = 48 * 2**20
-_NEAR = 10  # images that neighbouring indices share, so that few are decoded
+_CACHE_BYTES = 40 * 2**20
+_NEAR = 8  # images that neighbouring indices share, so that few are decoded
 _LARGEST_SCALE = 0.35  # image pixels per pixel of the finest crops
 
 logger = logging.getLogger(__name__)
