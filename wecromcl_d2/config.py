@@ -211,6 +211,16 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Metric whose best value decides which weights `model_best.pth` keeps, as it is called in
     # metrics.json; empty keeps none.
     cfg.TEST.BEST_METRIC = ""
+    # "robust", or "official": count as the published scripts do to the last bit, and stop where
+    # they fail; in stage 2 also at the published thresholds of SPTS.
+    cfg.TEST.MODE = "robust"
+    # Stage 2: further rows of results, each without a lexicon and with each of TEST.LEXICONS:
+    # "end_to_end", "word_spotting", "edit_distance" (nearest text, as published for NPTS) and
+    # "bag_of_words".
+    cfg.TEST.PROTOCOLS = ()
+    # "published" for the lexicons in the folder `lexicons` of a benchmark, or "KIND=FILE" with KIND
+    # one of full, weak, strong (folder of lists) and generic.
+    cfg.TEST.LEXICONS = ()
     # Words with a lower score do not count in the metrics of stage 2 that name no other threshold;
     # choose it on validation data.
     cfg.TEST.SPOTTING_THRESHOLD = 0.5

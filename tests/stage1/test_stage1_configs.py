@@ -25,6 +25,7 @@ FREE_CHOICES = {
     "DATALOADER.SAMPLING.EXCLUSION": "earlier",
     "DATALOADER.SAMPLING.COMPARE": "spelling",
     "INPUT.MIN_TEXT_LENGTH": 3,
+    "TEST.MODE": "official",
 }
 
 

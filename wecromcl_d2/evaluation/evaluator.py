@@ -21,7 +21,15 @@ from .counting import (
     best_score,
     count_matches,
 )
-from .report import SWEEP, Result, count_errors, word_states, worst_images, write_results
+from .report import (
+    SWEEP,
+    Result,
+    count_errors,
+    format_table,
+    word_states,
+    worst_images,
+    write_results,
+)
 from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, GTWords, SpottingProtocol, match_words
 
 logger = logging.getLogger(__name__)
@@ -121,14 +129,15 @@ class SpottingEvaluator(DatasetEvaluator):
             runs[name] = run_spotting(
                 self._dataset_name, ground_truth, found, protocol, self._threshold, self._thresholds
             )
-            for result in runs[name].results():
-                logger.info("%s", result.describe())
+        results = [result for run in runs.values() for result in run.results()]
+        logger.info("%s", format_table(results))
         if self._output_dir is not None:
-            self._write(self._output_dir, runs)
+            self._write(self._output_dir, runs, results)
         return {name: run.metrics() for name, run in runs.items()}
 
-    def _write(self, folder: str, runs: Mapping[str, SpottingRun]) -> None:
-        results = [result for run in runs.values() for result in run.results()]
+    def _write(
+        self, folder: str, runs: Mapping[str, SpottingRun], results: Sequence[Result]
+    ) -> None:
         extra = {name: run.content(self._worst, self._details) for name, run in runs.items()}
         metrics = {name: run.metrics() for name, run in runs.items()}
         content = {"metrics": metrics, "protocols": extra}

@@ -134,6 +134,8 @@ def read_predictions(path: Path) -> dict[ImageId, PointWords]:
     content = load_json(path)
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         content = content["images"]
+    elif isinstance(content, dict) and isinstance(content.get("protocols"), dict):
+        content = _evaluated_words(content["protocols"], path)
     if isinstance(content, dict):
         return _unique(_authors_words(content, path))
     if not isinstance(content, list):
@@ -276,6 +278,14 @@ def _spts_words(entries: Iterable[tuple[str, Any]]) -> dict[ImageId, PointWords]
 def _authors_words(content: dict[str, Any], path: Path) -> Iterable[tuple[ImageId, PointWords]]:
     for name, entry in content.items():
         yield posixpath.splitext(name)[0], _point_words(entry, "text", f"{path}: image {name!a}")
+
+
+def _evaluated_words(protocols: dict[str, Any], path: Path) -> Any:
+    """The images in a file of our evaluator, which each protocol states with the same words."""
+    for part in protocols.values():
+        if isinstance(part, dict) and isinstance(part.get("images"), list):
+            return part["images"]
+    raise LabelError(f"{path}: it was written without every image's words; evaluate with details")
 
 
 def _prediction_record(where: str, entry: Any) -> tuple[ImageId, PointWords]:

@@ -33,4 +33,5 @@ class AnchorTrainer(Trainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
-        return AnchorEvaluator(dataset_name, results_folder(cfg.OUTPUT_DIR, dataset_name))
+        folder = results_folder(cfg.OUTPUT_DIR, dataset_name)
+        return AnchorEvaluator(dataset_name, folder, mode=cfg.TEST.MODE)

@@ -11,7 +11,8 @@ from torch import nn
 from ..config import check_choice
 from ..engine.trainer import Trainer, results_folder
 from ..evaluation.evaluator import SpottingEvaluator
-from ..evaluation.spotting import SpottingProtocol
+from ..evaluation.protocols import build_protocols, read_lexicons
+from ..evaluation.spotting import SPTS_THRESHOLDS, SpottingProtocol
 from ..geometry import polygon_center
 from .mapper import PointMapper
 from .sampler import ShuffleSampler
@@ -62,18 +63,24 @@ class SpottingTrainer(Trainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """The point metric of SPTS, `spotting`, and a bag-of-words metric without points, `words`.
 
-        `words` can select checkpoint and threshold where no ground-truth point exists. Results
-        go to OUTPUT_DIR/inference/<dataset>.
+        `words` can select checkpoint and threshold where no ground-truth point exists. The rows of
+        TEST.PROTOCOLS and TEST.LEXICONS come behind. Results go to OUTPUT_DIR/inference/<dataset>.
+
+        Raises:
+            ValueError: for an unknown protocol, or a lexicon that cannot be read.
         """
+        mode = cfg.TEST.MODE
+        lexicons = read_lexicons(cfg.TEST.LEXICONS, dataset_name)
         return SpottingEvaluator(
             dataset_name,
             results_folder(cfg.OUTPUT_DIR, dataset_name),
             protocols={
-                "spotting": SpottingProtocol(),
+                "spotting": SpottingProtocol(mode=mode),
                 "words": SpottingProtocol(metric="bag_of_words"),
+                **build_protocols(cfg.TEST.PROTOCOLS, lexicons, mode),
             },
             threshold=cfg.TEST.SPOTTING_THRESHOLD,
-            thresholds=THRESHOLDS,
+            thresholds=SPTS_THRESHOLDS if mode == "official" else THRESHOLDS,
             details=True,
         )
 
