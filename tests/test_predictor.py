@@ -429,6 +429,7 @@ def test_anchors_are_a_label_record(finder, tmp_path):
     assert read["texts"] == ["hill", "€"]
     assert read["points"][1] is None
     assert read["point_scores"] == [float(result.scores[0]), None]
+    assert read["similarity"] == [pytest.approx(result.similarity[0], abs=1e-4), None]
 
 
 def test_words_may_be_shared_or_each_pictures_own(finder):

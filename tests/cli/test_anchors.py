@@ -113,18 +113,19 @@ def test_every_record_gets_points_and_keeps_the_rest(source, whole):
         assert record["image_id"] == f"images/{index}"
         assert (source / "images" / record["file_name"]).is_file()
         assert record["points"] != given["points"] or not given["texts"]
-        for text, point, score, weight in zip(
+        for text, point, score, similarity, weight in zip(
             given["texts"],
             record["points"],
             record["point_scores"],
+            record["similarity"],
             record["point_weights"],
             strict=True,
         ):
             if text in ("漢字", "delta"):
-                assert (point, score, weight) == (None, None, 0)
+                assert (point, score, similarity, weight) == (None, None, None, 0)
             else:
                 assert 0 <= point[0] <= given["width"] and 0 <= point[1] <= given["height"]
-                assert 0 < score <= 1 and 0 <= weight <= 1
+                assert 0 < score <= 1 and -1 <= similarity <= 1 and 0 <= weight <= 1
     assert any(0 < w < 1 for record in records_of(whole) for w in record["point_weights"])
 
 
@@ -147,6 +148,8 @@ def test_points_are_those_of_the_model(source, whole):
         )
         scores = [record["point_scores"][row] for row in rows]
         np.testing.assert_allclose(scores, found.scores.numpy(), rtol=1e-4)
+        similarity = [record["similarity"][row] for row in rows]
+        np.testing.assert_allclose(similarity, found.similarity.numpy(), atol=1e-4)
         repeated += len({t.lower() for t in texts}) < len(texts)
     assert repeated, "no image has a repeated word"
 

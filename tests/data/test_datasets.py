@@ -24,6 +24,7 @@ FULL = {
     "texts": ["Hill", '漢字, "quoted"'],
     "points": [[258.0, 74.5], None],
     "point_scores": [0.25, None],
+    "similarity": [0.5, None],
     "point_weights": [1, 0],
     "polygons": [[211, 64, 305, 61, 306, 85, 211, 88], None],
     "ignore": [False, True],

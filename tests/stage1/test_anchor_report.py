@@ -19,11 +19,11 @@ def box(left, top, right, bottom):
     return [left, top, right, top, right, bottom, left, bottom]
 
 
-def image(tmp_path, name, record, points, scores, weights, outcomes):
+def image(tmp_path, name, record, points, scores, similarity, weights, outcomes):
     path = tmp_path / name
     Image.new("RGB", (64, 48), (200, 30, 30)).save(path)
     identity = {"file_name": str(path), "image_id": name, "height": 48, "width": 64}
-    return LabelledImage(identity | record, points, scores, weights, outcomes)
+    return LabelledImage(identity | record, points, scores, similarity, weights, outcomes)
 
 
 @pytest.fixture
@@ -36,10 +36,11 @@ def images(tmp_path):
         {"texts": ["A", "a", "b", "?"], "polygons": outlines},
         [[40.0, 5.0], [60.0, 40.0], [38.0, 25.0], None],
         [0.9, 0.1, 0.5, None],
+        [0.6, 0.2, 0.4, None],
         [1.0, 0.0, 0.4, 0.0],
         ["kept", "zero", "low_weight", "unreadable"],
     )
-    second = image(tmp_path, "2.png", {"texts": []}, [], [], [], [])
+    second = image(tmp_path, "2.png", {"texts": []}, [], [], [], [], [])
     return [first, second]
 
 

@@ -127,12 +127,13 @@ def test_a_label_keeps_everything_but_the_points():
         "polygons": [[0, 0, 4, 0, 4, 4]],
         "licence": "CC0",
     }
-    label = LabelledImage(record, [[3.0, 4.0]], [0.5], [1.0], ["kept"]).label("a/1.png")
+    label = LabelledImage(record, [[3.0, 4.0]], [0.5], [0.7], [1.0], ["kept"]).label("a/1.png")
     assert label == {
         **record,
         "file_name": "a/1.png",
         "points": [[3.0, 4.0]],
         "point_scores": [0.5],
+        "similarity": [0.7],
         "point_weights": [1.0],
     }
     assert record["points"] == [[1.0, 2.0]]

@@ -91,11 +91,6 @@ def test_kept_features_are_no_part_of_the_weights(model):
     assert set(model.state_dict()) == names
 
 
-def test_inference_pools_nothing(model, monkeypatch):
-    monkeypatch.delattr(type(model.activation), "pool")
-    assert len(ask(model, "alpha", "beta")) == 2
-
-
 def test_training_encodes_its_distinct_texts_in_one_pass(model, encoded):
     batch = [
         {

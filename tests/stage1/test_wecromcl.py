@@ -50,6 +50,7 @@ def anchors(model, *entries):
 def assert_same_answer(a, b):
     torch.testing.assert_close(a.pred_maps, b.pred_maps, rtol=0, atol=ROUNDING)
     torch.testing.assert_close(a.scores, b.scores, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(a.similarity, b.similarity, rtol=0, atol=ROUNDING)
     # Pixels: a mean over the maps of many sums, so their rounding grows.
     torch.testing.assert_close(a.pred_points, b.pred_points, rtol=0, atol=1e-3)
 
@@ -153,6 +154,29 @@ def test_weights_that_are_not_finite_are_noticed(model):
         anchors(broken, entry(64, 96, ["word"]))
 
 
+def region_text_cosines(model, image, texts):
+    """Cosine of region and text in one encoded image, with the library's cross-attention."""
+    x = image.flatten(1).t() @ model.activation.channel_proj.weight.t()
+    k, v = model.activation.k_proj(x), model.activation.v_proj(x)
+    cosines = []
+    for text in texts:
+        t = model.encode_texts([text])[0]
+        share = (model.activation.q_proj(t) @ k.t() / x.shape[1] ** 0.5).softmax(-1)
+        cosines.append(torch.cosine_similarity(model.activation.out_proj(share @ v), t))
+    return torch.cat(cosines)
+
+
+def test_similarity_is_the_cosine_that_training_optimises(model):
+    images = [entry(64, 96, ["alpha", "beta", "ALPHA"], 1), entry(64, 96, ["gamma"], 2)]
+    found = anchors(model, *images)
+    with torch.no_grad():
+        features, _ = model.encode_images(model.preprocess_images(images))
+        for feature, x, instances in zip(features, images, found, strict=True):
+            by_hand = region_text_cosines(model, feature, x["texts"])
+            torch.testing.assert_close(instances.similarity, by_hand, rtol=0, atol=ROUNDING)
+    assert found[0].similarity[0] == found[0].similarity[2] != found[0].similarity[1]
+
+
 def training_batch(negatives=("one", "two")):
     return [
         {
@@ -171,14 +195,7 @@ def test_the_loss_is_the_one_written_down(model):
     with torch.no_grad():
         features, _ = model.encode_images(model.preprocess_images(batch))
         texts = [x["queries"][0] for x in batch] + batch[0]["negatives"]
-        cosine = torch.zeros(3, 5)
-        for j, text in enumerate(texts):
-            t = model.encode_texts([text])[0]
-            for i in range(3):
-                x = features[i].flatten(1).t() @ model.activation.channel_proj.weight.t()
-                k, v = model.activation.k_proj(x), model.activation.v_proj(x)
-                share = (model.activation.q_proj(t) @ k.t() / x.shape[1] ** 0.5).softmax(-1)
-                cosine[i, j] = torch.cosine_similarity(model.activation.out_proj(share @ v), t)
+        cosine = torch.stack([region_text_cosines(model, image, texts) for image in features])
         logits = cosine / 0.07
         i2t = -torch.stack([logits[i].log_softmax(0)[i] for i in range(3)]).mean()
         t2i = -torch.stack([logits[:, i].log_softmax(0)[i] for i in range(3)]).mean()

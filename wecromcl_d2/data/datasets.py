@@ -37,7 +37,7 @@ MIN_POLYGON_VERTICES = 3
 _REQUIRED = ("file_name", "texts")
 _SIZE = ("height", "width")
 # Lists with one entry per text.
-_PER_TEXT = ("points", "point_scores", "point_weights", "polygons", "ignore")
+_PER_TEXT = ("points", "point_scores", "point_weights", "similarity", "polygons", "ignore")
 _KEYS = ("file_name", *_SIZE, "texts", *_PER_TEXT, "image_id")
 # A label file as the name of a dataset, with the image root behind an "@" if it has another one.
 _FILE_NAME = re.compile(r"(?P<path>.+?\.jsonl?)(?:@(?P<root>.+))?")
@@ -337,7 +337,7 @@ def _check_words(record: Record) -> None:
         raise LabelError(f"texts is {texts!a:.80}; it must be a list of valid strings")
     checks: dict[str, tuple[Callable[[Any], bool], str]] = {
         "points": (_is_point, "null or two finite numbers [x, y]"),
-        "point_scores": (_is_score, "null or a finite number"),
+        **dict.fromkeys(("point_scores", "similarity"), (_is_score, "null or a finite number")),
         "point_weights": (_is_weight, "a number from 0 to 1"),
         "polygons": (_is_polygon, "null or an even count of at least 6 finite numbers"),
         "ignore": (lambda item: isinstance(item, bool), "true or false"),

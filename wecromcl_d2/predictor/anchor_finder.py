@@ -18,10 +18,11 @@ class AnchorFinder(Predictor):
 
         finder = AnchorFinder.from_name("quick-anchors")
         result = finder("street.jpg", ["Hill", "Street"])
-        print(result.points, result.scores)
+        print(result.points, result.similarity)
 
-    Every given word gets its most likely place, whether or not the picture shows it. A word's map
-    is compared over the whole picture, which therefore is never cut into tiles.
+    Every given word gets its most likely place, whether or not the picture shows it; `similarity`
+    tells the words that are there from the others. A word's map is compared over the whole picture,
+    which therefore is never cut into tiles.
 
     Args:
         config_file: see `Predictor`.
@@ -121,6 +122,7 @@ class AnchorFinder(Predictor):
             words=list(instances.pred_texts),
             points=instances.pred_points.double().numpy(),
             scores=instances.scores.double().numpy(),
+            similarity=instances.similarity.double().numpy(),
             maps=instances.pred_maps.float().numpy(),
             cell_size=(stride * height / size[0], stride * width / size[1]),
             unread=[word for word in words if not normalize(word)],

@@ -99,6 +99,8 @@ class Anchors:
         points: (Q, 2) float64 anchors.
         scores: (Q,) heights of the peaks; 0 where a word was given more often than there are peaks,
             so that it has no anchor.
+        similarity: (Q,) from -1 to 1, how well the place that the model sees a word in agrees with
+            the word: the cosine that training optimises. Low for a word that is not in the image.
         maps: (Q, h, w) float32, 0 or more: how much the model sees each word in each cell.
         cell_size: (height, width) in pixels of the image that a cell of the maps covers.
         unread: given words without any character of the model's alphabet, which have no anchor.
@@ -110,6 +112,7 @@ class Anchors:
     words: list[str]
     points: np.ndarray
     scores: np.ndarray
+    similarity: np.ndarray
     maps: np.ndarray
     cell_size: tuple[float, float]
     unread: list[str]
@@ -121,7 +124,9 @@ class Anchors:
         return len(self.words)
 
     def to_dict(self) -> dict[str, Any]:
-        """A record of a label file, with `points` and `point_scores`; words without anchor too.
+        """A record of a label file with `points`, `point_scores` and `similarity`.
+
+        Words without anchor are in it too.
 
         The maps are left out.
         """
@@ -133,6 +138,7 @@ class Anchors:
             "texts": [*self.words, *self.unread],
             "points": [p if ok else None for p, ok in zip(points, found, strict=True)] + none,
             "point_scores": [s if ok else None for s, ok in zip(scores, found, strict=True)] + none,
+            "similarity": _rounded(self.similarity, _SCORE_DIGITS) + none,
         }
 
     def to_json(self) -> str:

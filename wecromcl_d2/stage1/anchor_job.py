@@ -19,6 +19,8 @@ from .text_encoder import build_charset
 BATCHES_PER_SHARD = 8
 # Keys of a record that the model gets beside its texts; no positions.
 ASKED_KEYS = ("file_name", "height", "width")
+# What a shard holds of each asked word.
+ANSWER_KEYS = ("points", "scores", "similarity")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
         "config": hashlib.sha256(config.encode()).hexdigest(),
         "images_and_texts": images.hexdigest(),
         "batch_size": str(job.batch_size),
+        "answers": ", ".join(ANSWER_KEYS),
     }
 
 
@@ -124,7 +127,7 @@ def collect_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> dict[int,
     """Read all shards.
 
     Returns:
-        By index of the image, `points` and `scores` of its `asked_words`, or its `problem`.
+        By index of the image, the `ANSWER_KEYS` of its `asked_words`, or its `problem`.
 
     Raises:
         ValueError: if a shard is no JSON lines or holds other images than planned.
@@ -172,11 +175,11 @@ def label_images(
         count = len(words)
         points: list[list[float] | None] = [None] * count
         heights: list[float | None] = [None] * count
-        for row, point, score in zip(
-            asked_words(record, words), answer["points"], answer["scores"], strict=True
-        ):
-            points[row], heights[row] = point, score
+        similarity: list[float | None] = [None] * count
+        asked = asked_words(record, words)
+        for row, *found_ones in zip(asked, *(answer[key] for key in ANSWER_KEYS), strict=True):
+            points[row], heights[row], similarity[row] = found_ones
         ignore = record.get("ignore") or [False] * count
         weights, outcomes = weigh_anchors(points, heights, words, ignore, limits)
-        images.append(LabelledImage(record, points, heights, weights, outcomes))
+        images.append(LabelledImage(record, points, heights, similarity, weights, outcomes))
     return images, damaged, limits

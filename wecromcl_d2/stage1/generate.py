@@ -26,12 +26,12 @@ from ..data.images import ImageError
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..files import replace_file
-from .anchor_job import ASKED_KEYS, AnchorJob, asked_words, plan_shards, word_keys
+from .anchor_job import ANSWER_KEYS, ASKED_KEYS, AnchorJob, asked_words, plan_shards, word_keys
 from .mapper import AnchorMapper
 from .text_cache import TEXTS_PER_PASS
 from .wecromcl import WeCromCL
 
-SCORE_DIGITS, POINT_DECIMALS = 6, 3
+SCORE_DIGITS, POINT_DECIMALS, SIMILARITY_DECIMALS = 6, 3, 5
 
 
 @dataclass
@@ -56,19 +56,19 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class QueryTable:
-    """Projected queries of the words of a dataset.
+class WordTable:
+    """The encoded words of a dataset.
 
     Attributes:
         row: row of the table by key of the word, see `word_keys`.
-        table: (U, C) on the CPU.
+        table: (U, C + D) on the CPU, see `WeCromCL.encode_words`.
     """
 
     row: dict[str, int] = field(default_factory=dict)
     table: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
     def of(self, keys: Sequence[str]) -> Tensor:
-        """(Q, C) queries of Q keys."""
+        """(Q, C + D) of Q keys."""
         return self.table[[self.row[key] for key in keys]]
 
 
@@ -148,8 +148,8 @@ def encode_words(
     keys: Sequence[Sequence[str]],
     indices: Sequence[int],
     speed: Throughput,
-) -> QueryTable:
-    """Queries of the words of some images, each word encoded once, by one of the processes.
+) -> WordTable:
+    """The words of some images, each encoded once, by one of the processes.
 
     Args:
         model: the detector.
@@ -166,15 +166,14 @@ def encode_words(
     blocks = [block for block in blocks if not needed.isdisjoint(block)]
     own = {}
     for number in range(comm.get_rank(), len(blocks), comm.get_world_size()):
-        features, row = model.encode_texts(blocks[number])
-        own[number] = model.activation.project_queries(features)[row].cpu()
+        own[number] = model.encode_words(blocks[number]).cpu()
         speed.words += len(blocks[number])
     tables = {n: table for share in comm.all_gather(own) for n, table in share.items()}
     speed.word_seconds = time.perf_counter() - start
     if not blocks:
-        return QueryTable()
+        return WordTable()
     places = {key: i for i, key in enumerate(key for block in blocks for key in block)}
-    return QueryTable(places, torch.cat([tables[number] for number in range(len(blocks))]))
+    return WordTable(places, torch.cat([tables[number] for number in range(len(blocks))]))
 
 
 class _Images(Dataset):
@@ -209,12 +208,12 @@ class _Finder:
 
     Args:
         model: the detector.
-        words: queries of all words of the images.
+        words: all words of the images, encoded.
         batch_size: images of one size that share a forward pass.
         speed: `forward_seconds` is increased in it.
     """
 
-    def __init__(self, model: WeCromCL, words: QueryTable, batch_size: int, speed: Throughput):
+    def __init__(self, model: WeCromCL, words: WordTable, batch_size: int, speed: Throughput):
         self.model, self.words, self.batch_size, self.speed = model, words, batch_size, speed
 
     def find(
@@ -236,7 +235,7 @@ class _Finder:
                 progress(1)
                 continue
             if not image["texts"]:
-                found[index] = {"points": [], "scores": []}
+                found[index] = dict.fromkeys(ANSWER_KEYS, ())
                 progress(1)
                 continue
             group = groups.setdefault(tuple(image["image"].shape), [])
@@ -252,7 +251,7 @@ class _Finder:
     def _ask(self, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
         start = time.perf_counter()
         keys = list(dict.fromkeys(key for _, image in group for key in image["texts"]))
-        self.model.query_cache.update(keys, self.words.of(keys).to(self.model.device))
+        self.model.word_cache.update(keys, self.words.of(keys).to(self.model.device))
         outputs = self.model([image for _, image in group])
         found = {
             index: _answer(output["instances"])
@@ -263,12 +262,15 @@ class _Finder:
 
 
 def _answer(instances: Instances) -> dict[str, Any]:
-    """Points and scores in plain numbers; a peak that does not exist is None."""
+    """`ANSWER_KEYS` in plain numbers; point and score of a peak that does not exist are None."""
     points = instances.pred_points.cpu().numpy().round(POINT_DECIMALS).tolist()
     scores = [float(f"{score:.{SCORE_DIGITS}g}") for score in instances.scores.tolist()]
     return {
         "points": [p if s > 0 else None for p, s in zip(points, scores, strict=True)],
         "scores": [s if s > 0 else None for s in scores],
+        "similarity": [
+            round(value, SIMILARITY_DECIMALS) for value in instances.similarity.tolist()
+        ],
     }
 
 

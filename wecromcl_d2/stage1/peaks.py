@@ -51,6 +51,7 @@ class PeakDecoder:
     def __call__(
         self,
         maps: Tensor,
+        similarity: Tensor,
         texts: Sequence[str],
         keys: Sequence[str],
         input_size: tuple[int, int],
@@ -60,6 +61,7 @@ class PeakDecoder:
 
         Args:
             maps: (Q, H, W) maps of the padded network input.
+            similarity: (Q,) or more, padded at the end.
             texts: Q transcriptions as given.
             keys: Q keys, see `Charset.key`; the n-th of equal keys gets the n-th strongest peak.
             input_size: (height, width) of the network input before its padding.
@@ -67,7 +69,7 @@ class PeakDecoder:
 
         Returns:
             Instances with `pred_points` (Q, 2), float64, in pixels of the original image, `scores`
-            (Q,), `pred_maps` without the cells of padding, and `pred_texts`.
+            and `similarity` (Q,), `pred_maps` without the cells of padding, and `pred_texts`.
         """
         (input_height, input_width), (height, width) = input_size, image_size
         maps = maps[
@@ -85,8 +87,9 @@ class PeakDecoder:
         points = points[row, rank].double() * self.stride
         scale = points.new_tensor([width / input_width, height / input_height])
         limit = points.new_tensor([width, height])
+        points = torch.minimum(points * scale, limit)
         return _instances(
-            image_size, torch.minimum(points * scale, limit), scores[row, rank], maps, texts
+            image_size, points, scores[row, rank], similarity[: len(texts)], maps, texts
         )
 
 
@@ -94,15 +97,21 @@ def no_anchors(image_size: tuple[int, int], device: torch.device) -> Instances:
     """What `PeakDecoder` gives for an image without texts."""
     points = torch.zeros(0, 2, dtype=torch.float64, device=device)
     scores, maps = torch.zeros(0, device=device), torch.zeros(0, 0, 0, device=device)
-    return _instances(image_size, points, scores, maps, [])
+    return _instances(image_size, points, scores, scores, maps, [])
 
 
 def _instances(
-    image_size: tuple[int, int], points: Tensor, scores: Tensor, maps: Tensor, texts: Sequence[str]
+    image_size: tuple[int, int],
+    points: Tensor,
+    scores: Tensor,
+    similarity: Tensor,
+    maps: Tensor,
+    texts: Sequence[str],
 ) -> Instances:
     instances = Instances(image_size)
     instances.pred_points = points
     instances.scores = scores
+    instances.similarity = similarity
     instances.pred_maps = maps
     instances.pred_texts = TextList(texts)
     return instances

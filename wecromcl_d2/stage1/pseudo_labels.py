@@ -41,6 +41,7 @@ class LabelledImage:
         record: dataset dict of the source, with its ground truth, if any.
         points: anchors, None for a word without one.
         scores: values of the maps' peaks, None for a word without anchor.
+        similarity: cosine of region and text, None for a word that was not asked for.
         weights: in 0 .. 1.
         outcomes: one of `OUTCOMES` for each word.
     """
@@ -48,6 +49,7 @@ class LabelledImage:
     record: dict[str, Any]
     points: list[Point | None]
     scores: list[float | None]
+    similarity: list[float | None]
     weights: list[float]
     outcomes: list[str]
 
@@ -60,6 +62,7 @@ class LabelledImage:
         found = {
             "points": self.points,
             "point_scores": self.scores,
+            "similarity": self.similarity,
             "point_weights": self.weights,
         }
         return {**self.record, "file_name": file_name, **found}

@@ -27,7 +27,7 @@ from ..visualizer import draw_activation
 from .activation import TextActivation
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
 from .peaks import PeakDecoder, no_anchors
-from .text_cache import QueryCache
+from .text_cache import WordCache
 from .text_encoder import build_charset, build_text_encoder
 
 
@@ -119,7 +119,7 @@ class WeCromCL(ImageModel):
             self.stride, peak_window, peak_ties, anchor, anchor_distance
         )
         self.input_format, self.vis_period = input_format, vis_period
-        self.query_cache = QueryCache((self.text_encoder, self.activation))
+        self.word_cache = WordCache((self.text_encoder, self.activation))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -217,12 +217,12 @@ class WeCromCL(ImageModel):
         return [self.charset.key(text, self.max_length) for text in texts]
 
     def train(self, mode: bool = True) -> "WeCromCL":
-        """Switch between training and evaluation; cached queries are dropped."""
-        self.query_cache.clear()
+        """Switch between training and evaluation; cached texts are dropped."""
+        self.word_cache.clear()
         return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> "WeCromCL":
-        self.query_cache.clear()
+        self.word_cache.clear()
         return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
@@ -238,9 +238,10 @@ class WeCromCL(ImageModel):
         Returns:
             For each image a dict with `instances`, one per readable text in the given order:
             `pred_points` (Q, 2), float64, in pixels of the original image, `pred_texts`, `scores`
-            (Q,), the height of the peak, and `pred_maps` (Q, H, W) over the cells of the true
-            image. A text given n times gets the n strongest peaks, strongest first; a peak that
-            does not exist has score zero. Texts without any character of the charset are left out.
+            (Q,), the height of the peak, `similarity` (Q,), the cosine of region and text that
+            training optimises, and `pred_maps` (Q, H, W) over the cells of the true image. A text
+            given n times gets the n strongest peaks, strongest first; a peak that does not exist
+            has score zero. Texts without any character of the charset are left out.
 
         Raises:
             FloatingPointError: if the weights give values that are not finite.
@@ -264,27 +265,31 @@ class WeCromCL(ImageModel):
             return [no_anchors(size, self.device) for size in sizes]
         feature, valid = self.encode_images(images)
         keys = [self._keys(per_image) for per_image in texts]
-        flat = self.query_cache.get([k for per_image in keys for k in per_image], self._queries)
-        queries = flat.split([len(per_image) for per_image in keys])
-        padded = nn.utils.rnn.pad_sequence(list(queries), batch_first=True)
-        maps = self.activation(padded, feature, valid).float()
+        words = self.word_cache.get([k for per_image in keys for k in per_image], self.encode_words)
+        queries, t = words.split([feature.shape[1], words.shape[1] - feature.shape[1]], dim=1)
+        compared = _padded_rows([len(per_image) for per_image in keys]).to(self.device)
+        maps = self.activation(queries[compared], feature, valid)
+        pooled = self.activation.pool(maps, feature).float()
+        similarity = cosine_similarity(pooled, t.float(), compared)
+        maps = maps.float()
         if not torch.isfinite(maps).all():
             raise FloatingPointError(
                 "the activation maps hold values that are not finite: the weights are damaged, or "
                 "come from a training that broke down; check the file of MODEL.WEIGHTS"
             )
         return [
-            self.decode_peaks(own[: len(words)], words, read, input_size, size)
+            self.decode_peaks(own[: len(words)], alike, words, read, input_size, size)
             if words
             else no_anchors(size, self.device)
-            for own, words, read, input_size, size in zip(
-                maps, texts, keys, images.image_sizes, sizes, strict=True
+            for own, alike, words, read, input_size, size in zip(
+                maps, similarity, texts, keys, images.image_sizes, sizes, strict=True
             )
         ]
 
-    def _queries(self, texts: Sequence[str]) -> Tensor:
-        """(Q, C) projected queries of distinct texts."""
-        return self.activation.project_queries(self.encode_texts(texts)[0])
+    def encode_words(self, texts: Sequence[str]) -> Tensor:
+        """(U, C + D) of distinct texts: the projected query, then the text feature."""
+        features, _ = self.encode_texts(texts)
+        return torch.cat([self.activation.project_queries(features), features], dim=1)
 
     def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor) -> None:
         """Log temperature, peak height and, every `vis_period`, a drawing of one map.
@@ -322,6 +327,16 @@ def _own_queries(counts: list[int], device: torch.device) -> tuple[slice, Tensor
     flat = torch.tensor([count for per_rank in every for count in per_rank])
     owner = torch.arange(len(flat)).repeat_interleave(flat)
     return slice(start, start + sum(counts)), owner.to(device)
+
+
+def _padded_rows(counts: Sequence[int]) -> Tensor:
+    """(N, Q) rows of each image in a list of all images' words, padded with row 0.
+
+    Args:
+        counts: words of each image.
+    """
+    rows = torch.arange(sum(counts)).split(list(counts))
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
 
 def _gather(x: Tensor) -> Tensor:
