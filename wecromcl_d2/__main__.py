@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train or evaluate an anchor detector or a spotter, as train_net.py does",
     "evaluate": "score predictions from files alone, and draw the worst images",
     "prepare": "convert a published benchmark, or a table of words, to label files",
+    "labels": "make label files from photographs and their words, as you have them",
     "render": "render scenes with words into a folder, or a preview of them",
     "anchors": "find the anchors of a dataset's words and write them as labels",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",

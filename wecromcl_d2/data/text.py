@@ -84,15 +84,18 @@ class Charset:
             characters = _read_characters(Path(name), case_fold)
         return cls(characters, case_fold=case_fold, unknown=unknown)
 
+    def fold(self, text: str) -> str:
+        """`text` in NFC, and case folded if so configured: "ß" and "SS" both become "ss"."""
+        folded = unicodedata.normalize("NFC", text)
+        return unicodedata.normalize("NFC", folded.casefold()) if self.case_fold else folded
+
     def normalize(self, text: str) -> str:
         """`text` in NFC, case folded if so configured, and inside the charset.
 
         Raises:
             CharsetError: if a character is not covered and the policy is `"error"`.
         """
-        folded = unicodedata.normalize("NFC", text)
-        if self.case_fold:
-            folded = unicodedata.normalize("NFC", folded.casefold())
+        folded = self.fold(text)
         kept = "".join(character for character in folded if character in self._labels)
         if self.unknown == "error" and len(kept) != len(folded):
             outside = sorted({c for c in folded if c not in self._labels})

@@ -1,0 +1,204 @@
+"""Photographs and their words, as people keep them: a table, or a folder of text files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ..datasets import LabelError, read_labels
+from .base import Tally, Truth, Word, checked_text
+from .convert import ImageFolder
+from .sources import IMAGE_SUFFIXES, image_stem, natural_key, read_truths, text_parser
+from .tables import read_table
+
+SPLITS = ("train", "val", "test")
+_SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+
+
+class Reading(NamedTuple):
+    """How transcriptions are read.
+
+    Attributes:
+        lines: a line of a text file, or a cell of a table, is one text; else each of its words is.
+        encoding: of tables and text files.
+        columns: headings of a table's columns of images and of texts, if not found by themselves.
+    """
+
+    lines: bool = False
+    encoding: str = "utf-8"
+    columns: tuple[str, str] | None = None
+
+
+class PhotoFolder(ImageFolder):
+    """Finds photographs of a folder and of those below it, whatever the case of their names.
+
+    Args:
+        path: folder of the photographs.
+
+    Raises:
+        LabelError: if there is no such folder, or no image in it.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        if not path.is_dir():
+            raise LabelError(f"{path}: no such folder of images")
+        self.names = sorted(
+            (
+                file.relative_to(path).as_posix()
+                for file in path.rglob("*")
+                if file.suffix.lower() in IMAGE_SUFFIXES
+                and not file.name.startswith(".")
+                and file.is_file()
+            ),
+            key=natural_key,
+        )
+        if not self.names:
+            raise LabelError(f"{path}: no image in it; known are {', '.join(IMAGE_SUFFIXES)}")
+        self._by_key: dict[str, list[str]] = {}
+        for name in self.names:
+            whole = PurePosixPath(name)
+            for key in {name, str(whole.with_suffix("")), whole.name, whole.stem}:
+                self._by_key.setdefault(_key(key), []).append(name)
+
+    def find(self, names: tuple[str, ...]) -> str | None:
+        """The photograph of the first of the names that there is.
+
+        A name may be a path below the folder, one that begins above it or on another computer, or
+        the file's name alone, each with or without its suffix.
+
+        Raises:
+            LabelError: if a name fits several photographs.
+        """
+        for given in names:
+            parts = given.replace("\\", "/").split("/")
+            for start in range(len(parts)):
+                fitting = self._by_key.get(_key("/".join(parts[start:])), [])
+                if start and len(parts) - start == 1:
+                    # A folder was named, so a photograph of another folder is not meant.
+                    fitting = [name for name in fitting if "/" not in name]
+                exact = [name for name in fitting if name == given]
+                if len(exact or fitting) > 1:
+                    raise LabelError(
+                        f"{given!r} may be {' or '.join(fitting)} in {self.path}; write which"
+                    )
+                if fitting:
+                    found = (exact or fitting)[0]
+                    self._found.add(found)
+                    return found
+        return None
+
+    def unused(self) -> list[str]:
+        """The photographs that were not looked for."""
+        return [name for name in self.names if name not in self._found]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def read_transcriptions(path: Path, reading: Reading, folder: PhotoFolder) -> Iterator[Truth]:
+    """The words of each photograph, one entry a photograph.
+
+    Args:
+        path: table, folder or zip archive of text files that are called like the photographs, or
+            label file.
+        reading: how to read it.
+        folder: the photographs.
+
+    Raises:
+        LabelError: if the source cannot be understood, naming file and line.
+    """
+    truths: dict[str, Truth] = {}
+    for truth in _read(path, reading):
+        # A photograph may be called by several names.
+        name = folder.find(truth.names) or truth.names[0]
+        words = [Word(text) for word in truth.words for text in _texts(word.text, reading.lines)]
+        earlier = truths.get(name)
+        if earlier is not None:
+            words = earlier.words + words
+        truths[name] = Truth(truth.where, (name,), words)
+    if not truths:
+        raise LabelError(f"{path}: no row in it; write one line an image")
+    yield from truths.values()
+
+
+def _read(path: Path, reading: Reading) -> Iterator[Truth]:
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".zip":
+        parse = text_parser(_text_lines, reading.encoding)
+        return read_truths(path, ".txt", lambda stem: (image_stem(stem),), parse)
+    if suffix in _SHEETS:
+        raise LabelError(f"{path}: save the sheet as CSV (UTF-8) and name that file")
+    if suffix in (".json", ".jsonl"):
+        return _labels(path)
+    return read_table(path, Tally(), reading.encoding, columns=reading.columns, check=_checked_cell)
+
+
+def _labels(path: Path) -> Iterator[Truth]:
+    for record in read_labels(path, os.curdir):
+        name = os.path.relpath(record["file_name"], os.curdir)
+        yield Truth(f"{path}: {name}", (name,), [Word(text) for text in record["texts"]])
+
+
+def _text_lines(content: str) -> list[Word]:
+    return [Word(line.strip()) for line in content.splitlines() if line.strip()]
+
+
+def _texts(text: str, lines: bool) -> list[str]:
+    """The words of a text, or its lines with one blank between words."""
+    if not lines:
+        return text.split()
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def _checked_cell(value: str) -> str:
+    """A name to look for among the photographs; it is never opened as a path.
+
+    Raises:
+        LabelError: if it is empty or cannot be a name.
+    """
+    if not value:
+        raise LabelError("a row without the name of an image")
+    return checked_text(value)
+
+
+def assign_splits(
+    names: Sequence[str], shares: Sequence[int], seed: int
+) -> dict[str, tuple[str, ...]]:
+    """Images of the splits `SPLITS`, drawn by a seed.
+
+    An image is placed by a digest of seed and name, so that most images stay in their split when
+    some are added.
+
+    Args:
+        names: of the images.
+        shares: percentages of train, val and test, 100 together; a split of more than none gets at
+            least one image.
+        seed: another number gives another split.
+
+    Raises:
+        LabelError: if there are fewer images than splits.
+    """
+    wanted = sum(share > 0 for share in shares)
+    if len(names) < wanted:
+        raise LabelError(f"{len(names)} images cannot be split into {wanted}; use --split 100 0 0")
+
+    def place(name: str) -> bytes:
+        return hashlib.sha256(f"{seed} {name}".encode()).digest()
+
+    drawn = sorted(names, key=place)
+    # The largest split takes what rounding leaves.
+    counts = [max(1, round(len(names) * share / 100)) if share else 0 for share in shares]
+    largest = counts.index(max(counts))
+    counts[largest] += len(names) - sum(counts)
+    ends = [0, *itertools.accumulate(reversed(counts))]
+    parts = [drawn[start:end] for start, end in itertools.pairwise(ends)]
+    order = {name: i for i, name in enumerate(names)}
+    ordered = [tuple(sorted(part, key=order.__getitem__)) for part in parts]
+    return dict(zip(SPLITS, reversed(ordered), strict=True))
