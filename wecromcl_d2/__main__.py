@@ -17,6 +17,7 @@ COMMANDS = {
     "render": "render scenes with words into a folder, or a preview of them",
     "anchors": "find the anchors of a dataset's words and write them as labels",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",
+    "reproduce": "the published figures, from downloads to a table",
     "visualize": "draw anchors, words read or labels of a dataset",
     "convert": "convert published weights or a plain backbone to ours, or ours back",
     "benchmark": "measure speed and memory of training and inference",

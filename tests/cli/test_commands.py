@@ -12,7 +12,16 @@ import wecromcl_d2.cli
 from wecromcl_d2.__main__ import COMMANDS, main
 from wecromcl_d2.cli.status import DONE, INTERRUPTED, WRONG_COMMAND, command
 
-NOT_COMMANDS = {"__init__", "inputs", "labelling_speed", "profiler", "status", "steps"}
+NOT_COMMANDS = {
+    "__init__",
+    "comparison",
+    "reproduction",
+    "inputs",
+    "labelling_speed",
+    "profiler",
+    "status",
+    "steps",
+}
 
 
 @pytest.mark.parametrize("option", [[], ["-h"], ["--help"], ["--version"]])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ class Runner:
         return [state["seconds"] for state in states]
 
     def _start(self, step: Step, shown: bool) -> subprocess.Popen:
-        print(f"== {step.name}: {subprocess.list2cmdline(step.command)}", flush=True)
+        print(f"== {step.name}: {shlex.join(step.command)}", flush=True)
         if shown:
             return subprocess.Popen(step.command)
         path = self.folder / "steps" / f"{step.name}.log"

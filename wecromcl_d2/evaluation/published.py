@@ -13,6 +13,8 @@ from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from .readers import read_image_lexicons, read_lexicon
 
 FOLDER = "lexicons"
+# Where the forms with pair lists come from.
+PAGE = "https://github.com/shannanyinxiang/SPTS"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+r"""The published figures of one or all test sets, from downloads to a table, by one command.
+
+    wecromcl reproduce icdar2015 --stage1 official --spotter srsts_a --output results
+    wecromcl reproduce all --spotter spts --pretrained pretrained.pth --output results --num-gpus 8
+
+Checks and converts the downloads, trains or takes the pre-trained anchor detector, fine-tunes it,
+measures its anchors on training and test images, labels all training images with them, trains the
+spotter and evaluates it with every published lexicon. Each figure becomes a row of `table.md` and
+`table.csv` in the output, beside the published one. docs/BENCHMARKS.md says where each file comes
+from, and how long everything takes.
+
+Each step is a command of its own, printed before it runs. A step that has finished is not run
+again, and an interrupted training goes on where it stopped: just give the same command again.
+
+Exit status: 0; that of the step that failed; 2 if downloads are missing; 130 when interrupted.
+"""
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .comparison import SPLITS, format_rows, update_table
+from .reproduction import SPOTTERS, TARGETS, Reproduction
+from .status import DONE, command
+from .steps import Runner, prepare_environment
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="wecromcl reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("name", metavar="NAME", choices=(*TARGETS, "all"), help=f"{', '.join(TARGETS)} or all")
+    add(
+        "--stage1",
+        choices=("official", "ours"),
+        default="official",
+        help="configs of the anchor detector (default: %(default)s)",
+    )
+    add("--spotter", choices=list(SPOTTERS), help="the spotter; without it, stage 1 alone is run")
+    add("--output", required=True, type=Path, help="folder of all results")
+    add("--pretrained", type=Path, help="pre-trained anchor detector; without it, it is trained")
+    add(
+        "--imagenet",
+        type=Path,
+        default=Path("weights/resnet50-19c8e357.pth"),
+        help="torchvision's ResNet-50 (default: %(default)s)",
+    )
+    add("--available", action="store_true", help="go on without downloads that are missing")
+    add("--num-gpus", type=int, default=1, help="processes that share the work (default: 1)")
+    add("--dry-run", action="store_true", help="print all commands, and what is missing")
+    add(
+        "--tiny",
+        action="store_true",
+        help="the whole way in minutes on one CPU core, with what is there: tiny models, whose "
+        "figures mean nothing",
+    )
+    add("opts", nargs="*", metavar="KEY VALUE", help="changes of all configs")
+    args = parser.parse_intermixed_args(argv)
+    if args.num_gpus < 1:
+        parser.error(f"--num-gpus is {args.num_gpus}; use 1 or more")
+    return args
+
+
+def plan(args: argparse.Namespace) -> Reproduction:
+    """What the command line asks for."""
+    return Reproduction(
+        targets=TARGETS if args.name == "all" else (args.name,),
+        stage1=args.stage1,
+        spotter=args.spotter,
+        output=args.output.resolve(),
+        pretrained=args.pretrained,
+        imagenet=args.imagenet,
+        available=args.available or args.tiny,
+        tiny=args.tiny,
+        processes=args.num_gpus,
+        opts=tuple(args.opts),
+    )
+
+
+def describe_missing(missing: Mapping[str, Sequence[str]]) -> str:
+    """Names of the missing downloads, where they come from and where they belong."""
+    lines = [f"{len(missing)} downloads are missing; docs/BENCHMARKS.md says where each belongs:"]
+    for name, places in missing.items():
+        lines += [f"  {name}", *(f"    {place}" for place in places)]
+    return "\n".join(lines)
+
+
+def check_targets(work: Reproduction) -> None:
+    """Make sure that what is asked for can be measured.
+
+    Raises:
+        ValueError: if downloads are missing, and not all can be left out.
+    """
+    if work.pretrained is not None and not work.pretrained.is_file():
+        raise ValueError(f"--pretrained: there is no file {work.pretrained}")
+    missing = work.missing()
+    wanted = [f"{target}_{split}" for target in work.targets for split in SPLITS]
+    lost = [name for name in wanted if name not in work.datasets]
+    if missing and (lost or not work.available):
+        remedy = f"{', '.join(lost)} cannot be done without" if lost else "--available goes on"
+        raise ValueError(f"{describe_missing(missing)}\n{remedy}")
+    if missing:
+        print(describe_missing(missing))
+
+
+@command("reproduce")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or print all steps."""
+    args = parse_args(argv)
+    work = plan(args)
+    if args.dry_run:
+        missing = work.missing()
+        if missing:
+            print(describe_missing(missing))
+        for task in work.tasks():
+            print(shlex.join(["wecromcl", task.step.action, *task.step.arguments]))
+        return DONE
+    check_targets(work)
+    prepare_environment()
+    runner = Runner(work.output)
+    for task in work.tasks():
+        runner.run(task.step)
+        if task.rows is not None:
+            rows = task.rows()
+            paths = update_table(work.output, rows)
+            print(f"\n{format_rows(rows)}\nadded to {' and '.join(map(str, paths))}\n", flush=True)
+    return DONE

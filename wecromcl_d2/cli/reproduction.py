@@ -1,0 +1,369 @@
+"""The steps of `wecromcl reproduce`: what must be there, and what is run in which order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from ..data.datasets import dataset_root
+from ..data.readers.registry import BENCHMARKS
+from ..data.readers.splits import locate
+from ..evaluation.published import PAGE as LEXICON_PAGE
+from ..evaluation.published import missing_lexicons
+from ..stage1.checkpoint_names import official_names
+from ..tasks import load_config
+from ..weights_file import read_weights
+from .comparison import SPLITS, Row, anchor_rows, spotting_rows
+from .status import DONE, LOSSES
+from .steps import (
+    Step,
+    drawing_step,
+    evaluation_step,
+    labels_step,
+    names,
+    read_metrics,
+    train_step,
+)
+
+TARGETS = ("icdar2013", "icdar2015", "totaltext", "ctw1500")
+# Folder below configs/stage2 and, in order, the trainings before the one on a single set.
+SPOTTERS = {
+    "srsts_a": ("srsts_a", ("pretrain_synthtext", "joint")),
+    "spts": ("spts", ("pretrain",)),
+}
+# Trained models start from torchvision's ResNet-50.
+IMAGENET_PAGE = "https://download.pytorch.org/models/resnet50-19c8e357.pth"
+PICTURES = 12
+
+# What makes a full config small enough for a few seconds on one CPU core.
+_TINY: dict[str, object] = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.RESNETS.BLOCK": "basic",
+    "MODEL.RESNETS.NUM_BLOCKS": [1, 1, 1, 1],
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
+    "INPUT.MIN_SIZE_TRAIN": (128,),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
+    "INPUT.MAX_SIZE_TRAIN": 192,
+    "INPUT.MIN_SIZE_TEST": 128,
+    "INPUT.MAX_SIZE_TEST": 192,
+    "DATALOADER.NUM_WORKERS": 0,
+    "SOLVER.IMS_PER_BATCH": 2,
+    "SOLVER.MAX_ITER": 20,
+    "SOLVER.WARMUP_ITERS": 2,
+    "TEST.EVAL_PERIOD": 0,
+}
+_TINY_PYRAMID: dict[str, object] = {
+    "MODEL.BIFPN.OUT_CHANNELS": 16,
+    "MODEL.BIFPN.REPEATS": 1,
+    "MODEL.IMAGE_ENCODER.HEAD_CHANNELS": 32,
+}
+TINY: dict[str, dict[str, object]] = {
+    "stage1": {
+        **_TINY,
+        **_TINY_PYRAMID,
+        "MODEL.IMAGE_ENCODER.LAYERS": 1,
+        "MODEL.IMAGE_ENCODER.FEEDFORWARD": 32,
+        "MODEL.TEXT_ENCODER.WIDTH": 32,
+        "MODEL.TEXT_ENCODER.LAYERS": 1,
+        "MODEL.TEXT_ENCODER.HEADS": 2,
+        "MODEL.WECROMCL.EMBED_DIM": 32,
+        "DATALOADER.SAMPLING.NUM_NEGATIVES": 2,
+    },
+    "srsts_a": {
+        **_TINY,
+        **_TINY_PYRAMID,
+        "MODEL.SRSTS_A.SAMPLER_CHANNELS": [16],
+        "MODEL.SRSTS_A.TOWER_CHANNELS": [24],
+        "MODEL.SRSTS_A.SEQUENCE_LAYERS": 1,
+        "MODEL.SRSTS_A.TEST.MAX_ANCHORS": 20,
+        "INPUT.CROP.SIZE": [96, 96],
+    },
+    "spts": {
+        **_TINY,
+        "MODEL.RESNETS.WIDTH_PER_GROUP": 8,
+        "MODEL.SPTS.WIDTH": 32,
+        "MODEL.SPTS.HEADS": 2,
+        "MODEL.SPTS.FEEDFORWARD": 32,
+        "MODEL.SPTS.ENCODER_LAYERS": 1,
+        "MODEL.SPTS.DECODER_LAYERS": 1,
+        "MODEL.SPTS.MAX_WORDS": 4,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step, and the rows of the table that can be read once it has finished."""
+
+    step: Step
+    rows: Callable[[], list[Row]] | None = None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What is reproduced, and with what.
+
+    Attributes:
+        targets: benchmarks whose figures are wanted.
+        stage1: `official` or `ours`, the configs of the anchor detector.
+        spotter: one of `SPOTTERS`, or None for stage 1 alone.
+        output: folder of all results.
+        pretrained: trained weights to fine-tune the detector from; None trains them.
+        imagenet: torchvision's file of ResNet-50.
+        available: go on with those images and lexicons that are there.
+        tiny: tiny models and short trainings.
+        processes: that share a training.
+        opts: KEY VALUE pairs that override all configs.
+    """
+
+    targets: tuple[str, ...]
+    stage1: str
+    spotter: str | None
+    output: Path
+    pretrained: Path | None
+    imagenet: Path
+    available: bool
+    tiny: bool
+    processes: int
+    opts: tuple[str, ...]
+
+    def missing(self) -> dict[str, list[str]]:
+        """Lines on each download that is not there, by its name and source."""
+        found: dict[str, list[str]] = {}
+        for dataset in self.wanted:
+            benchmark, split = _parts(dataset)
+            root = dataset_root() / benchmark
+            parts = locate(BENCHMARKS[benchmark].splits[split], root)
+            lines = [line for part in parts for line in part.missing(root)]
+            if lines:
+                found[f"{dataset}, from {BENCHMARKS[benchmark].page}"] = lines
+        if self.needs_imagenet and not self.imagenet.is_file():
+            found[f"ImageNet weights, from {IMAGENET_PAGE}"] = [f"file: {self.imagenet}"]
+        for target in self.targets if self.spotter else ():
+            lines = missing_lexicons(target, dataset_root() / target)
+            if lines:
+                source = f"{LEXICON_PAGE} or {BENCHMARKS[target].page}"
+                found[f"lexicons of {target}, from {source}"] = lines
+        return found
+
+    @cached_property
+    def wanted(self) -> tuple[str, ...]:
+        """All datasets that take part, in the order in which they are converted."""
+        own = [f"{target}_{split}" for target in self.targets for split in SPLITS]
+        first = () if self.pretrained else self._trained_on(self._stage1_config("pretrain"))
+        chain = [name for config in self._phases for name in self._trained_on(config)]
+        return tuple(dict.fromkeys([*own, *first, *chain]))
+
+    @cached_property
+    def datasets(self) -> tuple[str, ...]:
+        """Those of `wanted` that are used."""
+        return tuple(name for name in self.wanted if not self.available or _is_there(name))
+
+    @property
+    def needs_imagenet(self) -> bool:
+        """Whether a training starts from ImageNet weights."""
+        return self.pretrained is None or self.spotter == "spts"
+
+    def tasks(self) -> Iterator[Task]:
+        """All steps in their order."""
+        yield from map(Task, self._conversions())
+        detectors = tuple(t for t in TARGETS if f"{t}_train" in self.datasets)
+        yield from map(Task, self._pretraining())
+        for target in detectors:
+            yield from self._detector(target)
+        if self.spotter is not None:
+            yield from map(Task, self._labels(detectors))
+            yield from self._spotting()
+
+    def _conversions(self) -> Iterator[Step]:
+        accepted = (DONE, LOSSES) if self.available else (DONE,)
+        prepared: dict[str, list[str]] = {}
+        for dataset in self.datasets:
+            benchmark, split = _parts(dataset)
+            prepared.setdefault(benchmark, []).append(split)
+        for action, options in (("check", ("--check",)), ("prepare", ())):
+            for benchmark, splits in prepared.items():
+                all_splits = set(splits) == set(BENCHMARKS[benchmark].splits)
+                for split in [""] if all_splits else splits:
+                    one = ("--split", split) if split else ()
+                    name = "-".join(filter(None, (action, benchmark, split)))
+                    yield Step(name, "prepare", (benchmark, *one, *options), accepted)
+        if self.needs_imagenet and (not self.available or self.imagenet.is_file()):
+            arguments = ("--source", "torchvision", str(self.imagenet), str(self._resnet))
+            yield Step("convert-imagenet", "convert", arguments)
+        if self._is_published:
+            arguments = ("--source", "official", str(self.pretrained), self._first_weights)
+            yield Step("convert-pretrained", "convert", arguments)
+
+    def _pretraining(self) -> Iterator[Step]:
+        config = self._stage1_config("pretrain")
+        data = self._used(config)
+        if self.pretrained is None and data:
+            start = ("MODEL.WEIGHTS", self._imagenet_weights, "DATASETS.TRAIN", names(*data))
+            yield self._training("anchors-pretrain", config, "stage1", start)
+
+    def _detector(self, target: str) -> Iterator[Task]:
+        """Fine-tuning on one set, and for a target its measurement."""
+        config, name = self._stage1_config(target), f"anchors-{target}"
+        yield Task(self._training(name, config, "stage1", ("MODEL.WEIGHTS", self._first_weights)))
+        if target not in self.targets:
+            return
+        weights, opts = self._weights(name), self._opts("stage1", name)
+        data = [f"{target}_{split}" for split in SPLITS]
+        step = evaluation_step(f"{name}-test", config, weights, data, opts)
+        yield Task(step, partial(self._anchor_rows, name, data))
+        model = (config, weights, data[-1], self.output / "pictures" / name)
+        yield Task(self._drawing(f"{name}-pictures", "anchors", *model, "stage1"))
+
+    def _labels(self, detectors: tuple[str, ...]) -> Iterator[Step]:
+        """Pseudo points for every set that a spotter trains on."""
+        trained = [f"{target}_train" for target in self.targets]
+        phases = [name for config in self._phases for name in self._used(config)]
+        for dataset in dict.fromkeys([*phases, *(d for d in trained if d in self.datasets)]):
+            benchmark = _parts(dataset)[0]
+            own = benchmark in detectors
+            config = self._stage1_config(benchmark if own else "pretrain")
+            weights = self._weights(f"anchors-{benchmark}") if own else self._first_weights
+            share = ("--num-gpus", str(self.processes), *self._overrides("stage1"))
+            output = self._points(dataset)
+            yield labels_step(f"points-{dataset}", config, weights, dataset, output, *share)
+
+    def _spotting(self) -> Iterator[Task]:
+        """The trainings of a spotter and its measurement on each target."""
+        assert self.spotter is not None
+        start = ("MODEL.WEIGHTS", "", "MODEL.BACKBONE.WEIGHTS", self._backbone)
+        for config in self._phases:
+            data = self._used(config)
+            if not data:
+                continue
+            name = f"{self.spotter}-{Path(config).stem}"
+            train = ("DATASETS.TRAIN", names(*map(self._labels_name, data)))
+            yield Task(self._training(name, config, self.spotter, (*start, *train)))
+            start = ("MODEL.WEIGHTS", self._weights(name), "MODEL.BACKBONE.WEIGHTS", "")
+        for target in self.targets:
+            config, name = self._spotter_config(target), f"{self.spotter}-{target}"
+            train = ("DATASETS.TRAIN", names(self._labels_name(f"{target}_train")))
+            yield Task(self._training(name, config, self.spotter, (*start, *train)))
+            weights, dataset = self._weights(name), f"{target}_test"
+            opts = self._opts(self.spotter, name)
+            step = evaluation_step(f"{name}-test", config, weights, [dataset], opts)
+            yield Task(step, partial(self._spotting_rows, name, dataset))
+            model = (config, weights, dataset, self.output / "pictures" / name)
+            yield Task(self._drawing(f"{name}-pictures", "words", *model, self.spotter))
+
+    def _anchor_rows(self, name: str, datasets: Sequence[str]) -> list[Row]:
+        folder = self.output / name
+        measured = {dataset: read_metrics(folder, dataset, "anchors") for dataset in datasets}
+        return [
+            row
+            for dataset, metrics in measured.items()
+            for row in anchor_rows(dataset, metrics, self.stage1, self._models)
+        ]
+
+    def _spotting_rows(self, name: str, dataset: str) -> list[Row]:
+        metrics = read_metrics(self.output / name, dataset, "spotting")
+        return spotting_rows(dataset, metrics, self.stage1, self.spotter or "", self._models)
+
+    @property
+    def _models(self) -> str:
+        return "tiny" if self.tiny else "full"
+
+    def _training(self, name: str, config: str, kind: str, own: tuple[str, ...]) -> Step:
+        """A training without any look at test images; they are measured once, behind it."""
+        opts = (*self._opts(kind, name), *own, "DATASETS.TEST", names())
+        return train_step(name, config, opts, self.processes)
+
+    def _drawing(
+        self, name: str, what: str, config: str, weights: str, dataset: str, folder: Path, kind: str
+    ) -> Step:
+        options = ("--count", str(PICTURES), *self._overrides(kind))
+        return drawing_step(name, what, config, weights, dataset, folder, *options)
+
+    def _overrides(self, kind: str) -> tuple[str, ...]:
+        tiny = TINY[kind] if self.tiny else {}
+        return (*(word for key, value in tiny.items() for word in (key, str(value))), *self.opts)
+
+    def _opts(self, kind: str, name: str) -> tuple[str, ...]:
+        return (*self._overrides(kind), "OUTPUT_DIR", str(self.output / name))
+
+    def _weights(self, name: str) -> str:
+        """The last checkpoint of a training: none is chosen on test images."""
+        return str(self.output / name / "model_final.pth")
+
+    def _points(self, dataset: str) -> Path:
+        return self.output / "points" / f"{dataset}.jsonl"
+
+    def _labels_name(self, dataset: str) -> str:
+        """What `wecromcl anchors` calls its labels of a set: images lie below the datasets."""
+        return f"{self._points(dataset)}@{os.path.abspath(dataset_root())}"
+
+    def _trained_on(self, config: str) -> tuple[str, ...]:
+        """Datasets of a config's DATASETS.TRAIN; of a label file, the set that it labels."""
+        found = load_config(config).DATASETS.TRAIN
+        return tuple(Path(name.partition("@")[0]).name.removesuffix(".jsonl") for name in found)
+
+    def _used(self, config: str) -> tuple[str, ...]:
+        return tuple(name for name in self._trained_on(config) if name in self.datasets)
+
+    def _stage1_config(self, name: str) -> str:
+        stem = "pretrain_synthtext" if name == "pretrain" else name
+        return f"configs/stage1/{'official_' if self.stage1 == 'official' else ''}{stem}.yaml"
+
+    def _spotter_config(self, name: str) -> str:
+        return f"configs/stage2/{SPOTTERS[self.spotter or ''][0]}/{name}.yaml"
+
+    @cached_property
+    def _phases(self) -> tuple[str, ...]:
+        """Configs of the trainings before the one on a target."""
+        if self.spotter is None:
+            return ()
+        return tuple(self._spotter_config(name) for name in SPOTTERS[self.spotter][1])
+
+    @property
+    def _resnet(self) -> Path:
+        return self.output / "weights" / "R-50.pth"
+
+    @property
+    def _imagenet_weights(self) -> str:
+        """What a first training starts from; tiny models do not fit ResNet-50."""
+        missing = self.available and not self.imagenet.is_file()
+        return "" if self.tiny or missing else str(self._resnet)
+
+    @cached_property
+    def _first_weights(self) -> str:
+        """The detector before any fine-tuning."""
+        if self._is_published:
+            return str(self.output / "weights" / "pretrained.pth")
+        if self.pretrained is not None:
+            return str(self.pretrained)
+        trained = bool(self._used(self._stage1_config("pretrain")))
+        return self._weights("anchors-pretrain") if trained else self._imagenet_weights
+
+    @cached_property
+    def _is_published(self) -> bool:
+        """Whether `pretrained` is a file of the authors, whose names differ from ours."""
+        if self.pretrained is None or not self.pretrained.is_file():
+            return False
+        found = {name.removeprefix("module.") for name in read_weights(self.pretrained)}
+        return len(found & set(official_names())) > len(found & set(official_names().values()))
+
+    @property
+    def _backbone(self) -> str:
+        """What a spotter's backbone starts from: SPTS as published, SRSTS-A from stage 1."""
+        return self._imagenet_weights if self.spotter == "spts" else self._first_weights
+
+
+def _parts(dataset: str) -> tuple[str, str]:
+    benchmark, _, split = dataset.rpartition("_")
+    return benchmark, split
+
+
+def _is_there(dataset: str) -> bool:
+    benchmark, split = _parts(dataset)
+    root = dataset_root() / benchmark
+    parts = locate(BENCHMARKS[benchmark].splits[split], root)
+    return not any(part.missing(root) for part in parts)
