@@ -60,6 +60,8 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
-        ]
+        ],
+        # Checks in the tests what `wecromcl export` writes.
+        "exchange": ["label-studio-sdk>=1.0"],
     },
 )

@@ -16,6 +16,8 @@ COMMANDS = {
     "labels": "make label files from photographs and their words, as you have them",
     "render": "render scenes with words into a folder, or a preview of them",
     "anchors": "find the anchors of a dataset's words and write them as labels",
+    "export": "write labels for COCO, Label Studio, FiftyOne, as CSV or in ICDAR's style",
+    "import": "read corrected labels back from Label Studio or COCO keypoints",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",
     "reproduce": "the published figures, from downloads to a table",
     "visualize": "draw anchors, words read or labels of a dataset",

@@ -1,0 +1,98 @@
+"""What leaves a label file for other tools, and how corrections come back into it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets import LabelError, Record, complete_sizes, read_labels
+from .words import LabelledWord, record_of, words_of
+
+# Points closer than this, in pixels, were not moved.
+_UNMOVED = 0.01
+
+
+def read_relative(name: str) -> tuple[list[Record], Path]:
+    """The records of a label file as they stand in it, with sizes, and their image root.
+
+    Args:
+        name: `FILE`, or `FILE@IMAGE_ROOT` if the images do not lie below the file's folder.
+
+    Raises:
+        LabelError: if the file is bad, or an image whose size it does not state cannot be read.
+    """
+    file, _, folder = (name, "", "") if Path(name).is_file() else name.partition("@")
+    root = Path(folder) if folder else Path(file).parent
+    records = read_labels(file, root)
+    complete_sizes(name, records)
+    for record in records:
+        record["file_name"] = Path(os.path.relpath(record["file_name"], root)).as_posix()
+        if record["image_id"] == os.path.splitext(record["file_name"])[0]:
+            del record["image_id"]
+    return records, root
+
+
+def most_doubtful(records: Sequence[Record], percent: float) -> list[Record]:
+    """The share of the images whose least sure point is the least sure, the worst first.
+
+    A word that counts and has no point is the least sure; an image without words is sure.
+    """
+
+    def sureness(record: Record) -> float:
+        scores = [
+            -1.0 if word.point is None or word.score is None else word.score
+            for word in words_of(record)
+            if not word.ignore and word.text.strip()
+        ]
+        return min(scores, default=math.inf)
+
+    return sorted(records, key=sureness)[: math.ceil(len(records) * percent / 100)]
+
+
+def merge(base: Sequence[Record], corrected: Sequence[Record]) -> list[Record]:
+    """Records with the words of corrected ones in place of their own.
+
+    A corrected word keeps the outline of the word of its text, and the score of a point that was
+    not moved. Where the labels have weights, a corrected point counts fully.
+
+    Args:
+        base: records of a label file.
+        corrected: new words of some of its images.
+
+    Raises:
+        LabelError: if `base` lacks an image.
+    """
+    new = {record["file_name"]: record for record in corrected}
+    unknown = sorted(new.keys() - {record["file_name"] for record in base})
+    if unknown:
+        raise LabelError(f"{unknown[0]!r} is corrected, but the label file has no such image")
+    weighted = any("point_weights" in record for record in base)
+    return [
+        _merged(record, new[record["file_name"]], weighted)
+        if record["file_name"] in new
+        else record
+        for record in base
+    ]
+
+
+def _merged(base: Record, corrected: Record, weighted: bool) -> Record:
+    left = words_of(base)
+    words = []
+    for word in words_of(corrected):
+        same = next((i for i, own in enumerate(left) if own.text == word.text), None)
+        old = LabelledWord(word.text) if same is None else left.pop(same)
+        unmoved = (
+            word.point is not None
+            and old.point is not None
+            and math.dist(word.point, old.point) < _UNMOVED
+        )
+        words.append(
+            word._replace(
+                score=old.score if word.score is None and unmoved else word.score,
+                weight=float(word.point is not None) if weighted else word.weight,
+                polygon=old.polygon if word.polygon is None else word.polygon,
+            )
+        )
+    return record_of(base, words)
