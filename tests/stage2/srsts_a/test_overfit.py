@@ -12,9 +12,10 @@ from wecromcl_d2.stage2.trainer import SpottingTrainer
 from wecromcl_d2.tasks import load_config
 
 MAX_STEPS, FIRST_LOOK, STEPS_BETWEEN_LOOKS = 600, 80, 20
-# Most trainings read all words after 100 to 200 steps. Rounding may leave one of them misread or
-# read a second time, so the test asks for less: an untrained spotter has an F of 0.
-F_LEARNED = 0.8
+# Most trainings read all words after 100 to 200 steps; the worst of ten, over seeds and roundings,
+# had read three quarters of them after 600. An untrained spotter has an F of 0, and so has one that
+# loses a character of every word.
+F_LEARNED = 0.5
 CONFIG = "configs/quick/srsts_a.yaml"
 # A model that learns by heart from the quick recipe's few anchors near each point may misread at
 # every other place, however long it trains.
