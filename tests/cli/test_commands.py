@@ -13,15 +13,9 @@ from wecromcl_d2.__main__ import COMMANDS, main
 from wecromcl_d2.cli.status import DONE, INTERRUPTED, WRONG_COMMAND, command
 
 NOT_COMMANDS = {
-    "__init__",
-    "comparison",
-    "reproduction",
-    "inputs",
-    "labelling_speed",
-    "profiler",
-    "status",
-    "steps",
-}
+    "__init__", "comparison", "inputs", "labelling_speed", "profiler", "reproduction", "start",
+    "status", "steps", "validation",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", [[], ["-h"], ["--help"], ["--version"]])
