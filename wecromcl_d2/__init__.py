@@ -36,10 +36,12 @@ if not _only_lists_commands():
     from .config import add_wecromcl_config
     from .data import register_builtin_datasets, register_labels
     from .data.readers.registry import register_benchmarks
+    from .own_modules import import_own_modules
     from .stage1 import AnchorEvaluator
 
     register_builtin_datasets()
     register_benchmarks()
+    import_own_modules()
 
 __all__ = [
     "AnchorEvaluator",

@@ -293,10 +293,19 @@ def test_a_label_file_is_the_name_of_a_dataset(tmp_path, monkeypatch, suffix, ro
 
 @pytest.mark.usefixtures("forget_new_datasets")
 @pytest.mark.parametrize("name", ["words", "l.jsonl@", "l.txt", "l.json.gz", ".json"])
-def test_other_names_are_left_to_the_catalog(name):
+def test_any_other_name_is_refused_and_the_three_ways_to_name_a_dataset_are_said(name):
     before = DatasetCatalog.list()
-    ensure_registered(name)
+    with pytest.raises(LabelError) as error:
+        ensure_registered(name)
     assert DatasetCatalog.list() == before
+    said = str(error.value)
+    assert said.startswith(f"there is no dataset {name!r}")
+    assert all(way in said for way in ("registered", "FILE.jsonl@IMAGE_ROOT", "--import MODULE"))
+
+
+def test_the_nearest_registered_names_are_said():
+    with pytest.raises(LabelError, match=r"registered one \(synth_scenes_train, "):
+        ensure_registered("synth_scene_train")
 
 
 @pytest.mark.usefixtures("forget_new_datasets")

@@ -56,7 +56,7 @@ from ..stage1.pseudo_labels import PERCENTILES
 from ..stage1.report import describe_labels, draw_report, draw_uncertain
 from ..tasks import load_config
 from ..visualizer import save_image
-from .status import DONE, LOSSES, command
+from .status import DONE, LOSSES, add_import_option, command
 
 logger = logging.getLogger("wecromcl_d2.anchors")
 
@@ -100,6 +100,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
     )
+    add_import_option(parser)
     add("--batch-size", type=int, default=8, help="images in the model at once (default: 8)")
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
 

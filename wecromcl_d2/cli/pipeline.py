@@ -31,7 +31,7 @@ from detectron2.config import CfgNode
 from ..evaluation.report import write_json
 from ..tasks import load_config
 from .start import start_weights
-from .status import DONE, command
+from .status import DONE, add_import_option, command
 from .steps import (
     Runner,
     best_weights,
@@ -78,6 +78,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="train a second spotter at the same time on the middles of the true outlines, to "
         "compare with",
     )
+    add_import_option(parser)
     add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
     add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
     add("--start", metavar="NAME", help="trained pair to start from, such as quick")

@@ -1,9 +1,12 @@
 """How commands end: their exit statuses, and what the user is told after an error."""
 
+import argparse
 import functools
 import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
+
+from ..own_modules import add_own_module
 
 DONE = 0
 LOSSES = 1  # done, but parts of the input could not be used, which the command names
@@ -44,3 +47,21 @@ def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:
         return run
 
     return decorate
+
+
+class _Import(argparse.Action):
+    def __call__(self, parser, namespace, value, option_string=None):
+        try:
+            add_own_module(value)
+        except ImportError as error:
+            parser.error(f"--import {value}: {error}")
+
+
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """Extend the parser of a command that takes names of datasets by `--import MODULE`."""
+    parser.add_argument(
+        "--import",
+        action=_Import,
+        metavar="MODULE",
+        help="import it first, with the datasets and models that it registers; may be repeated",
+    )

@@ -23,7 +23,7 @@ from ..engine import AtomicCheckpointer
 from ..engine.precision import prepare_cpu
 from ..files import find_file
 from ..tasks import load_config, trainer_class
-from .status import DONE, command
+from .status import DONE, add_import_option, command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -31,6 +31,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = default_argument_parser(epilog=__doc__)
     parser.prog = "wecromcl train"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_import_option(parser)
     parser.add_argument("--weights", help="checkpoint to start from or to evaluate: MODEL.WEIGHTS")
     args = parser.parse_args(argv)
     if not args.config_file:

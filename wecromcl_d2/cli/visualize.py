@@ -42,7 +42,7 @@ from ..visualizer import (
     draw_anchors,
     save_image,
 )
-from .status import DONE, command
+from .status import DONE, add_import_option, command
 
 # Images of the overview, and its columns.
 OVERVIEW = 6
@@ -69,6 +69,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             required=True,
             help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
         )
+        add_import_option(kind)
         add("--output", required=True, type=Path, help="folder of the drawings")
         add("--count", type=int, default=12, help="images used, from the first (%(default)s)")
         if name == "labels":

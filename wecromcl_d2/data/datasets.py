@@ -26,6 +26,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..files import replace_file
+from ..own_modules import unknown_dataset
 from .images import ImageError, upright_size
 
 Record = dict[str, Any]
@@ -145,16 +146,23 @@ def ensure_registered(name: str) -> None:
 
     `FILE.jsonl` or `FILE.json`, or with another image root than the file's folder
     `FILE.jsonl@IMAGE_ROOT`, is registered under this very name; relative paths start at the
-    working directory. Any other name, and one that is registered already, is left as it is.
+    working directory. A name that is registered already is left as it is.
 
     Args:
         name: an entry of `DATASETS.TRAIN` or `DATASETS.TEST`.
+
+    Raises:
+        LabelError: for a name that is neither.
     """
+    known = DatasetCatalog.list()
+    if name in known:
+        return
     parts = _FILE_NAME.fullmatch(name)
-    if parts is not None and name not in DatasetCatalog.list():
-        root = parts["root"]
-        images = None if root is None else os.path.abspath(root)
-        register_labels(name, os.path.abspath(parts["path"]), images)
+    if parts is None:
+        raise LabelError(unknown_dataset(name, known))
+    root = parts["root"]
+    images = None if root is None else os.path.abspath(root)
+    register_labels(name, os.path.abspath(parts["path"]), images)
 
 
 def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) -> list[Record]:
@@ -187,15 +195,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
 
 
 def complete_sizes(name: str, records: Iterable[Record]) -> None:
-    """Read the sizes that records do not state from the headers of their images.
-
-    Args:
-        name: of the dataset, for messages.
-        records: dataset dicts; `height` and `width` are set in them.
-
-    Raises:
-        LabelError: naming the dataset, if the image of such a record cannot be read.
-    """
+    """Set the sizes that dataset dicts do not state, read from the headers of their images."""
     for record in records:
         if "height" not in record:
             try:

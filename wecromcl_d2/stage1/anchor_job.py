@@ -65,12 +65,6 @@ def load_records(dataset: str, min_length: int = 1) -> list[Record]:
         ValueError: if there is no such dataset, or its labels are bad.
     """
     ensure_registered(dataset)
-    known = DatasetCatalog.list()
-    if dataset not in known:
-        raise ValueError(
-            f"there is no dataset {dataset!r}; name a label file (FILE.jsonl, or "
-            f"FILE.jsonl@IMAGE_ROOT) or one of {', '.join(sorted(known))}"
-        )
     return [ignore_short_words(record, min_length) for record in DatasetCatalog.get(dataset)]
 
 

@@ -7,9 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets import LabelError, Record, complete_sizes, read_labels
+from ..datasets import LabelError, Record, read_labels
+from ..images import ImageError, upright_size
 from .words import LabelledWord, record_of, words_of
 
+_HEAD = ("file_name", "height", "width")
 # Points closer than this, in pixels, were not moved.
 _UNMOVED = 0.01
 
@@ -25,13 +27,24 @@ def read_relative(name: str) -> tuple[list[Record], Path]:
     """
     file, _, folder = (name, "", "") if Path(name).is_file() else name.partition("@")
     root = Path(folder) if folder else Path(file).parent
-    records = read_labels(file, root)
-    complete_sizes(name, records)
-    for record in records:
-        record["file_name"] = Path(os.path.relpath(record["file_name"], root)).as_posix()
-        if record["image_id"] == os.path.splitext(record["file_name"])[0]:
-            del record["image_id"]
-    return records, root
+    return [_relative(record, root) for record in read_labels(file, root)], root
+
+
+def _relative(record: Record, root: Path) -> Record:
+    """A dataset dict as it stands in its label file, with the size of its image."""
+    path = record["file_name"]
+    size: Record = {key: record[key] for key in ("height", "width") if key in record}
+    if not size:
+        try:
+            size["height"], size["width"] = upright_size(path)
+        except ImageError as error:
+            raise LabelError(f"{error}; its record does not state its size either") from None
+    file_name = Path(os.path.relpath(path, root)).as_posix()
+    rest = {key: value for key, value in record.items() if key not in _HEAD}
+    result: Record = {"file_name": file_name, **size, **rest}
+    if result["image_id"] == os.path.splitext(file_name)[0]:
+        del result["image_id"]
+    return result
 
 
 def most_doubtful(records: Sequence[Record], percent: float) -> list[Record]:
