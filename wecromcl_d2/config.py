@@ -162,6 +162,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
 
 
 def _add_training_keys(cfg: CfgNode) -> None:
+    # Share of each dataset of DATASETS.TRAIN in the images that are drawn, of any sum. Empty: each
+    # image is drawn equally often, so that large datasets rule.
+    cfg.DATASETS.PROPORTIONS = ()
+
     cfg.DATALOADER.SAMPLING = CfgNode()
     # Query texts sampled per image (paper: 1); fewer if the image has fewer texts unique in the
     # batch.

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..data.datasets import ensure_registered, ignore_short_words
 from ..data.loader import Phase, Sampler, TrainBatches, TrainLoader
+from ..data.mixture import Mixture
 from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
 from .hooks import BestCheckpointer, SeedEachIteration
@@ -109,12 +110,25 @@ class Trainer(DefaultTrainer):
         ):
             end += iterations * cfg.SOLVER.ACCUMULATION
             phases.append(cls.build_phase(cfg, names, batch_size, end))
-        last = cls.build_phase(cfg, cfg.DATASETS.TRAIN, cfg.SOLVER.IMS_PER_BATCH, float("inf"))
+        last = cls.build_phase(
+            cfg,
+            cfg.DATASETS.TRAIN,
+            cfg.SOLVER.IMS_PER_BATCH,
+            float("inf"),
+            cfg.DATASETS.PROPORTIONS,
+        )
         batches = TrainBatches([*phases, last], cls.build_mapper(cfg, True))
         return TrainLoader(batches, cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
-    def build_phase(cls, cfg: CfgNode, names: Sequence[str], batch_size: int, end: float) -> Phase:
+    def build_phase(
+        cls,
+        cfg: CfgNode,
+        names: Sequence[str],
+        batch_size: int,
+        end: float,
+        proportions: Sequence[float] = (),
+    ) -> Phase:
         """A stretch of the training.
 
         Args:
@@ -122,14 +136,18 @@ class Trainer(DefaultTrainer):
             names: datasets that are read.
             batch_size: images per batch, of all processes together.
             end: first batch after the phase.
+            proportions: shares of the datasets in the draws; empty for those of their sizes.
 
         Raises:
-            ValueError: if the datasets have no image.
+            ValueError: if the datasets have no image, or not one proportion each.
         """
-        records = cls.load_records(cfg, names)
+        datasets = [cls.load_records(cfg, [name]) for name in names]
+        records = [record for dataset in datasets for record in dataset]
         if not records:
             raise ValueError(f"there is nothing to train on: the datasets {names} name no image")
-        return Phase(records, cls.build_sampler(cfg, records, batch_size), end)
+        sizes = [len(dataset) for dataset in datasets]
+        mixture = Mixture.of(sizes, proportions) if proportions else None
+        return Phase(records, cls.build_sampler(cfg, records, batch_size, mixture), end)
 
     @classmethod
     def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -158,7 +176,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     @abstractmethod
-    def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> Sampler:
+    def build_sampler(
+        cls,
+        cfg: CfgNode,
+        records: Sequence[dict],
+        batch_size: int,
+        mixture: Mixture | None = None,
+    ) -> Sampler:
         """What decides which records share a batch."""
 
 

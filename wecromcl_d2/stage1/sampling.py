@@ -22,6 +22,7 @@ from rapidfuzz.process import cdist
 
 from ..config import check_choice
 from ..data.loader import SamplingError
+from ..data.mixture import Mixture
 from ..data.text import Charset
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class BatchSampler:
         vocabulary: what negatives are drawn from; None for `texts` themselves.
         exclusion: "both": no query is a text of another image. "earlier", as published: no query is
             a text of an image drawn before; a later image may contain it.
+        mixture: shares of the datasets that `texts` come from; None to draw every image equally
+            often. A candidate that does not fit the batch is replaced by one of any dataset.
         compare: "labels": texts are equal if the text encoder gets equal labels for them, after the
             charset's normalisation and the cut to L characters. "spelling", as published: only
             unknown characters are dropped, so that a word may be both query and negative.
@@ -98,6 +101,7 @@ class BatchSampler:
         negatives: str,
         seed: int,
         vocabulary: Sequence[str] | None = None,
+        mixture: Mixture | None = None,
         exclusion: str = "both",
         compare: str = "labels",
         max_tries: int = 100,
@@ -131,6 +135,31 @@ class BatchSampler:
             len(self.vocabulary),
         )
         self._check_size(len(texts))
+        self._ranges = self._split(mixture)
+
+    def _split(self, mixture: Mixture | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Ranges of `images` by dataset, as their bounds, and the shares.
+
+        Raises:
+            SamplingError: if a dataset has no image with texts.
+        """
+        if mixture is None:
+            return None
+        bounds = np.searchsorted(self.images, mixture.starts())
+        empty = np.flatnonzero(np.diff(bounds) == 0)
+        if len(empty):
+            raise SamplingError(
+                f"dataset {empty[0] + 1} of DATASETS.TRAIN has no image with a readable text; take "
+                "it and its number of DATASETS.PROPORTIONS out"
+            )
+        return bounds, np.array(mixture.shares)
+
+    def _draw_image(self, rng: np.random.Generator) -> int:
+        if self._ranges is None:
+            return int(rng.integers(len(self.images)))
+        bounds, shares = self._ranges
+        dataset = rng.choice(len(shares), p=shares)
+        return int(rng.integers(bounds[dataset], bounds[dataset + 1]))
 
     def _index(self, keys: Sequence[Sequence[str]]) -> None:
         """Number the distinct texts; store the numbers of each image with texts in one array."""
@@ -143,7 +172,12 @@ class BatchSampler:
 
     @classmethod
     def from_config(
-        cls, cfg: CfgNode, texts: Sequence[Sequence[str]], charset: Charset, batch_size: int
+        cls,
+        cfg: CfgNode,
+        texts: Sequence[Sequence[str]],
+        charset: Charset,
+        batch_size: int,
+        mixture: Mixture | None = None,
     ) -> "BatchSampler":
         """Read SEED and DATALOADER.SAMPLING; see the class for the arguments."""
         keys = cfg.DATALOADER.SAMPLING
@@ -157,6 +191,7 @@ class BatchSampler:
             negatives=keys.NEGATIVES,
             seed=cfg.SEED,
             vocabulary=read_vocabulary(keys.VOCABULARY) if keys.VOCABULARY else None,
+            mixture=mixture,
             exclusion=keys.EXCLUSION,
             compare=keys.COMPARE,
         )
@@ -232,7 +267,7 @@ class BatchSampler:
 
         With `exclusion="both"` it must not contain a query drawn before either.
         """
-        image = int(rng.integers(len(self.images)))
+        image = self._draw_image(rng)
         texts = self._texts_of(image)
         asked = chain.from_iterable(queries)
         if self.exclusion == "both" and not texts.isdisjoint(asked):

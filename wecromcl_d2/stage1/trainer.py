@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from ..data.datasets import usable_words
+from ..data.mixture import Mixture
 from ..engine.trainer import Trainer, results_folder
 from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
@@ -22,13 +23,19 @@ class AnchorTrainer(Trainer):
         return AnchorMapper(cfg, is_train)
 
     @classmethod
-    def build_sampler(cls, cfg: CfgNode, records: Sequence[dict], batch_size: int) -> BatchSampler:
+    def build_sampler(
+        cls,
+        cfg: CfgNode,
+        records: Sequence[dict],
+        batch_size: int,
+        mixture: Mixture | None = None,
+    ) -> BatchSampler:
         """The sampler of batches in which no two images contain the same query."""
         texts = [
             [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
             for r in records
         ]
-        return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size)
+        return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size, mixture)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

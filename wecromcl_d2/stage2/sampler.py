@@ -1,4 +1,4 @@
-"""Batches of stage 2: every image once per epoch, reshuffled each epoch.
+"""Batches of stage 2: every image once per epoch, reshuffled each epoch; or datasets by shares.
 
 Each batch is a pure function of (seed, iteration), as in `stage1.sampling`.
 """
@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from ..data.mixture import PERIOD, Mixture
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,57 @@ class ShuffleSampler:
 
     def _image(self, position: int) -> int:
         epoch, index = divmod(position, self.num_images)
-        return int(_order(self.seed, epoch, self.num_images)[index])
+        return int(_order((self.seed, epoch), self.num_images)[index])
 
 
-@lru_cache(maxsize=2)  # a batch touches two epochs at most
-def _order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(num_images)
+class MixtureSampler:
+    """Draws each dataset in its share, and of each dataset every image once per epoch of its own.
+
+    Args:
+        mixture: the datasets.
+        batch_size: images per batch.
+        seed: of all random draws.
+    """
+
+    def __init__(self, mixture: Mixture, batch_size: int, seed: int):
+        self.mixture, self.batch_size, self.seed = mixture, batch_size, seed
+        self._starts, self._counts = mixture.starts(), mixture.counts()
+
+    def sample(self, iteration: int) -> list[ImageEntry]:
+        """The batch of one iteration."""
+        first = iteration * self.batch_size
+        return [ImageEntry(self._image(place)) for place in range(first, first + self.batch_size)]
+
+    def replace(
+        self, batch: list[ImageEntry], position: int, attempt: int, iteration: int
+    ) -> ImageEntry:
+        """A replacement, from the same dataset, for an image that cannot be read."""
+        rng = np.random.default_rng((self.seed, iteration, position, attempt))
+        dataset = np.searchsorted(self._starts, batch[position].index, side="right") - 1
+        return ImageEntry(int(rng.integers(self._starts[dataset], self._starts[dataset + 1])))
+
+    def _image(self, position: int) -> int:
+        period, place = divmod(position, PERIOD)
+        datasets, ranks = _schedule(self.seed, period, tuple(self._counts.tolist()))
+        dataset = int(datasets[place])
+        # How often the dataset was drawn before.
+        draw = period * int(self._counts[dataset]) + int(ranks[place])
+        epoch, index = divmod(draw, self.mixture.sizes[dataset])
+        order = _order((self.seed, epoch, dataset), self.mixture.sizes[dataset])
+        return int(self._starts[dataset] + order[index])
+
+
+@lru_cache(maxsize=16)  # a batch touches two epochs of each dataset at most
+def _order(entropy: tuple[int, ...], num_images: int) -> np.ndarray:
+    return np.random.default_rng(entropy).permutation(num_images)
+
+
+@lru_cache(maxsize=2)
+def _schedule(seed: int, period: int, counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Dataset of each draw of a period, and how many draws of the period it had before."""
+    datasets = np.repeat(np.arange(len(counts)), counts)
+    datasets = np.random.default_rng((seed, period, len(counts))).permutation(datasets)
+    ranks = np.empty_like(datasets)
+    for dataset, count in enumerate(counts):
+        ranks[datasets == dataset] = np.arange(count)
+    return datasets, ranks

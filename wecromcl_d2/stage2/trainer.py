@@ -9,13 +9,14 @@ from detectron2.evaluation import DatasetEvaluator
 from torch import nn
 
 from ..config import check_choice
+from ..data.mixture import Mixture
 from ..engine.trainer import Trainer, results_folder
 from ..evaluation.evaluator import SpottingEvaluator
 from ..evaluation.protocols import build_protocols, read_lexicons
 from ..evaluation.spotting import SPTS_THRESHOLDS, SpottingProtocol
 from ..geometry import polygon_center
 from .mapper import PointMapper
-from .sampler import ShuffleSampler
+from .sampler import MixtureSampler, ShuffleSampler
 
 # Score thresholds of the sweep on a validation set. They start lower than those published for
 # SPTS, since our spotters give lower scores.
@@ -54,10 +55,16 @@ class SpottingTrainer(Trainer):
 
     @classmethod
     def build_sampler(
-        cls, cfg: CfgNode, records: Sequence[dict], batch_size: int
-    ) -> ShuffleSampler:
+        cls,
+        cfg: CfgNode,
+        records: Sequence[dict],
+        batch_size: int,
+        mixture: Mixture | None = None,
+    ) -> ShuffleSampler | MixtureSampler:
         """A sampler of every image once per epoch, images without words included."""
-        return ShuffleSampler(len(records), batch_size, cfg.SEED)
+        if mixture is None:
+            return ShuffleSampler(len(records), batch_size, cfg.SEED)
+        return MixtureSampler(mixture, batch_size, cfg.SEED)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
