@@ -279,6 +279,11 @@ def test_a_model_without_an_image_side_is_refused(pair):
         start_weights(SPOTTER, [], "blank", pair / "start")
 
 
+def test_points_have_the_weights_that_the_command_gives_them_by_itself(asked):
+    runner, _ = asked
+    assert "--percentiles" not in runner.commands["points-0"]
+
+
 def test_every_step_is_a_command_that_reads_its_options(pipeline, arguments, tmp_path):
     runner = FakeRunner(tmp_path)
     pipeline.run_anchors(arguments, runner)

@@ -22,9 +22,9 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 SCORES = st.lists(st.floats(0, 1, allow_nan=False, width=32), min_size=1, max_size=30)
 
 
-def test_limits_are_the_10th_and_60th_percentile():
-    assert percentile_limits([s / 100 for s in range(101)]) == pytest.approx((0.10, 0.60))
-    assert percentile_limits([0.2, 0.4]) == pytest.approx((0.22, 0.32))
+def test_limits_are_the_2nd_and_15th_percentile():
+    assert percentile_limits([s / 100 for s in range(101)]) == pytest.approx((0.02, 0.15))
+    assert percentile_limits([0.2, 0.4]) == pytest.approx((0.204, 0.23))
     assert percentile_limits([]) == (0.0, 0.0)
 
 

@@ -46,10 +46,6 @@ from .steps import (
 )
 from .validation import check_validation, hold_out
 
-# Which anchors a spotter trusts, see `wecromcl anchors`. Most of those with a low score are
-# right all the same, and their words are the ones that are hard to read.
-PERCENTILES = ("2", "15")
-
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
@@ -205,7 +201,7 @@ def find_points(
     folder = runner.folder / "points"
     model = (args.config_file, detector_weights(args, runner))
     share = ("--num-gpus", str(max(1, args.processes // len(datasets))))
-    options = ("--percentiles", *PERCENTILES, *share, *args.anchor_opts)
+    options = (*share, *args.anchor_opts)
     steps = [
         labels_step(f"points-{number}", *model, dataset, folder / f"{number}.jsonl", *options)
         for number, dataset in enumerate(datasets)

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-# Percentiles of all scores up to which the weight is 0, and from which on it is 1.
-PERCENTILES = (10.0, 60.0)
+# Percentiles of all scores up to which the weight is 0, and from which on it is 1. They are low,
+# because most anchors with a low score are right all the same, and their words hard to read.
+PERCENTILES = (2.0, 15.0)
 # Anchors of two different words closer than this, in pixels, collide: at most one can be right.
 COLLISION_DISTANCE = 4.0
 # Anchors of a lower weight are reported as doubtful.
