@@ -230,6 +230,36 @@ def _add_training_keys(cfg: CfgNode) -> None:
     cfg.TEST.SPOTTING_THRESHOLD = 0.5
 
 
+# Keys of Detectron2 that nothing here reads: the value they must keep, and what there is instead.
+UNUSED_KEYS: dict[str, tuple[object, str]] = {
+    "DATALOADER.SAMPLER_TRAIN": (
+        "TrainingSampler",
+        "DATALOADER.SAMPLING says how batches of stage 1 are drawn; stage 2 shuffles each epoch",
+    ),
+    "DATALOADER.REPEAT_THRESHOLD": (0.0, "DATASETS.PROPORTIONS says how often a dataset is drawn"),
+    "DATALOADER.ASPECT_RATIO_GROUPING": (
+        True,
+        "images of any sizes share a batch, whose padding is masked",
+    ),
+    "TEST.AUG.ENABLED": (False, "INPUT.MIN_SIZE_TEST says at which size images are read"),
+    "TEST.PRECISE_BN.ENABLED": (False, "BatchNorm keeps the running statistics of training"),
+}
+
+
+def check_unused_keys(cfg: CfgNode) -> None:
+    """Make sure that a config sets no key that would have no effect.
+
+    Raises:
+        ValueError: naming the key and what to use instead.
+    """
+    for key, (default, instead) in UNUSED_KEYS.items():
+        value = cfg
+        for part in key.split("."):
+            value = value[part]
+        if value != default:
+            raise ValueError(f"{key} has no effect here, so leave it at {default!r}: {instead}")
+
+
 def check_choice(key: str, value: str, known: Collection[str]) -> None:
     """Make sure that a config's value is a known one.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode, get_cfg
 
-from .config import add_wecromcl_config, check_choice
+from .config import add_wecromcl_config, check_choice, check_unused_keys
 from .engine.trainer import Trainer
 from .files import find_file
 from .stage1.trainer import AnchorTrainer
@@ -28,6 +28,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     Raises:
         FileNotFoundError: if there is no such file.
         KeyError: for a key that does not exist.
+        ValueError: for a key of Detectron2 that has no effect here, if it is set.
     """
     cfg = get_cfg()
     add_wecromcl_config(cfg)
@@ -35,6 +36,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     add_spts_config(cfg)
     cfg.merge_from_file(str(find_file(config_file)))
     cfg.merge_from_list(list(opts))
+    check_unused_keys(cfg)
     cfg.freeze()
     return cfg
 

@@ -15,6 +15,7 @@ from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_
 from detectron2.utils import comm
 from torch import nn
 
+from ..config import check_unused_keys
 from ..data.datasets import ensure_registered, ignore_short_words
 from ..data.loader import Phase, Sampler, TrainBatches, TrainLoader
 from ..data.mixture import Mixture
@@ -211,6 +212,5 @@ def _checked(cfg: CfgNode) -> CfgNode:
         raise ValueError(
             f"SOLVER.ACCUMULATION is {cfg.SOLVER.ACCUMULATION}; an update needs at least 1 batch"
         )
-    if cfg.TEST.PRECISE_BN.ENABLED:
-        raise ValueError("TEST.PRECISE_BN is not supported; set TEST.PRECISE_BN.ENABLED to False")
+    check_unused_keys(cfg)
     return check_precision(cfg)
