@@ -20,6 +20,7 @@ from wecromcl_d2.cli.reproduction import SPOTTERS, TARGETS
 from wecromcl_d2.cli.status import DONE, WRONG_COMMAND
 from wecromcl_d2.data.readers.registry import BENCHMARKS
 from wecromcl_d2.stage1.checkpoint_names import official_names
+from wecromcl_d2.tasks import load_config
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "BENCHMARKS.md"
 
@@ -176,16 +177,50 @@ def test_a_dry_run_prints_commands_that_each_command_takes(nothing, capsys):
     for name in (*TARGETS, "all"):
         assert reproduce.main([name, *nothing, "--dry-run", "SEED", "3"]) == DONE
         lines = capsys.readouterr().out.splitlines()
-        commands = [shlex.split(line) for line in lines if line.startswith("wecromcl ")]
-        for _, action, *arguments in commands:
-            module = importlib.import_module(f"wecromcl_d2.cli.{action}")
-            parse = getattr(module, "parse_args", None) or module._parser().parse_args
-            parse(arguments)
+        for action, *arguments in commands_of("\n".join(lines)):
+            parser_of(action)(arguments)
             assert action in ("prepare", "convert") or "SEED" in arguments
         tested = re.findall(r"DATASETS\.TEST '?\(([^)]*)\)", "\n".join(lines))
         assert {t for t in TARGETS if any(t in text for text in tested)} == (
             set(TARGETS) if name == "all" else {name}
         )
+
+
+def test_the_page_has_the_commands_of_a_dry_run(downloads, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    (tmp_path / "datasets").mkdir()
+    for name in ("icdar2015", "synthtext"):
+        (tmp_path / "datasets" / name).symlink_to(downloads / name)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "resnet50-19c8e357.pth").touch()
+    options = ["--available", "--spotter", "srsts_a", "--output", "results", "--dry-run"]
+    assert reproduce.main(["icdar2015", *options]) == DONE
+    shown = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+    _, _, steps_of_page = PAGE.read_text(encoding="utf-8").partition("## Step by step")
+    page = "".join(re.findall(r"^```\n(.*?)^```", steps_of_page, re.MULTILINE | re.DOTALL))
+    assert list(map(meaning, commands_of(page))) == list(map(meaning, commands_of(shown)))
+
+
+def commands_of(text):
+    """The commands in a text, each as its words."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("wecromcl ")]
+
+
+def meaning(words):
+    """What a command does, however its options are written."""
+    action, *arguments = words
+    args = parser_of(action)(arguments)
+    if action != "train":
+        return action, vars(args)
+    return action, args.eval_only, args.resume, load_config(args.config_file, args.opts).dump()
+
+
+def parser_of(action):
+    """What reads the options of a command."""
+    module = importlib.import_module(f"wecromcl_d2.cli.{action}")
+    return getattr(module, "parse_args", None) or module._parser().parse_args
 
 
 def test_no_training_looks_at_test_images(nothing, capsys):
