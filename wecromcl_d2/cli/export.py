@@ -9,6 +9,8 @@ labelstudio  one JSON file of tasks with predictions, and beside it the project'
 fiftyone     a folder for `fiftyone.Dataset.from_dir` with `fiftyone.types.FiftyOneDataset`
 csv          a table with one row a word
 icdar        a folder of text files in the style of ICDAR 2015; a point becomes a small box
+
+docs/OWN_DATA.md shows how to correct the doubtful images and train on them.
 """
 
 import argparse

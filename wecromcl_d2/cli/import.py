@@ -6,7 +6,7 @@
 
 With --into, the words of the corrected images replace those of the label file, and all its other
 images stay as they are. From Label Studio (its export as JSON, of tasks that `wecromcl export`
-wrote) only annotated tasks count.
+wrote) only annotated tasks count. docs/OWN_DATA.md shows the whole way.
 """
 
 import argparse

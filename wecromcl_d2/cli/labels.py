@@ -8,7 +8,7 @@ text files that are called like the photographs, or in a label file. No position
 Sizes are read from the photographs, upright as their EXIF tag says. Cells and lines are split into
 words at blanks. The images are shared among train.jsonl, val.jsonl and test.jsonl by a seed. If the
 words have characters that the alphabet lacks, alphabet.txt gets all of them. The last lines say how
-to train on the files, see docs/DATASETS.md.
+to train on the files; docs/OWN_DATA.md leads on.
 
 Exit status: 0 if all went well, 1 if images are missing or damaged, 2 if nothing can be written.
 """
