@@ -81,9 +81,12 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def truth(scene: Scene, line: Callable[[str, np.ndarray], str], end: str = "\n") -> str:
+def truth(
+    scene: Scene, line: Callable[[str, np.ndarray], str], end: str = "\n", unreadable: int = 1
+) -> str:
     """One line a word, the last of which nobody can read."""
-    words = [*scene[1][:-1], ("###", scene[1][-1][1])]
+    readable = len(scene[1]) - unreadable
+    words = [(text if n < readable else "###", c) for n, (text, c) in enumerate(scene[1])]
     return "".join(line(text, corners) + end for text, corners in words)
 
 
@@ -121,6 +124,9 @@ def build_icdar2015(root: Path, train: Sequence[Scene], test: Sequence[Scene]) -
             f"gt_{name}.txt": truth(scene, lambda t, c: f"{flat(c)},{t}", "\r\n")
             for name, scene in zip(names, scenes, strict=True)
         }
+        # As in some published images, nobody can read anything in the last one.
+        nothing = truth(scenes[-1], lambda t, c: f"{flat(c)},{t}", "\r\n", len(scenes[-1][1]))
+        files[f"gt_{names[-1]}.txt"] = nothing
         write_zip(root / archive, files, "utf-8-sig")
     _write_icdar_lexicons(root / "lexicons", "ch4", test)
 
