@@ -1,7 +1,7 @@
-"""A spotter without learning, for tests of what stands around one.
+"""A spotter without weights, for tests of the code around a spotter.
 
-It reads words that `paint` has written: a row of 8x8 blocks, one a character, of a red value that
-says which, on a ground without green. Where a picture is cut, so is what it reads.
+It reads the words that `paint` has drawn: rows of 8x8 blocks, one per character, whose red value
+is the character, on a background without green. A word that is cut by a tile is read in part.
 """
 
 import cv2

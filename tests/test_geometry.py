@@ -6,10 +6,10 @@ import pytest
 from wecromcl_d2.geometry import polygon_center, polygon_vertices
 
 CASES = Path(__file__).parent / "data" / "eval_cases" / "spts_point.json"
-CENTRES = json.loads(CASES.read_text(encoding="utf-8"))["centres"]["values"]
+CENTERS = json.loads(CASES.read_text(encoding="utf-8"))["centres"]["values"]
 
 
-@pytest.mark.parametrize(("polygon", "x", "y"), CENTRES)
+@pytest.mark.parametrize(("polygon", "x", "y"), CENTERS)
 def test_golden_centres(polygon, x, y):
     assert polygon_center(polygon) == pytest.approx([x, y], rel=0, abs=1e-9)
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind in, results out; tiling; what is refused."""
+"""Predictors: images of every kind, tiling, and what is refused."""
 
 import json
 from itertools import pairwise
@@ -51,15 +51,15 @@ def finder(tmp_path_factory):
     return AnchorFinder(ANCHORS, weights)
 
 
-def picture():
+def make_image():
     image = ground()
     paint(image, "hill", 10, 20, score=200)
     paint(image, "street", 40, 60, score=250)
     return image
 
 
-def test_a_picture_gives_its_words_the_surest_first(spotter):
-    result = spotter(picture())
+def test_an_image_gives_its_words_the_surest_first(spotter):
+    result = spotter(make_image())
     assert result.words == ["street", "hill"]
     np.testing.assert_allclose(result.points, [[40 + 24, 64], [10 + 16, 24]])
     np.testing.assert_allclose(result.scores, [250 / 255, 200 / 255], atol=1e-6)
@@ -78,7 +78,7 @@ def test_points_are_in_pixels_of_the_original(tmp_path):
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 def test_the_network_gets_the_colour_order_it_was_trained_on(tmp_path, order):
     spotter = Spotter(*write_model(tmp_path, order=order))
-    image = picture()
+    image = make_image()
     assert spotter(image).words == ["street", "hill"]
     assert spotter(image[..., ::-1], color_order="BGR").words == ["street", "hill"]
     assert spotter(Image.fromarray(image)).words == ["street", "hill"]
@@ -120,7 +120,7 @@ def test_an_image_without_words_is_a_valid_result(spotter):
 
 def test_dict_and_json_hold_the_same_plain_values(spotter, tmp_path):
     path = tmp_path / "Straße.png"
-    Image.fromarray(picture()).save(path)
+    Image.fromarray(make_image()).save(path)
     result = spotter(path)
     content = result.to_dict()
     assert json.loads(result.to_json()) == content
@@ -133,7 +133,7 @@ def test_dict_and_json_hold_the_same_plain_values(spotter, tmp_path):
 
 
 def test_drawing_shows_points_lines_and_every_text(spotter):
-    image = picture()
+    image = make_image()
     drawn = spotter(image).draw()
     assert drawn.shape == (96 * 5, 128 * 5, 3)
     large = np.full((900, 700, 3), 90, np.uint8)
@@ -152,14 +152,14 @@ def test_drawing_reads_a_file_again_upright(spotter, tmp_path):
     exif = Image.Exif()
     exif[274] = 6  # turn clockwise to see it upright
     path = tmp_path / "turned.png"
-    Image.fromarray(np.rot90(picture()).copy()).save(path, exif=exif)
+    Image.fromarray(np.rot90(make_image()).copy()).save(path, exif=exif)
     result = spotter(path)
     assert result.words == ["street", "hill"]
     assert (result.height, result.width) == (96, 128)
     assert result.draw().shape == (96 * 5, 128 * 5, 3)
 
 
-# Pictures of every kind.
+# Images of every kind.
 
 
 def colors():
@@ -213,16 +213,16 @@ def test_what_is_transparent_lies_on_white(tmp_path):
     ],
     ids=lambda bad: getattr(bad, "shape", bad),
 )
-def test_other_things_are_no_pictures(bad):
+def test_other_things_are_no_images(bad):
     with pytest.raises(ImageError):
         read_image(bad)
 
 
 def test_damaged_files_are_named(tmp_path, spotter):
     whole = tmp_path / "whole.jpg"
-    Image.fromarray(picture()).save(whole)
+    Image.fromarray(make_image()).save(whole)
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:500])
-    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     for name in ("cut.jpg", "text.png", "missing.png"):
         with pytest.raises(ImageError, match=name):
             spotter([whole, tmp_path / name])
@@ -263,7 +263,7 @@ def test_tiles_cover_everything_and_overlap(size, side, overlap):
 
 
 def poster(height=300, width=420):
-    """Words all over a picture, some on the seams of small tiles."""
+    """Words all over an image, some on the seams of small tiles."""
     image = ground(height, width)
     placed = []
     for row, top in enumerate(range(6, height - 10, 24)):
@@ -303,8 +303,8 @@ def test_a_word_on_a_seam_is_found_once(files, shift, lines, vertical):
     result = spotter(image)
     assert spotter.model.batches[0] == [(192, 192)] * 4
     assert result.words == ["crossing"]
-    middle = (64, 144 + shift) if vertical else (144 + shift, 64)
-    np.testing.assert_allclose(result.points, [middle])
+    center = (64, 144 + shift) if vertical else (144 + shift, 64)
+    np.testing.assert_allclose(result.points, [center])
 
 
 @pytest.mark.parametrize("lines", [True, False])
@@ -326,7 +326,7 @@ def test_a_tile_keeps_all_of_its_own_words():
     assert words.distinct(96).tolist() == [0, 1, 2]
 
 
-def test_a_large_picture_is_tiled_after_its_resize(tmp_path):
+def test_a_large_image_is_tiled_after_its_resize(tmp_path):
     spotter = Spotter(*write_model(tmp_path, side=100), tiling=Tiling(128, 64))
     image = ground(200, 800)
     paint(image, "hill", 384, 80, block=2 * BLOCK)
@@ -348,7 +348,7 @@ def test_a_name_stands_for_files(files):
     assert "blocks" in model_names()
     spotter = Spotter.from_name("blocks", threshold=0.25)
     assert spotter.threshold == 0.25
-    assert spotter(picture()).words == ["street", "hill"]
+    assert spotter(make_image()).words == ["street", "hill"]
     with pytest.raises(ValueError, match="'blocks' is taken"):
         register_model("blocks", files[0], "other.pth")
 
@@ -412,7 +412,7 @@ def test_anchors_keep_the_given_order_and_repeats(finder):
     row, column = np.unravel_index(result.maps[1].argmax(), result.maps[1].shape)
     assert result.scores[1] == result.maps[1].max()
     center = [(column + 0.5) * stride, (row + 0.5) * stride]
-    # The point is the middle of what the map holds around its peak, up to two cells away.
+    # The point is the centroid of the map around its peak, up to two cells away.
     np.testing.assert_allclose(result.points[1], center, atol=2 * stride)
     assert result.draw().dtype == np.uint8
 
@@ -432,7 +432,7 @@ def test_anchors_are_a_label_record(finder, tmp_path):
     assert read["similarity"] == [pytest.approx(result.similarity[0], abs=1e-4), None]
 
 
-def test_words_may_be_shared_or_each_pictures_own(finder):
+def test_words_may_be_shared_or_each_images_own(finder):
     images = [ground(48, 64), ground(64, 48)]
     shared = finder(images, ["a", "b"])
     own = finder(images, [["a", "b"], ["c"]], batch_size=1)
@@ -443,5 +443,5 @@ def test_words_may_be_shared_or_each_pictures_own(finder):
     assert finder(images[0], []).draw().size
     with pytest.raises(ValueError, match="is the string 'word'"):
         finder(images[0], "word")
-    with pytest.raises(ValueError, match="1 entries of words for 2 pictures"):
+    with pytest.raises(ValueError, match="1 entries of words for 2 images"):
         finder(images, [["a"]])

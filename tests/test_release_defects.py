@@ -93,24 +93,24 @@ def test_d8_corners_and_padding_have_one_colour_unless_published(border, publish
     assert published or np.abs(corner).max() < 0.5 / 57
 
 
-def evaluate(truth, predictions):
-    """Metrics of one image; both are (text, point) pairs, a true word's outline a square."""
+def evaluate(gt, predictions):
+    """Metrics of one image; both are (text, point) pairs, outlines of `gt` are squares."""
     evaluator = AnchorEvaluator("toy")
-    squares = [[x - 5, y - 5, x + 5, y - 5, x + 5, y + 5, x - 5, y + 5] for _, (x, y) in truth]
+    squares = [[x - 5, y - 5, x + 5, y - 5, x + 5, y + 5, x - 5, y + 5] for _, (x, y) in gt]
     instances = Instances((100, 100))
     instances.pred_points = torch.tensor([point for _, point in predictions], dtype=torch.float64)
     instances.pred_texts = TextList([text for text, _ in predictions])
     instances.scores = torch.full((len(predictions),), 0.5)
     record = {"image_id": 1, "file_name": "a.jpg", "height": 100, "width": 100}
     evaluator.process(
-        [{**record, "texts": [text for text, _ in truth], "polygons": squares}],
+        [{**record, "texts": [text for text, _ in gt], "polygons": squares}],
         [{"instances": instances}],
     )
     return evaluator.evaluate()["anchors"]
 
 
 def test_d9_words_outside_the_alphabet_are_found_and_count():
-    """The release drops é from the found word, not from the true one, and compares them."""
+    """The release drops é from the found word, not from the ground truth, and compares them."""
     model = build_model(quick_config()).eval()
     found = model([{"image": noise(64, 96), "texts": ["Café", "tea"]}])[0]["instances"]
     assert list(found.pred_texts) == ["Café", "tea"]
@@ -119,9 +119,9 @@ def test_d9_words_outside_the_alphabet_are_found_and_count():
     assert evaluate([("Café", (20.0, 20.0))], [("Caf", (20.0, 20.0))])["hmean"] == 0.0
 
 
-def first_come_first_served(truth, predictions):
-    """Hits if each prediction in turn takes the nearest free twin, as in the release."""
-    free, hits = [point for _, point in truth], 0
+def first_come_first_served(gt, predictions):
+    """Hits if each prediction in turn takes the nearest unmatched word, as in the release."""
+    free, hits = [point for _, point in gt], 0
     for _, point in predictions:
         nearest = min(free, key=lambda other: math.dist(other, point))
         free.remove(nearest)
@@ -130,11 +130,11 @@ def first_come_first_served(truth, predictions):
 
 
 def test_d10_anchor_accuracy_does_not_depend_on_the_order():
-    truth = [("bar", (20.0, 20.0)), ("bar", (28.0, 20.0))]
+    gt = [("bar", (20.0, 20.0)), ("bar", (28.0, 20.0))]
     predictions = [("bar", (24.5, 20.0)), ("bar", (26.0, 20.0))]
     orders = [predictions, predictions[::-1]]
-    assert [first_come_first_served(truth, order) for order in orders] == [1, 2]
-    assert [evaluate(truth, order)["inside_rate"] for order in orders] == [1.0, 1.0]
+    assert [first_come_first_served(gt, order) for order in orders] == [1, 2]
+    assert [evaluate(gt, order)["inside_rate"] for order in orders] == [1.0, 1.0]
 
 
 def test_d13_a_pooled_feature_of_zero_gives_no_nan():
@@ -173,8 +173,8 @@ def test_d16_no_two_images_are_augmented_alike_and_all_can_be_repeated():
     assert len(set(released)) == 12
 
 
-def test_w1_no_picture_is_opened_in_vain():
-    """The release reads a batch, throws it away and reads other pictures, some of them in vain."""
+def test_w1_no_image_is_opened_in_vain():
+    """The release reads a batch, throws it away and reads other images, some of them in vain."""
     opened = []
     batches = batches_of(4, lambda record: opened.append(record["word"]))
     loader = iter(TrainLoader(batches, 0))

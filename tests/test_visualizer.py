@@ -7,9 +7,9 @@ from wecromcl_d2.fonts import _covering_font, font_for
 from wecromcl_d2.visualizer import (
     ANCHOR,
     BACKGROUND,
+    GROUND_TRUTH,
     HIT,
     MISS,
-    TRUTH,
     WordView,
     add_caption,
     anchor_sheet,
@@ -52,7 +52,7 @@ def test_overlay_is_brightest_at_the_strongest_cell():
     assert overlay[0, 0, 0] < image[0, 0, 0]
 
 
-def test_cell_size_places_a_map_that_reaches_beyond_the_picture():
+def test_cell_size_places_a_map_that_reaches_beyond_the_image():
     activation = np.zeros((2, 2))
     activation[0, 1] = 1
     overlay = overlay_map(gray(10, 10), activation, cell_size=(8, 8)).sum(axis=2)
@@ -74,7 +74,7 @@ def test_bad_maps_are_refused(activation):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_other_arrays_are_no_pictures(image):
+def test_other_arrays_are_no_images(image):
     with pytest.raises(ValueError, match="uint8 array"):
         draw_polygons(image, [])
 
@@ -87,7 +87,7 @@ def test_outlines_lie_on_continuous_coordinates(shift):
     assert (side * (np.arange(30, 50) + 0.5)).sum() / side.sum() == pytest.approx(
         40 + shift, abs=0.1
     )
-    assert has_color(draw_polygons(image, [SQUARE], thickness=3), TRUTH)
+    assert has_color(draw_polygons(image, [SQUARE], thickness=3), GROUND_TRUTH)
     assert not image.any()
 
 
@@ -169,7 +169,7 @@ def test_sheet_has_one_tile_for_the_image_and_one_per_word():
 
 
 @pytest.mark.parametrize("name", ["new/sheet.png", "sheet.JPG"])
-def test_saved_pictures_open_again(tmp_path, name):
+def test_saved_images_open_again(tmp_path, name):
     save_image(tmp_path / name, gray(7, 9))
     with Image.open(tmp_path / name) as image:
         assert image.size == (9, 7)

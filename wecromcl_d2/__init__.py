@@ -1,4 +1,4 @@
-"""WeCromCL for Detectron2: find and read text from images and their words alone.
+"""WeCromCL for Detectron2: text spotting learned from images and their words, without positions.
 
 Importing the package registers its meta-architectures, backbone, text encoder and datasets.
 """
@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 def _only_lists_commands() -> bool:
     """Whether this process was started as `wecromcl` with no command, for help or the version.
 
-    Such a process needs nothing that is registered below, and the imports take seconds. Any other
-    process, among them every one that imports the package itself, registers everything.
+    Such a process skips the imports and registrations below, which take seconds. Any other process,
+    including every one that imports the package itself, performs them.
     """
     start = sys.orig_argv[1:]
     if start and start[-1] in ("-h", "--help", "--version"):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from . import __version__
 from .cli.status import DONE, WRONG_COMMAND
 
-# Each is a module of `wecromcl_d2.cli`, imported only when it is asked for: torch takes seconds.
+# Modules of `wecromcl_d2.cli`; only the one that runs is imported, as torch takes seconds.
 COMMANDS = {
     "train": "train or evaluate an anchor detector or a spotter, as train_net.py does",
     "evaluate": "score predictions from files alone, and draw the worst images",

@@ -1,6 +1,6 @@
 """Every configuration key that this package adds to Detectron2's defaults.
 
-The defaults describe the published model; the quick configs override what they shrink.
+The defaults are those of the published model; the configs in `configs/quick` reduce it.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
     Args:
         cfg: a config made by `detectron2.config.get_cfg()`.
     """
-    # What is learned: "anchors", stage 1, or "spotting", stage 2.
+    # Stage to train: "anchors", stage 1, or "spotting", stage 2.
     cfg.TASK = "anchors"
     _add_backbone_keys(cfg)
     _add_image_encoder_keys(cfg)
@@ -25,11 +25,12 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
 
 
 def _add_backbone_keys(cfg: CfgNode) -> None:
-    # Checkpoint, for example of stage 1, from whose backbone a training starts; empty: none.
+    # Checkpoint, for example of stage 1, whose backbone initialises that of a training; empty:
+    # none.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
     # Residual block of `build_resnet_bifpn_backbone`: "bottleneck" or "basic".
     cfg.MODEL.RESNETS.BLOCK = "bottleneck"
-    # Blocks of res2, res3, ...; empty: the counts that belong to MODEL.RESNETS.DEPTH.
+    # Blocks of res2, res3, ...; empty: the numbers of MODEL.RESNETS.DEPTH.
     cfg.MODEL.RESNETS.NUM_BLOCKS = []
 
     cfg.MODEL.BIFPN = CfgNode()
@@ -37,7 +38,7 @@ def _add_backbone_keys(cfg: CfgNode) -> None:
     cfg.MODEL.BIFPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
     # Channels of every fused level.
     cfg.MODEL.BIFPN.OUT_CHANNELS = 256
-    # How often the bidirectional fusion is repeated (>= 1).
+    # Number of bidirectional fusion layers (>= 1).
     cfg.MODEL.BIFPN.REPEATS = 2
     # Normalisation after the lateral convolutions, a name that `detectron2.layers.get_norm` knows.
     cfg.MODEL.BIFPN.NORM = "BN"
@@ -52,7 +53,7 @@ def _add_image_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.IMAGE_ENCODER.HEAD_CHANNELS = 64
     # Normalisation of the head convolutions.
     cfg.MODEL.IMAGE_ENCODER.NORM = "BN"
-    # Layers of the deformable encoder; 0 returns the last map as it is.
+    # Layers of the deformable encoder; 0 returns the last map unchanged.
     cfg.MODEL.IMAGE_ENCODER.LAYERS = 6
     # Attention heads, and sampling points per head and map.
     cfg.MODEL.IMAGE_ENCODER.HEADS = 8
@@ -62,7 +63,7 @@ def _add_image_encoder_keys(cfg: CfgNode) -> None:
     # Dropout rate inside the encoder layers.
     cfg.MODEL.IMAGE_ENCODER.DROPOUT = 0.1
     # Gradient checkpointing: the deformable layers are computed again in the backward pass, which
-    # needs less memory and more time and changes no number.
+    # needs less memory and more time. Results do not change.
     cfg.MODEL.IMAGE_ENCODER.CHECKPOINT = False
 
 
@@ -70,13 +71,14 @@ def _add_text_encoder_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TEXT_ENCODER = CfgNode()
     # Name in TEXT_ENCODER_REGISTRY.
     cfg.MODEL.TEXT_ENCODER.NAME = "CharacterTextEncoder"
-    # "wecromcl" (the published 69 characters), "alnum", or a UTF-8 file with one character a line.
+    # "wecromcl" (the published 69 characters), "alnum", or a UTF-8 file with one character per
+    # line.
     cfg.MODEL.TEXT_ENCODER.CHARSET = "wecromcl"
     # Compare texts without case.
     cfg.MODEL.TEXT_ENCODER.CASE_FOLD = True
     # Characters outside the charset: "drop" removes them from a text, "error" stops and names them.
     cfg.MODEL.TEXT_ENCODER.UNKNOWN = "drop"
-    # Characters of a transcription that are read; the rest is cut off.
+    # Characters of a transcription that are encoded; the rest is cut off.
     cfg.MODEL.TEXT_ENCODER.MAX_LENGTH = 25
     # Width of the transformer and of the text feature.
     cfg.MODEL.TEXT_ENCODER.WIDTH = 512
@@ -94,31 +96,31 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     cfg.MODEL.WECROMCL = CfgNode()
     # Width of keys, values and pooled feature; must equal the width of the text feature.
     cfg.MODEL.WECROMCL.EMBED_DIM = 512
-    # Start value of the temperature (tau); similarities are divided by it.
+    # Initial value of the learned temperature tau, by which similarities are divided.
     cfg.MODEL.WECROMCL.TEMPERATURE = 0.07
-    # Keep cells outside the true image out of every softmax and of the deformable encoder.
+    # Exclude cells of padding from every softmax and from the deformable encoder.
     cfg.MODEL.WECROMCL.MASK_PADDING = True
-    # Side, in cells, of the window whose maximum a peak must be (odd).
+    # Side in cells (odd) of the window of which a peak is the maximum.
     cfg.MODEL.WECROMCL.PEAK_WINDOW = 5
-    # Equal cells in one window: "first" makes the first in reading order the peak, "all" makes each
-    # of them one, as published.
+    # Of equal cells in one window "first" takes the first in row-major order as the peak, "all"
+    # takes all of them, as published.
     cfg.MODEL.WECROMCL.PEAK_TIES = "first"
-    # Where an anchor lies: "peak", at the center of the peak's cell as published, or "mean", at the
-    # mean of the map over that window.
+    # Point of an anchor: "peak", the center of the peak's cell as published, or "mean", the
+    # centroid of the map over that window.
     cfg.MODEL.WECROMCL.ANCHOR = "peak"
-    # Least distance, in cells, between the anchors of an image's words: two words cannot be in one
-    # place, so the surer one stays and the other takes its next peak. 0 places each word by itself,
-    # as published.
+    # Least distance in cells between the anchors of an image's words: of two words with closer
+    # peaks the one with the lower score gets the next peak of its map. 0 places each word
+    # independently, as published.
     cfg.MODEL.WECROMCL.ANCHOR_DISTANCE = 0.0
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
     # Side lengths of the network input are rounded up to a multiple of this many pixels.
     cfg.INPUT.SIZE_DIVISIBILITY = 32
-    # "shortest_edge": Detectron2's rule; a smallest side of 0 keeps images as they are.
+    # "shortest_edge": Detectron2's rule; a shortest side of 0 keeps the size of images.
     # "multiple": the published rule. No antialiasing; the shorter side becomes one of
     # MIN_SIZE_TRAIN or MIN_SIZE_TEST, less where the longer one would exceed MAX_SIZE_*; then both
-    # are rounded up to SIZE_DIVISIBILITY, so the aspect ratio changes a little. A MIN_SIZE_TEST of
+    # are rounded up to SIZE_DIVISIBILITY, so the aspect ratio changes slightly. A MIN_SIZE_TEST of
     # 0 makes the longer side MAX_SIZE_TEST.
     cfg.INPUT.RESIZE = "shortest_edge"
 
@@ -126,38 +128,38 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # converters of real sets keep words of 3 and more.
     cfg.INPUT.MIN_TEXT_LENGTH = 1
 
-    # Stage 2 alone: refuse training records without points. False: words without a known place are
-    # enough, for spotters that learn from texts alone.
+    # Stage 2 only: raise an error for training records without points. False: for spotters that
+    # learn from texts alone.
     cfg.INPUT.REQUIRE_POINTS = True
-    # Stage 2 alone: the crop of Detectron2's INPUT.CROP, off by default. CROP.TYPE is either
+    # Stage 2 only: the crop of Detectron2's INPUT.CROP, off by default. CROP.TYPE is either
     # "relative_range", sides drawn between CROP.SIZE (height, width) and 1 as shares of the image's
     # before its resize, or "absolute", CROP.SIZE in pixels after the resize. An image whose words
-    # stand too close for any crop stays whole, as large as MAX_SIZE_TRAIN lets it be.
-    # Least distance (m) from a crop's border to the point of a word, which is kept or lost, as a
+    # are too close together for any crop is not cropped, but limited to MAX_SIZE_TRAIN.
+    # Least distance (m) of the crop's border from the point of any word, inside or outside, as a
     # share of the crop's shorter side.
     cfg.INPUT.CROP.MARGIN = 0.06
-    # Radius in pixels of the network input that is ignored around the place of the border that is
-    # nearest to a word lost by the crop.
+    # Radius, in pixels of the network input, of the ignored area around the point of the crop's
+    # border that is nearest to a word outside the crop.
     cfg.INPUT.CROP.IGNORE_RADIUS = 32.0
 
     # Augmentations of training images, all off by default.
     cfg.INPUT.AUG = CfgNode()
-    # Largest rotation either way, in degrees.
+    # Largest rotation in either direction, in degrees.
     cfg.INPUT.AUG.ROTATION = 0.0
     # Probability of a rotation.
     cfg.INPUT.AUG.ROTATION_PROB = 1.0
-    # Colour of the corners that a rotation opens: "mean", which is PIXEL_MEAN and what batches are
-    # padded with, or "black" as published.
+    # Colour of the corners after a rotation: "mean", the PIXEL_MEAN with which batches are padded,
+    # or "black" as published.
     cfg.INPUT.AUG.ROTATION_BORDER = "mean"
     # Probability of a blur: Gaussian, average, median, bilateral or motion.
     cfg.INPUT.AUG.BLUR_PROB = 0.0
-    # Probability of a change of colours, and its reach: brightness, contrast and saturation as
-    # largest relative changes, hue in turns of the colour circle.
+    # Probability of colour jitter, and its limits: largest relative changes of brightness, contrast
+    # and saturation, and of hue in turns of the colour circle.
     cfg.INPUT.AUG.JITTER_PROB = 0.0
     cfg.INPUT.AUG.JITTER = [0.5, 0.5, 0.5, 0.5]
 
-    # Where stage 2 learns that words are: "points" of the label file, or "polygons", the centers of
-    # its outlines, true points to compare with.
+    # Points that stage 2 is trained on: "points" of the label file, or "polygons", the centers of
+    # its outlines, which are ground-truth points for comparison.
     cfg.INPUT.POINT_SOURCE = "points"
 
 
@@ -173,23 +175,23 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Number K of negatives per image.
     cfg.DATALOADER.SAMPLING.NUM_NEGATIVES = 16
     # Name in NEGATIVE_SAMPLERS: "random" draws K for each image as published, "shared" K for the
-    # batch, "hard" K for each image that are spelled much like its queries, "none" draws none.
+    # batch, "hard" K for each image that are similar in spelling to its queries, "none" draws none.
     cfg.DATALOADER.SAMPLING.NEGATIVES = "random"
-    # UTF-8 file with one text a line that negatives are drawn from, as published. Empty: negatives
-    # come from the training transcriptions, so they cannot be told by spelling alone.
+    # UTF-8 file with one text per line that negatives are drawn from, as published. Empty:
+    # negatives come from the training transcriptions, so they cannot be told by spelling alone.
     cfg.DATALOADER.SAMPLING.VOCABULARY = ""
-    # "both": no image of a batch contains the query of another. "earlier", as published: an image
-    # may contain the query of one drawn before it, which makes a true pair count as false.
+    # "both": no image of a batch contains a query of another. "earlier", as published: an image may
+    # contain a query of one drawn before it; the loss then treats a matching pair as a negative.
     cfg.DATALOADER.SAMPLING.EXCLUSION = "both"
-    # When two texts are the same: "labels", when the text encoder cannot tell them apart, or
-    # "spelling", as published, where "Hotel" and "HOTEL" may be true and false at once.
+    # When two texts are equal: "labels", if the text encoder gets equal labels for them, or
+    # "spelling", as published, by which "HOTEL" may be a negative for the query "Hotel".
     cfg.DATALOADER.SAMPLING.COMPARE = "labels"
 
     # All random choices of a run follow from this number, 0 or more.
     cfg.SEED = 0
 
     # Number format of mixed precision, which SOLVER.AMP.ENABLED turns on: "float16" or "bfloat16".
-    # A CPU takes part with bfloat16 alone, if it has instructions for it.
+    # On a CPU only bfloat16 is used, if the processor has instructions for it.
     cfg.SOLVER.AMP.PRECISION = "float16"
 
     # Batches whose gradients are averaged for each update; MAX_ITER counts updates. Accumulation
@@ -197,13 +199,14 @@ def _add_training_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.ACCUMULATION = 1
     # "SGD" or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Learning rate of the backbone, as a factor of the others'.
+    # Learning rate of the backbone relative to that of the other modules.
     cfg.SOLVER.BACKBONE_FACTOR = 1.0
     # Exponent of the additional schedules "PolyLR" and, with Detectron2's warm-up, "WarmupPolyLR":
     # (1 - t / MAX_ITER) ** POLY_POWER.
     cfg.SOLVER.POLY_POWER = 0.9
 
-    # Curriculum: phases before DATASETS.TRAIN takes over for the rest, none by default.
+    # Curriculum: phases on other datasets before the rest of the training on DATASETS.TRAIN; none
+    # by default.
     cfg.SOLVER.CURRICULUM = CfgNode()
     # Names of the datasets of each phase (list of lists).
     cfg.SOLVER.CURRICULUM.DATASETS = []
@@ -212,11 +215,11 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Images per batch of each phase.
     cfg.SOLVER.CURRICULUM.IMS_PER_BATCH = []
 
-    # Metric whose best value decides which weights `model_best.pth` keeps, as it is called in
-    # metrics.json; empty keeps none.
+    # Metric, by its name in metrics.json, at whose best value weights are stored as
+    # `model_best.pth`; empty: never.
     cfg.TEST.BEST_METRIC = ""
-    # "robust", or "official": count as the published scripts do to the last bit, and stop where
-    # they fail; in stage 2 also at the published thresholds of SPTS.
+    # "robust", or "official": count exactly as the published scripts, with errors where they fail;
+    # in stage 2 also at the published thresholds of SPTS.
     cfg.TEST.MODE = "robust"
     # Stage 2: further rows of results, each without a lexicon and with each of TEST.LEXICONS:
     # "end_to_end", "word_spotting", "edit_distance" (nearest text, as published for NPTS) and
@@ -225,8 +228,8 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # "published" for the lexicons in the folder `lexicons` of a benchmark, or "KIND=FILE" with KIND
     # one of full, weak, strong (folder of lists) and generic.
     cfg.TEST.LEXICONS = ()
-    # Words with a lower score do not count in the metrics of stage 2 that name no other threshold;
-    # choose it on validation data.
+    # Score threshold of the metrics of stage 2, unless a metric's name says otherwise; choose it on
+    # validation data.
     cfg.TEST.SPOTTING_THRESHOLD = 0.5
 
 
@@ -261,10 +264,10 @@ def check_unused_keys(cfg: CfgNode) -> None:
 
 
 def check_choice(key: str, value: str, known: Collection[str]) -> None:
-    """Make sure that a config's value is a known one.
+    """Check that a config's value is a known one.
 
     Raises:
-        ValueError: naming the key, its value and what is known.
+        ValueError: naming the key, its value and the known values.
     """
     if value not in known:
         raise ValueError(f"{key} is {value!r}; use one of {sorted(known)}")

@@ -1,4 +1,4 @@
-"""Finding files that come with the package, and writing files that are never seen half-written."""
+"""Lookup of files that come with the package, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
+    """The process's file mode mask; the only way to read it is to set it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def find_file(path: str | os.PathLike[str]) -> Path:
-    """The file of a path; a relative one starts here, in the installed package or in its clone.
+    """The file of a path; a relative one is looked up in the current folder, then in the package.
 
-    So `configs/quick/anchors.yaml` is found from anywhere.
+    `configs/quick/anchors.yaml` is thus found from any folder, in a clone and in an installation.
 
     Raises:
-        FileNotFoundError: if it is in none of these.
+        FileNotFoundError: if the file is in none of these folders.
     """
     for folder in (Path(), _PACKAGE, _PACKAGE.parent):
         if (folder / path).is_file():

@@ -1,4 +1,4 @@
-"""Text in pictures: fonts for the scripts at hand, and a readable spelling for the others."""
+"""Fonts for drawing texts of any script, with spelled code points where no font has a glyph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-# No font maps this code point, so its picture is the font's sign for "missing".
+# No font maps this code point, so its glyph is the font's "missing" sign.
 _UNMAPPED = "\U0010fffe"
 _SYSTEM_FOLDERS = {
     "darwin": ("/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts"),
@@ -22,11 +22,11 @@ _UNIX_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/f
 
 
 def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
-    """Choose a font that can show a text.
+    """A font that has glyphs for a text.
 
-    DejaVu Sans (Latin, Greek, Cyrillic, Arabic and more) goes first, then the fonts installed on
-    the system, in the order of their paths. A text that no single font covers is set in DejaVu with
-    every missing character spelled as its code point, such as `[U+6F22]`.
+    DejaVu Sans (Latin, Greek, Cyrillic, Arabic and more) is tried first, then the fonts installed
+    on the system, in the order of their paths. A text that no single font covers is drawn in DejaVu
+    with every missing character spelled as its code point, such as `[U+6F22]`.
 
     Args:
         text: any string; control characters and lone surrogates are spelled too.
@@ -66,7 +66,7 @@ def _default_font() -> str:
 
 @lru_cache(maxsize=1024)
 def _covering_font(characters: frozenset[str]) -> str | None:
-    """The first font that has a shape for all characters."""
+    """The first font that has glyphs for all characters."""
     for path in _candidates():
         if all(_covers(path, character) for character in characters):
             return path
@@ -93,14 +93,14 @@ def _covers(path: str, character: str) -> bool:
     if unicodedata.category(character) in ("Cc", "Cs", "Cn"):
         return False
     try:
-        # Shaping would dress a lone mark up; the plain layout shows the font's own shape for it.
+        # Complex layout adds a base glyph to a lone combining mark; basic layout draws it alone.
         font = ImageFont.truetype(path, 24, layout_engine=ImageFont.Layout.BASIC)
-        return _picture(font, character) != _picture(font, _UNMAPPED)
+        return _glyph(font, character) != _glyph(font, _UNMAPPED)
     except OSError:
         return False
 
 
-def _picture(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
+def _glyph(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
     mask = font.getmask(character)
     return mask.size, bytes(mask)
 

@@ -1,4 +1,4 @@
-"""What a config stands for: its keys and the trainer of its stage."""
+"""Configs of both stages, and the trainer of each."""
 
 import os
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ TRAINERS: dict[str, type[Trainer]] = {"anchors": AnchorTrainer, "spotting": Spot
 
 
 def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -> CfgNode:
-    """Read a config of any stage; its meta-architecture is registered.
+    """Read a config of either stage; importing this module registers the meta-architectures.
 
     Args:
-        config_file: YAML file; a relative path starts here or in the installed package.
+        config_file: YAML file; a relative path is looked up by `find_file`.
         opts: KEY VALUE pairs that override it.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Pictures of anchors: activation maps, points, outlines and words in any script.
+"""Drawing of activation maps, anchors, outlines and words in any script.
 
-Pictures are uint8 RGB arrays of shape `(H, W, 3)`; every function returns a new one. Points and
-outlines are (x, y) in continuous pixels of the picture they are drawn on, sizes (height, width).
+Images are uint8 RGB arrays of shape `(H, W, 3)`; every function returns a new one. Points and
+outlines are (x, y) in continuous pixels of the image they are drawn on, sizes (height, width).
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Box = tuple[float, float, float, float]
 
 BACKGROUND: Color = (24, 26, 30)
 
-# OpenCV's drawing takes integers; with this shift they are sixteenths of a pixel.
+# OpenCV's drawing functions expect integers; with this shift their unit is 1/16 pixel.
 SHIFT = 4
 FOREGROUND: Color = (236, 238, 242)
 HIT: Color = (96, 222, 128)
 MISS: Color = (255, 112, 96)
-TRUTH: Color = (96, 222, 128)
+GROUND_TRUTH: Color = (96, 222, 128)
 ANCHOR: Color = (64, 224, 255)
 
-# Small pictures are enlarged this much, within the bounds on the longest side in pixels.
+# Factor by which images are enlarged, and the bounds on the longest side of the result in pixels.
 _ENLARGEMENT = 2.75
 _SHORTEST_TILE, _LONGEST_TILE = 320, 640
 
 
 @dataclass(frozen=True)
 class WordView:
-    """What is shown of one word.
+    """Content of one word's tile in a sheet.
 
     Attributes:
         text: the word.
@@ -59,17 +59,16 @@ class WordView:
 def overlay_map(
     image: np.ndarray, activation: np.ndarray, cell_size: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Let a map glow on a dimmed image; the strongest cell is brightest, whatever its value.
+    """A map as a heat map over the dimmed image, relative to its largest value.
 
     Args:
-        image: picture.
+        image: RGB image.
         activation: float map of shape `(h, w)`, not negative.
-        cell_size: (height, width) of a cell in pixels of the picture, where the map starts in the
-            upper left corner and may reach beyond the picture; None if it covers exactly the
-            picture.
+        cell_size: (height, width) of a cell in pixels of the image, in whose upper left corner
+            the map starts; it may extend beyond the image. None if it covers the image exactly.
 
     Raises:
-        ValueError: if the image is no picture or the map is not a matrix of finite numbers.
+        ValueError: if the image is no RGB array or the map is not a matrix of finite numbers.
     """
     check_image(image)
     heat = _relative_map(activation, image.shape[:2], cell_size)
@@ -77,7 +76,7 @@ def overlay_map(
     base = 0.55 * (0.35 * image + 0.65 * gray)
     levels = np.round(heat * 255).astype(np.uint8)
     glow = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
-    # The square root keeps the skirts of a sharp peak visible.
+    # The square root keeps low values around a sharp peak visible.
     weight = 0.9 * np.sqrt(heat)[..., None]
     return np.round(base * (1 - weight) + glow * weight).astype(np.uint8)
 
@@ -85,7 +84,7 @@ def overlay_map(
 def draw_polygons(
     image: np.ndarray,
     polygons: Sequence[Polygon | None],
-    color: Color = TRUTH,
+    color: Color = GROUND_TRUTH,
     thickness: int = 1,
 ) -> np.ndarray:
     """Draw outlines `x1, y1, ...`; None entries are skipped."""
@@ -101,7 +100,7 @@ def draw_polygons(
 def draw_anchors(
     image: np.ndarray, points: np.ndarray | Sequence[Sequence[float]], color: Color = ANCHOR
 ) -> np.ndarray:
-    """Draw a cross with a dark rim at each of `(P, 2)` points, sized to the picture."""
+    """Draw a cross with a dark rim at each of `(P, 2)` points, its size relative to the image."""
     check_image(image)
     result = image.copy()
     arm = max(5.0, min(image.shape[:2]) / 36)
@@ -117,17 +116,17 @@ def draw_words(
     image: np.ndarray,
     texts: Sequence[str],
     polygons: Sequence[Polygon | None],
-    color: Color = TRUTH,
+    color: Color = GROUND_TRUTH,
     size: int = 13,
 ) -> np.ndarray:
     """Write words above or below their outlines.
 
-    A word without outline is skipped, as is one whose writing would cover an outline or an earlier
-    word or leave the picture.
+    A word without outline is skipped, and one whose text would overlap an outline or an earlier
+    text or would not fit into the image.
     """
     check_image(image)
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
     known = [(t, bounding_box(p)) for t, p in zip(texts, polygons, strict=True) if p is not None]
     occupied = [box for _, box in known]
     for text, (left, top, _, bottom) in known:
@@ -135,7 +134,7 @@ def draw_words(
         length = font.getlength(shown)
         x = max(2.0, min(left, image.shape[1] - length - 2))
         for y in (top - size - 4, bottom + 3):
-            # With the rim and what hangs below the baseline.
+            # Including the rim and descenders.
             box = (x - 2, y - 2, x + length + 2, y + size + 3)
             inside = box[1] >= 0 and box[3] <= image.shape[0]
             if inside and not any(overlap(box, other) for other in occupied):
@@ -143,13 +142,13 @@ def draw_words(
                 draw.text(spot, shown, color, font, "ls", stroke_width=2, stroke_fill=BACKGROUND)
                 occupied.append(box)
                 break
-    return np.array(picture)
+    return np.array(canvas)
 
 
 def add_caption(
     image: np.ndarray, text: str, note: str = "", color: Color = FOREGROUND, size: int = 18
 ) -> np.ndarray:
-    """Put a line below a picture: the text at the left, shortened to fit, the note at the right."""
+    """The image with a line below: left the text, shortened to fit, right the note."""
     check_image(image)
     width = image.shape[1]
     strip = Image.new("RGB", (width, size + 12), BACKGROUND)
@@ -171,16 +170,16 @@ def add_caption(
 def contact_sheet(
     tiles: Sequence[np.ndarray], columns: int, gap: int = 8, background: Color = BACKGROUND
 ) -> np.ndarray:
-    """Lay pictures out row by row; a column is as wide, a row as high as its largest picture.
+    """Images in rows and columns; each column has the width, each row the height of its largest.
 
     Args:
-        tiles: pictures of any sizes, at least one.
-        columns: pictures in a row, at least 1.
-        gap: pixels between and around the pictures.
+        tiles: images of any sizes, at least one.
+        columns: images in a row, at least 1.
+        gap: pixels between and around the images.
         background: colour of the sheet.
 
     Raises:
-        ValueError: if there is no tile or no column, or a tile is no picture.
+        ValueError: if there is no tile or no column, or a tile is no RGB array.
     """
     if not tiles or columns < 1:
         raise ValueError(f"{len(tiles)} tiles in {columns} columns: a sheet needs one of each")
@@ -211,13 +210,13 @@ def draw_activation(
     *,
     cell_size: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Show one word's map on its image, with whatever else is known of the word.
+    """The tile of one word: its map over the image, with anchor, outline and score if given.
 
-    Small images are enlarged and large ones reduced, so that lines and captions stay legible. With
+    Small images are enlarged and large ones reduced to keep lines and captions legible. With
     an outline the caption is green if the anchor lies in it and red if not; without, it is white.
 
     Args:
-        image: picture.
+        image: RGB image.
         activation: see `WordView`.
         text: see `WordView`.
         point: see `WordView`.
@@ -237,28 +236,28 @@ def draw_activation(
 def anchor_sheet(
     image: np.ndarray,
     words: Sequence[WordView],
-    truth_texts: Sequence[str] = (),
-    truth_polygons: Sequence[Polygon | None] = (),
+    gt_texts: Sequence[str] = (),
+    gt_polygons: Sequence[Polygon | None] = (),
     *,
     title: str = "",
     cell_size: tuple[float, float] | None = None,
     columns: int = 3,
 ) -> np.ndarray:
-    """Show one image with its truth, then one tile per word, see `draw_activation`.
+    """One image with its ground truth, then one tile per word, see `draw_activation`.
 
     Args:
-        image: picture.
+        image: RGB image.
         words: the words to show.
-        truth_texts: true words.
-        truth_polygons: their outlines, None where unknown.
+        gt_texts: ground-truth words.
+        gt_polygons: their outlines, None where unknown.
         title: caption of the first tile.
         cell_size: see `overlay_map`, in pixels of `image`.
         columns: tiles in a row, fewer if there are fewer.
     """
     shown, scale = _display(image)
-    outlines = [_scaled(polygon, scale) for polygon in truth_polygons]
-    truth = draw_polygons(draw_words(shown, truth_texts, outlines), outlines)
-    tiles = [add_caption(truth, title, f"{image.shape[1]} x {image.shape[0]}")]
+    outlines = [_scaled(polygon, scale) for polygon in gt_polygons]
+    first = draw_polygons(draw_words(shown, gt_texts, outlines), outlines)
+    tiles = [add_caption(first, title, f"{image.shape[1]} x {image.shape[0]}")]
     tiles += [
         draw_activation(
             image, w.activation, w.text, w.point, w.score, w.polygon, cell_size=cell_size
@@ -269,10 +268,10 @@ def anchor_sheet(
 
 
 def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Write a picture as the path's suffix says; an old file survives any failure.
+    """Write an image in the format of the path's suffix; if that fails, an old file is kept.
 
     Raises:
-        ValueError: if the suffix names no image format or `image` is no picture.
+        ValueError: if the suffix names no image format or `image` is no RGB array.
         OSError: if the file cannot be written.
     """
     check_image(image)
@@ -287,13 +286,13 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
 def _relative_map(
     activation: np.ndarray, size: tuple[int, int], cell_size: tuple[float, float] | None
 ) -> np.ndarray:
-    """The map at every pixel of a (height, width) picture, float32 in 0 .. 1."""
+    """The map at every pixel of an image of a (height, width), float32 in 0 .. 1."""
     cells = np.asarray(activation, dtype=np.float32)
     if cells.ndim != 2 or not cells.size or not np.isfinite(cells).all():
         raise ValueError(f"an activation map is a finite matrix, got shape {cells.shape}")
     if cell_size is None:
         cell_size = (size[0] / cells.shape[0], size[1] / cells.shape[1])
-    # Pixel centre x + 0.5 lies at cell coordinate (x + 0.5) / cell - 0.5.
+    # The center of pixel x, x + 0.5, lies at cell coordinate (x + 0.5) / cell - 0.5.
     to_cells = [
         [1 / cell_size[1], 0, 0.5 / cell_size[1] - 0.5],
         [0, 1 / cell_size[0], 0.5 / cell_size[0] - 0.5],
@@ -317,7 +316,7 @@ def _is_on(point: Sequence[float] | None, polygon: Polygon) -> bool:
 
 
 def _display(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The picture in the size it is shown in, and the scale that led there."""
+    """The image in the size of a tile, and its scale."""
     check_image(image)
     height, width = image.shape[:2]
     longest = max(height, width)
@@ -332,7 +331,7 @@ def _scaled(polygon: Polygon | None, scale: float) -> list[float] | None:
 
 
 def check_image(image: np.ndarray) -> None:
-    """Make sure that an array is an image.
+    """Check that an array is an RGB image.
 
     Raises:
         ValueError: if it is not.
@@ -344,7 +343,7 @@ def check_image(image: np.ndarray) -> None:
 
 
 def fixed_point(points: np.ndarray) -> np.ndarray:
-    """Continuous points as OpenCV's shifted integers, whose origin is a pixel's centre."""
+    """Continuous points as OpenCV's shifted integers, whose origin is the center of a pixel."""
     return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
 
 
@@ -356,5 +355,5 @@ def bounding_box(outline: Sequence[float]) -> Box:
 
 
 def overlap(one: Box, other: Box) -> bool:
-    """Say whether two boxes share an area."""
+    """Whether two boxes overlap."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

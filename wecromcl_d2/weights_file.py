@@ -1,4 +1,4 @@
-"""Reading files of weights without running any code in them."""
+"""Readers of weights that never run code from a file."""
 
 import pickle
 import struct
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What a pickle of numpy arrays is made of.
+# All that a pickle of numpy arrays may import.
 ARRAY_PARTS = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -22,7 +22,7 @@ ARRAY_PARTS = {
     ("_codecs", "encode"),
 }
 
-# What reading a damaged file ends in, wherever the damage is.
+# Exceptions that reading a damaged file can end in.
 DAMAGE = (
     OSError,
     EOFError,
@@ -42,10 +42,10 @@ class ArrayUnpickler(pickle.Unpickler):
     """Reads pickles of numpy arrays and refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up a part of an array.
+        """The class or function of a name in `ARRAY_PARTS`.
 
         Raises:
-            UnpicklingError: if it is anything else, which could be code.
+            UnpicklingError: for any other name, which could be code.
         """
         if (module, name) not in ARRAY_PARTS:
             raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
@@ -54,10 +54,10 @@ class ArrayUnpickler(pickle.Unpickler):
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a file of weights is read into one kind of error.
+    """Turn the exceptions of reading a file of weights into `WeightsError`.
 
     Raises:
-        WeightsError: if the file is missing, damaged or holds code.
+        WeightsError: if the file is missing or damaged, or contains code.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def read_arrays(path: Path) -> Any:
     """Content of a pickle of numpy arrays.
 
     Raises:
-        UnpicklingError: if it holds anything else.
+        UnpicklingError: if it contains anything else.
     """
     with path.open("rb") as file:
         return ArrayUnpickler(file, encoding="latin1").load()
@@ -86,7 +86,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a .pth file or of a .pkl of Detectron2, by name.
 
     Raises:
-        WeightsError: if the file is missing, damaged, holds code or no weights.
+        WeightsError: if the file is missing or damaged, or contains code or no weights.
     """
     with reading(path):
         if path.suffix == ".pkl":
@@ -101,10 +101,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def check_content(path: Path, content: Any) -> None:
-    """Make sure that what a file holds are tensors or arrays by name.
+    """Check that the content of a file is a mapping from names to tensors or arrays.
 
     Raises:
-        WeightsError: if they are not, or there are none.
+        WeightsError: if it is something else or empty.
     """
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not weights by name")

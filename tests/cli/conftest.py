@@ -28,12 +28,12 @@ def anchors(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three pictures in a folder with a subfolder, each of one word."""
+    """Three images in a folder with a subfolder, each of one word."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     for name, word in (("one.png", "hill"), ("two.png", "street"), ("more/one.png", "way")):
         image = np.zeros((48, 80, 3), np.uint8)
         paint(image, word, 8, 16)
         Image.fromarray(image).save(folder / name)
-    (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
     return folder

@@ -28,7 +28,7 @@ from wecromcl_d2.stage1 import generate as anchor_generation
 from wecromcl_d2.stage1.mapper import AnchorMapper
 from wecromcl_d2.stage1.wecromcl import WeCromCL
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("no_drawings")
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs/quick/anchors.yaml")
 SIZES = ((32, 64), (48, 48), (64, 32))
@@ -64,8 +64,8 @@ def source(tmp_path_factory):
     generator = np.random.default_rng(0)
     for index in range(IMAGES):
         shape = (*SIZES[index % 3], 3)
-        picture = generator.integers(0, 256, shape, dtype=np.uint8)
-        cv2.imwrite(str(folder / f"images/{index}.png"), picture)
+        image = generator.integers(0, 256, shape, dtype=np.uint8)
+        cv2.imwrite(str(folder / f"images/{index}.png"), image)
     write_labels(folder / "labels.jsonl", map(make_record, range(IMAGES)))
     torch.manual_seed(1)
     torch.save({"model": make_model().state_dict()}, folder / "weights.pth")
@@ -94,7 +94,7 @@ def whole(source, tmp_path_factory):
 
 
 @pytest.fixture
-def no_pictures(whole, monkeypatch):
+def no_drawings(whole, monkeypatch):
     """The first run has drawn them; without them the others take half the time."""
     monkeypatch.setattr(tool, "draw_report", lambda *_: None)
     monkeypatch.setattr(tool, "draw_uncertain", lambda *_: np.zeros((8, 8, 3), np.uint8))

@@ -74,7 +74,7 @@ def test_the_idle_classifier_is_said_to_be_dropped(model, official, tmp_path, ca
     tool.convert_file("official", source, tmp_path / "out.pth", model)
     printed = capsys.readouterr().out
     for name in OFFICIAL_IDLE_SHAPES:
-        assert f"not used, for no model computes with it: {name}\n" in printed
+        assert f"not used, because no model computes with it: {name}\n" in printed
 
 
 def test_a_partial_load_is_refused_unless_wanted(model, official, tmp_path, capsys):

@@ -102,8 +102,8 @@ def test_metrics_and_filters_reach_the_result(tool, files):
 
 
 def test_worst_images_are_drawn(tool, files, capsys):
-    picture = Image.fromarray(np.full((40, 100, 3), 128, np.uint8))
-    picture.save(files / "0000001.jpg")
+    image = Image.fromarray(np.full((40, 100, 3), 128, np.uint8))
+    image.save(files / "0000001.jpg")
     options = ["--output", str(files / "out"), "--worst", "1", "--image-root", str(files)]
     assert run(tool, files, *options) == 0
     assert "1 wrong, 1 missed" in capsys.readouterr().out

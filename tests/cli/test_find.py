@@ -24,7 +24,7 @@ def test_given_words_are_found(anchors, photos, tmp_path):
     assert len(list((tmp_path / "out").rglob("*.png"))) == 3
 
 
-def test_a_label_file_gives_each_picture_its_own_words(anchors, photos, tmp_path, capsys):
+def test_a_label_file_gives_each_image_its_own_words(anchors, photos, tmp_path, capsys):
     size = {"height": 48, "width": 80}
     records = [
         {"file_name": "one.png", "texts": ["hill", "###"], "ignore": [False, True], **size},

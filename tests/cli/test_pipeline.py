@@ -151,7 +151,7 @@ def arguments():
 
 @pytest.fixture
 def asked(pipeline, arguments, tmp_path):
-    """The steps of stage 2 with true points to compare with, and the summary."""
+    """The steps of stage 2 with ground-truth points to compare with, and the summary."""
     runner = FakeRunner(tmp_path)
     summary = pipeline.run_spotter(arguments, runner)
     return runner, summary
@@ -258,11 +258,11 @@ def test_both_stages_start_from_a_trained_pair(pipeline, arguments, pair):
 @pytest.mark.parametrize(
     ("config", "name"), [("configs/quick/anchors.yaml", "blank-anchors"), (SPOTTER, "blank")]
 )
-def test_another_alphabet_starts_from_the_image_side(config, name, pair, capsys):
+def test_another_alphabet_starts_from_the_image_modules(config, name, pair, capsys):
     opts = ["MODEL.TEXT_ENCODER.CHARSET", "wecromcl"]
     weights = start_weights(config, opts, name, pair / "start")
-    assert weights == str(pair / "start" / f"{name}-image-side.pth")
-    assert f"{config} starts from the image side of {name} alone" in capsys.readouterr().out
+    assert weights == str(pair / "start" / f"{name}-image-modules.pth")
+    assert f"{config} starts from the image modules of {name} alone" in capsys.readouterr().out
     # What the trainer does with MODEL.WEIGHTS: a part is enough.
     model = build_model(load_config(config, opts))
     CheckedCheckpointer(model, partial=True).load(weights, [])
@@ -273,9 +273,9 @@ def test_another_alphabet_starts_from_the_image_side(config, name, pair, capsys)
     )
 
 
-def test_a_model_without_an_image_side_is_refused(pair):
+def test_a_model_without_image_modules_is_refused(pair):
     torch.save({"model": {"decoder.weight": torch.zeros(2)}}, pair / "blank.pth")
-    with pytest.raises(WeightsError, match="has no image side; start without blank"):
+    with pytest.raises(WeightsError, match="has no image modules; start without blank"):
         start_weights(SPOTTER, [], "blank", pair / "start")
 
 

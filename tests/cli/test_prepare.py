@@ -14,7 +14,7 @@ QUADRILATERAL = "1,2,9,2,9,6,1,6"
 
 @pytest.fixture
 def source(tmp_path):
-    """Three annotated images of ICDAR 2015 in a folder, one more only in the truth."""
+    """Three annotated images of ICDAR 2015 in a folder, one more only in the ground truth."""
     root = tmp_path / "icdar2015"
     (root / "train_images").mkdir(parents=True)
     for number in (1, 2, 10):
@@ -37,9 +37,9 @@ def test_labels_and_report(source, capsys):
     assert "images 3 of 1000 published" in output
     assert "words 6, of which 3 ignored (0 of them blank)" in output
     assert "characters 15, of which 3 outside the charset: '\\u20ac' 3" in output
-    assert "centres 6, of which 0 outside their outline" in output
+    assert "centers 6, of which 0 outside their outline" in output
     assert "annotated images that are missing 1 (img_3)" in output
-    assert "icdar2015 test: not there" in output
+    assert "icdar2015 test: files are missing" in output
     assert "https://rrc.cvc.uab.es/?ch=4" in output
 
 
@@ -148,7 +148,7 @@ def test_bad_arguments(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--scripts", "Latin"], "--scripts means nothing to icdar2015"),
+        (["--scripts", "Latin"], "--scripts does not apply to icdar2015"),
         (["--charset", "klingon"], "klingon"),
         (["--split", "train", "--images", ".."], "lies outside"),
         (["--split", "train", "--images", "/"], "lies outside"),

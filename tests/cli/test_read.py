@@ -45,7 +45,7 @@ def test_patterns_and_repeats(photos):
     assert [item.name.as_posix() for item in found] == ["one.png", "one-2.png", "two.png"]
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(model, photos, tmp_path):
+def test_images_of_one_name_do_not_overwrite_each_other(model, photos, tmp_path):
     (photos / "one.bmp").write_bytes((photos / "two.png").read_bytes())
     files = [str(photos / name) for name in ("one.png", "more/one.png", "one.bmp")]
     lines = tmp_path / "words.jsonl"
@@ -55,7 +55,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(model, photos, tmp_pat
 
 
 def test_unreadable_files_are_skipped_and_listed(model, photos, tmp_path, capsys):
-    (photos / "more" / "bad.jpg").write_bytes(b"\xff\xd8 no picture")
+    (photos / "more" / "bad.jpg").write_bytes(b"\xff\xd8 no image")
     lines = tmp_path / "words.jsonl"
     argv = [str(photos), str(photos / "notes.txt"), *model, "--json", str(lines)]
     assert read.main([*argv, "--batch-size", "2"]) == 1

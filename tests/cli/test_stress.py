@@ -1,4 +1,4 @@
-"""Pictures that are hard in one way each, and the table over them."""
+"""Images that are hard in one way each, and the table over them."""
 
 import json
 from itertools import combinations
@@ -38,7 +38,7 @@ def heights(case):
     return [np.linalg.norm(polygon[3] - polygon[0]) for polygon in case.polygons]
 
 
-def test_pictures_depend_on_kind_index_and_seed_alone(cases):
+def test_images_depend_on_kind_index_and_seed_alone(cases):
     again = render_stress("turned_60", 1)
     assert (again.image == cases["turned_60"][1].image).all()
     assert again.texts == cases["turned_60"][1].texts
@@ -115,16 +115,16 @@ def test_scores_are_counted_by_hand():
         spotting(none, ["x"], [[5, 5]]),
     ]
     score = stress.score("plain", [pair, none], results)
-    assert (score.pictures, score.words, score.found, score.read, score.false) == (2, 2, 2, 1, 2)
+    assert (score.images, score.words, score.found, score.read, score.false) == (2, 2, 2, 1, 2)
     assert (score.precision, score.recall) == (1 / 4, 1 / 2)
     assert score.f == pytest.approx(1 / 3)
     nothing = stress.score("empty", [none], [spotting(none, [], [])])
     assert (nothing.words, nothing.false, nothing.f) == (0, 0, 0.0)
 
 
-def test_the_tool_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_table_and_sheets(tmp_path, monkeypatch, capsys):
     class Oracle:
-        """Finds every word's middle, and reads all but tiny ones."""
+        """Finds every word's center, and reads all but tiny ones."""
 
         threshold = 0.5
         kinds = iter(STRESS_KINDS)
@@ -151,7 +151,7 @@ def test_the_tool_writes_table_and_pictures(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "stress.md").read_text(encoding="utf-8")
     assert page.count("1.000") == len(STRESS_KINDS) - 2
     assert "| tiny" in page
-    assert "2 pictures of 256 x 256 pixels" in page
+    assert "2 images of 256 x 256 pixels" in page
     assert sorted(p.stem for p in tmp_path.glob("*.jpg")) == sorted(STRESS_KINDS)
     assert page.strip().endswith(capsys.readouterr().out.strip()[-40:])
 

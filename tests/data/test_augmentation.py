@@ -86,7 +86,7 @@ def test_the_resize_moves_points_with_the_pixels():
 def test_the_resize_does_not_antialias():
     image = np.zeros((8, 8, 3), np.uint8)
     image[3:5, 3:5] = 255
-    # A quarter of the size: the middle of a new pixel lies between four old ones, 1, 2, 5 and 6.
+    # A quarter of the size: the center of a new pixel lies between four old ones, 1, 2, 5 and 6.
     small = PlainResizeTransform(8, 8, 2, 2).apply_image(image)
     assert not small.any()
     assert T.ResizeTransform(8, 8, 2, 2).apply_image(image).all()

@@ -150,7 +150,7 @@ def test_bad_records_name_file_and_line(tmp_path, record, message):
         ("l.json", "\n{}", "l.json:2: .*holds a list"),
         ("l.json", "[\n{},\n", "l.json:2: "),
         ("l.json", json.dumps([SMALL])[:-1] + "\n", "l.json:2: expected"),
-        ("l.json", json.dumps([SMALL]) + "\nx", "l.json:2: text behind"),
+        ("l.json", json.dumps([SMALL]) + "\nx", "l.json:2: text after"),
         ("l.json", json.dumps([SMALL])[:-1] + ",\n{\n'", "l.json:3: not valid JSON"),
         ("l.jsonl", '{"a": 1\n', "l.jsonl:1: not valid JSON"),
         ("l.jsonl", "{} {}", "l.jsonl:1: more than one"),

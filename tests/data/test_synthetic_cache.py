@@ -56,7 +56,7 @@ def _build(folder: Path, **options: object) -> Path:
     return build_cache(RECIPE, COUNT, folder, **{"workers": 1, "progress": False, **options})
 
 
-def test_labels_and_pictures_are_the_rendered_scenes(finished: Path) -> None:
+def test_labels_and_images_are_the_rendered_scenes(finished: Path) -> None:
     records = read_labels(finished / "labels.jsonl")
     assert len(records) == COUNT
     for index, record in enumerate(records):
@@ -66,12 +66,12 @@ def test_labels_and_pictures_are_the_rendered_scenes(finished: Path) -> None:
             np.testing.assert_allclose(np.reshape(flat, (-1, 2)), polygon, atol=0.006)
         image = cv2.imread(record["file_name"])
         assert image.shape == scene.image.shape == (record["height"], record["width"], 3)
-        # JPEG at high quality stays close; swapped channels or another picture would not.
+        # JPEG at high quality stays close; swapped channels or another image would not.
         difference = np.abs(image[:, :, ::-1].astype(int) - scene.image)
         assert difference.mean() < 8
 
 
-def test_manifest_lists_size_and_checksum_of_each_picture(finished: Path) -> None:
+def test_manifest_lists_size_and_checksum_of_each_image(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["count"] == COUNT
     assert manifest["recipe"]["max_size"] == [32, 80]
@@ -109,10 +109,10 @@ def _cut(path: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "picture missing": lambda f: (f / "images/000003.jpg").unlink(),
-    "picture cut": lambda f: _cut(f / "images/000003.jpg"),
-    "picture empty": lambda f: (f / "images/000000.jpg").write_bytes(b""),
-    "pictures missing": lambda f: shutil.rmtree(f / "images"),
+    "image missing": lambda f: (f / "images/000003.jpg").unlink(),
+    "image cut": lambda f: _cut(f / "images/000003.jpg"),
+    "image empty": lambda f: (f / "images/000000.jpg").write_bytes(b""),
+    "images missing": lambda f: shutil.rmtree(f / "images"),
     "labels missing": lambda f: (f / "labels.jsonl").unlink(),
     "labels cut": lambda f: _cut(f / "labels.jsonl"),
     "manifest missing": lambda f: (f / "manifest.json").unlink(),
@@ -136,10 +136,10 @@ def test_damaged_folder_is_rendered_anew(
 def test_changed_bytes_of_the_same_size_need_the_full_check(
     folder: Path, finished: Path, rendered: list[int]
 ) -> None:
-    picture = folder / "images" / "000002.jpg"
-    data = bytearray(picture.read_bytes())
+    image = folder / "images" / "000002.jpg"
+    data = bytearray(image.read_bytes())
     data[-20] ^= 1
-    picture.write_bytes(data)
+    image.write_bytes(data)
     _build(folder)
     assert rendered == []
     _build(folder, full_check=True)
@@ -191,7 +191,7 @@ def test_full_disk_is_explained_and_loses_nothing(
         return write(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"no space left .* ask for fewer pictures") as caught:
+    with pytest.raises(OSError, match=r"no space left .* ask for fewer images") as caught:
         build_cache(RECIPE, COUNT + 1, folder, workers=1, progress=False)
     assert caught.value.errno == errno.ENOSPC
     assert _contents(folder) == before

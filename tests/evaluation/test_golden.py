@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wecromcl_d2.data.datasets import LabelError
-from wecromcl_d2.data.readers.base import Truth
+from wecromcl_d2.data.readers.base import ImageGT
 from wecromcl_d2.evaluation.counting import MatchingError, PointWords, best_score
 from wecromcl_d2.evaluation.lexicon import (
     ImageLexicons,
@@ -76,7 +76,7 @@ def spts_ground_truth(case, mode):
     for image, words in case["gts"].items():
         lines = [",".join(map(str, polygon)) + f",####{text}\n" for polygon, text in words]
         parsed = parse_point_file("".join(lines).encode(), mode)
-        ground_truth[int(image)] = gt_words(Truth(image, (image,), parsed), mode)
+        ground_truth[int(image)] = gt_words(ImageGT(image, (image,), parsed), mode)
     return ground_truth
 
 

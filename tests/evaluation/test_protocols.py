@@ -58,8 +58,9 @@ def test_eval_only_prints_every_published_row(icdar2015, tmp_path, capfd):
     rows = ["TEST.PROTOCOLS", "('end_to_end', 'word_spotting', 'edit_distance')"]
     rows += ["TEST.LEXICONS", "('published',)", "DATALOADER.NUM_WORKERS", "0"]
     results = train.run(train.parse_args([*arguments, *opts, *rows]))
-    # Right without a lexicon: nothing. Weak: all three become the true words. Strong: "inn" is far
-    # from STREET and dropped, "caf" becomes CAFS. Word spotting: the truth is INN, not INN'S.
+    # Right without a lexicon: nothing. Weak: all three become the ground-truth words. Strong: "inn"
+    # is far from STREET and dropped, "caf" becomes CAFS. Word spotting: the ground truth is INN,
+    # not INN'S.
     expected = {
         "end_to_end_none": (0, 0),
         "end_to_end_weak": (1, 1),
@@ -131,7 +132,7 @@ def instances(texts, points):
 
 @pytest.mark.parametrize(("mode", "hits"), [("robust", 1.0), ("official", 0.0)])
 def test_anchors_are_counted_as_published_by_config(tmp_path, mode, hits):
-    """Cut to integers, the true points at 10.9 and 12.0 lie at 10 and 12."""
+    """Cut to integers, the ground-truth points at 10.9 and 12.0 lie at 10 and 12."""
     opts = ["TEST.MODE", mode, "OUTPUT_DIR", str(tmp_path)]
     cfg = load_config("configs/quick/anchors.yaml", opts)
     evaluator = trainer_class(cfg).build_evaluator(cfg, "shop_test")

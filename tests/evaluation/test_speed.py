@@ -18,7 +18,7 @@ IMAGES, ENTRIES, SCORED, LEXICON_WORDS = 500, 10, 4, 88_078
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Truth, results with misread words, and a lexicon; the words are drawn at random."""
+    """Ground truth, results with misread words, and a lexicon; the words are drawn at random."""
     root, draw = tmp_path_factory.mktemp("speed"), random.Random(5)
     lengths = draw.choices(
         range(3, 16), [2, 5, 8, 10, 12, 13, 12, 11, 9, 7, 5, 3, 2], k=LEXICON_WORDS

@@ -146,7 +146,7 @@ def offset_and_scale(name, shape):
     return next((shift, scale) for fits, shift, scale in rules if fits)
 
 
-def picture(seed, height, width):
+def make_image(seed, height, width):
     """A reference image, uint8 (3, H, W): coarse squares of noise with fine noise on top."""
     rows, columns = -(-height // 16), -(-width // 16)
     coarse_count = rows * columns * 3
@@ -158,9 +158,9 @@ def picture(seed, height, width):
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
-def pictures(seeds, sizes):
+def make_images(seeds, sizes):
     return [
-        picture(seed, int(height), int(width))
+        make_image(seed, int(height), int(width))
         for seed, (height, width) in zip(seeds, sizes, strict=True)
     ]
 
@@ -192,7 +192,7 @@ def test_weights_survive_the_way_back(filled, official_weights):
 
 
 def test_the_images_are_the_documented_ones(reference):
-    images = pictures(reference["image_seeds"], reference["image_sizes"])
+    images = make_images(reference["image_seeds"], reference["image_sizes"])
     digests = [
         hashlib.sha256(x.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest()
         for x in images
@@ -255,7 +255,7 @@ def record_stages(model, image):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_image_stages(reference, model, index):
-    image = pictures(reference["image_seeds"], reference["image_sizes"])[index]
+    image = make_images(reference["image_seeds"], reference["image_sizes"])[index]
     stages = record_stages(model, image)
     names = reference[f"img{index}_stage_names"].tolist()
     assert set(names) == set(stages)
@@ -277,7 +277,7 @@ def test_image_stages(reference, model, index):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_maps_and_pooled_features(reference, model, index):
-    image = pictures(reference["image_seeds"], reference["image_sizes"])[index]
+    image = make_images(reference["image_seeds"], reference["image_sizes"])[index]
     with torch.no_grad():
         feature, valid = model.encode_images(model.preprocess_images([{"image": image}]))
         distinct, rows = model.encode_texts(reference["words"].tolist())
@@ -289,7 +289,7 @@ def test_maps_and_pooled_features(reference, model, index):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_anchors(reference, model, index):
-    image = pictures(reference["image_seeds"], reference["image_sizes"])[index]
+    image = make_images(reference["image_seeds"], reference["image_sizes"])[index]
     width, height = reference["image_orig_wh"][index].tolist()
     texts = reference["infer_words"].tolist()
     entry = {"image": image, "texts": texts, "height": height, "width": width}
@@ -307,7 +307,7 @@ def test_anchors(reference, model, index):
 
 def contrast(model, reference, case, monkeypatch):
     """Losses, scaled logits and pooled features of a batch, in the mode the parts are in."""
-    images = pictures(reference[f"{case}_image_seeds"], reference[f"{case}_image_sizes"])
+    images = make_images(reference[f"{case}_image_seeds"], reference[f"{case}_image_sizes"])
     queries = reference[f"{case}_selected"].tolist()
     false = reference[f"{case}_false"].tolist()
     every_false = [text for own in false for text in own]

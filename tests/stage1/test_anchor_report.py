@@ -103,7 +103,7 @@ def test_the_least_certain_come_first_as_many_as_asked(images):
     tile = slice(8, 8 + TILE_SIDE)
     assert np.array_equal(one[tile, tile], three[tile, tile])
     assert three.shape[1] == 3 * (TILE_SIDE + 8) + 8
-    # The worst anchor is near the lower right corner: there the crop leaves the picture.
+    # The worst anchor is near the lower right corner: there the crop extends beyond the image.
     assert (one[8 + TILE_SIDE - 5, 8 + TILE_SIDE - 5] == BACKGROUND).all()
     assert one[8 + 40, 8 + 20].tolist() == [200, 30, 30]
 

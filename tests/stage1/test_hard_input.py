@@ -14,7 +14,7 @@ from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.stage1.mapper import AnchorMapper
 
 SIDE = 8000
-# A colour picture of 8000 x 8000 is 192 MB, and reading it makes a second one.
+# A colour image of 8000 x 8000 is 192 MB, and reading it makes a second one.
 MOST_MEGABYTES = 1000
 MOST_SECONDS = 30  # of processor time; 3 on an idle machine
 
@@ -36,11 +36,11 @@ def megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def test_a_huge_picture_takes_bounded_time_and_memory(model, tmp_path):
-    picture = np.full((SIDE, SIDE), 230, np.uint8)
-    picture[3000:5000, 1000:7000] = 40
-    assert cv2.imwrite(str(tmp_path / "huge.png"), picture)
-    del picture
+def test_a_huge_image_takes_bounded_time_and_memory(model, tmp_path):
+    image = np.full((SIDE, SIDE), 230, np.uint8)
+    image[3000:5000, 1000:7000] = 40
+    assert cv2.imwrite(str(tmp_path / "huge.png"), image)
+    del image
     record = {"file_name": str(tmp_path / "huge.png"), "height": SIDE, "width": SIDE}
     memory, start = megabytes(), time.process_time()
     entry = AnchorMapper(read_config("stage1/icdar2015"), False)({**record, "texts": ["word"]})

@@ -29,14 +29,14 @@ def model():
     return build_model(quick_config("MODEL.WECROMCL.ANCHOR_DISTANCE", "0.0")).eval()
 
 
-def picture(height, width, seed):
+def make_image(height, width, seed):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
 
 
 def entry(height, width, texts, seed=0):
     return {
-        "image": picture(height, width, seed),
+        "image": make_image(height, width, seed),
         "texts": texts,
         "height": height,
         "width": width,
@@ -180,7 +180,7 @@ def test_similarity_is_the_cosine_that_training_optimises(model):
 def training_batch(negatives=("one", "two")):
     return [
         {
-            "image": picture(32, 96, i),
+            "image": make_image(32, 96, i),
             "queries": [f"word{i}"],
             "negatives": list(negatives),
         }

@@ -203,8 +203,8 @@ def blobs(size, points):
     return image
 
 
-def centre(plane):
-    """Centre of mass (x, y) of one channel."""
+def center(plane):
+    """Center of mass (x, y) of one channel."""
     y, x = np.mgrid[: plane.shape[0], : plane.shape[1]] + 0.5
     weight = plane.astype(float)
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
@@ -232,7 +232,7 @@ def test_points_stay_on_what_they_mark(points, crop, resize, seed):
     lost = aug_input.cut | aug_input.gone
     assert not lost.all()
     for channel in np.flatnonzero(~lost):
-        followed = centre(aug_input.image[..., channel])
+        followed = center(aug_input.image[..., channel])
         assert np.abs(followed - aug_input.points[channel]).max() < 0.6
     for channel in np.flatnonzero(lost):
         assert aug_input.image[..., channel].max() < 128

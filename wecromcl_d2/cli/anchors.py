@@ -5,17 +5,17 @@ r"""Find the anchors of a dataset's words and write them as labels that a spotte
         --output output/anchors.jsonl
 
 The output has the records of the dataset with "points", "point_scores" and "point_weights". Points
-that the dataset had are replaced; its outlines are kept, for evaluation only. Ignored words and
+of the dataset are replaced; its outlines are kept, for evaluation only. Ignored words and
 words without any character of the charset get no point; images that cannot be used are left out.
-Beside the output stand OUTPUT_report.json, OUTPUT_report.png and OUTPUT_uncertain.png.
+OUTPUT_report.json, OUTPUT_report.png and OUTPUT_uncertain.png are written beside the output.
 
-Images keep their places: "file_name" is relative to the folder of the output if all images are
-below it, else to the folder of all datasets if they are there, else to the one that they share.
-DATASETS.TRAIN takes "OUTPUT.jsonl" in the first case and "OUTPUT.jsonl@FOLDER" otherwise, as the
-last line and the report say.
+Images are not copied: "file_name" is relative to the folder of the output if all images are below
+it, else to the folder of all datasets if they are there, else to the folder that they share. In
+the first case DATASETS.TRAIN is "OUTPUT.jsonl", otherwise "OUTPUT.jsonl@FOLDER", as the last line
+and the report say.
 
-Stopped at any moment, the same command goes on with what is done, which is kept in OUTPUT.shards.
-Other weights, images, texts, config or batch size start anew.
+If it is interrupted, the same command continues with the finished shards in OUTPUT.shards. Other
+weights, images, texts, config or batch size start from the beginning.
 
 Exit status: 0; 1 if images were left out, which are listed at the end; 2 after an error; 130 when
 interrupted.
@@ -60,7 +60,7 @@ from .status import DONE, LOSSES, add_import_option, command
 
 logger = logging.getLogger("wecromcl_d2.anchors")
 
-# Processes that share the images do so evenly, but the last may take its time.
+# Processes wait for the slowest one, which may need much longer than the others.
 TIMEOUT = timedelta(days=1)
 
 
@@ -91,7 +91,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Extend a parser with what labelling and its measurement take: the detector and its images."""
+    """Add the options of the detector and its images, which labelling and its benchmark share."""
     add = parser.add_argument
     add("--config-file", required=True, help="config of the detector")
     add("--weights", help="its weights; by default MODEL.WEIGHTS of the config")
@@ -119,7 +119,7 @@ def make_config(args: argparse.Namespace) -> CfgNode:
 
 
 def choose_root(records: Sequence[Record], output: Path) -> tuple[Path, bool]:
-    """Folder that the new file's image names are relative to, and whether it is the file's own."""
+    """Folder that image names of the output are relative to; whether it is the output's own."""
     own = Path(os.path.abspath(output.parent))
     folders = {os.path.dirname(os.path.abspath(record["file_name"])) for record in records}
     common = Path(os.path.commonpath(list(folders)))
@@ -130,12 +130,12 @@ def choose_root(records: Sequence[Record], output: Path) -> tuple[Path, bool]:
 
 
 def shown_path(path: Path) -> str:
-    """A path as people type it: from the working directory if it lies below."""
+    """A path for display: relative to the working directory if it is below it."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
-    """Run what is missing, write everything and return the exit status."""
+    """Run the missing shards, write labels and reports, and return the exit status."""
     output: Path = args.output
     if args.dataset.partition("@")[0] == str(output):
         raise ValueError(f"{output} is the dataset itself, whose points would be lost")
@@ -148,7 +148,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     for other in sorted(draft.folder.iterdir()):
         if other != job.folder:
             logger.warning(
-                "%s holds shards of a run with other settings; delete it if it will not go on",
+                "%s holds shards of a run with other settings; delete it unless you need it",
                 other,
             )
     shards = plan_shards(records, args.batch_size)
@@ -170,7 +170,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
 
 
 def run(job: AnchorJob, pending: list[int], processes: int, records: list[Record]) -> None:
-    """Make the missing shards; records are read again in processes of their own."""
+    """Write the missing shards; several processes each read the records again."""
     work = (job, pending, records if processes == 1 else None)
     try:
         launch(run_shards, processes, dist_url="auto", args=work, timeout=TIMEOUT)
@@ -178,7 +178,7 @@ def run(job: AnchorJob, pending: list[int], processes: int, records: list[Record
         done = sum(job.shard(number).is_file() for number in pending)
         if done:
             logger.warning(
-                "%d of %d shards were made; the same command goes on", done, len(pending)
+                "%d of %d shards were written; the same command continues", done, len(pending)
             )
         raise
 
@@ -190,7 +190,7 @@ def write_all(
     args: argparse.Namespace,
     extra: dict[str, Any],
 ) -> int:
-    """Write labels, report and pictures from the shards, and return the exit status."""
+    """Write labels, report and drawings from the shards, and return the exit status."""
     output: Path = args.output
     found = collect_shards(job, shards)
     images, damaged, limits = label_images(
@@ -236,7 +236,7 @@ def write_all(
 
 
 def total_speed(job: AnchorJob) -> dict[str, float] | None:
-    """Of all processes of this run together; None if nothing was left to do."""
+    """Throughput of all processes of this run together; None if no shard was missing."""
     speeds = [
         Throughput(**json.loads(path.read_text(encoding="utf-8")))
         for path in job.folder.glob("speed-*.json")

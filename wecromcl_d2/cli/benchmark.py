@@ -1,4 +1,4 @@
-"""Measure speed and memory, part by part, with random weights and pictures of noise.
+"""Measure speed and memory of the parts of a model, with random weights and images of noise.
 
     wecromcl benchmark train --batch 4 --size 256 256 --negatives 16 --threads 1
     wecromcl benchmark train --batch 4 8 16 32 64 --size 64 64
@@ -6,19 +6,20 @@
     wecromcl benchmark inference --device cuda --precision bfloat16
     wecromcl benchmark spotting --size 640 640 --words 8
 
-"train" and "inference" are stage 1, "spotting" is the inference of SRSTS-A, which is made to read
-so many words of each image.
+"train" and "inference" are stage 1, "spotting" is inference of SRSTS-A with a fixed number of words
+per image, --words.
 `wecromcl benchmark anchors` compares labelling with the bare model, see its --help.
 
-Each case runs in a process of its own, so that its peak of memory is its own. Warm-up runs are not
-counted; of the others the median, the fastest and the slowest are given, and the fewest seconds of
-CPU, which other programs on the machine disturb less than the wall time. The peak of
-memory is what the process held resident, or, on a GPU, what PyTorch held there.
+Each case runs in a process of its own, so that its peak memory is its own. Warm-up runs are not
+counted; of the others the median, the fastest and the slowest are given, and the least CPU time,
+which other programs on the machine disturb less than wall time. Peak memory is the resident memory
+of the process or, on a GPU, PyTorch's memory there.
 
 "GFLOP" counts matrix products and convolutions; "least" is the time that they alone would take at
 the speed of a product of square matrices, measured in the same process. "GB" adds up the tensors
-that each operation reads and writes; "moving" is the time of that at the speed of a large copy.
-Only the former is a bound: what a cache still holds is not read from memory again.
+that each operation reads and writes; "moving" is the time for that at the speed of a large copy.
+"least" is a lower bound of the time; "moving" is not, as tensors in a cache are not read from
+memory again.
 """
 
 import argparse
@@ -47,7 +48,7 @@ from . import labelling_speed
 from .profiler import PartProfiler
 from .status import DONE, command
 
-# Sub-modules whose time is taken: of stage 1 and of SRSTS-A.
+# Sub-modules that are measured: of stage 1 and of SRSTS-A.
 PARTS = ("backbone", "image_encoder", "text_encoder")
 SPOTTER_PARTS = ("backbone", "image_encoder", "anchor_head", "recognizer")
 CONFIGS = {
@@ -55,13 +56,13 @@ CONFIGS = {
     "inference": "configs/Base-WeCromCL.yaml",
     "spotting": "configs/stage2/srsts_a/Base-SRSTS-A.yaml",
 }
-# Those of them that --compile compiles; the deformable encoder is no graph of fixed structure.
+# The modules that --compile compiles; the deformable encoder's graph depends on the input size.
 COMPILED = ("backbone", "text_encoder")
-# Side of the square matrices that show how fast this machine multiplies.
+# Side of the square matrices whose product gives the speed of matrix products.
 PRODUCT_SIDE = 1024
-# Bytes of the copy that shows how fast it moves them; more than any cache holds.
+# Bytes of the copy that gives the speed of memory; larger than any cache.
 COPY_SIZE = 2**28
-# Words whose maps are asked for in addition, to see what one more costs.
+# Additional words per batch, from which the time of one further word is computed.
 FURTHER_WORDS = 512
 MORE = f"{FURTHER_WORDS} words more"
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -82,8 +83,8 @@ def make_model(args: argparse.Namespace, cfg: CfgNode) -> nn.Module:
     return model
 
 
-def picture(size: list[int], index: int) -> torch.Tensor:
-    """Noise, (3, H, W) uint8."""
+def noise_image(size: list[int], index: int) -> torch.Tensor:
+    """Image of noise, (3, H, W) uint8."""
     generator = torch.Generator().manual_seed(index)
     return torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
 
@@ -102,7 +103,7 @@ def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]
     for index in range(batch):
         own = words(per_image, index * per_image)
         batched.append(
-            {"image": picture(args.size, index), "queries": own[:1], "negatives": own[1:]}
+            {"image": noise_image(args.size, index), "queries": own[:1], "negatives": own[1:]}
         )
     return batched
 
@@ -131,10 +132,10 @@ def measure_training(args: argparse.Namespace, batch: int, profiler: PartProfile
 
 
 def measure_inference(args: argparse.Namespace, batch: int, profiler: PartProfiler) -> int:
-    """Time inference with new words, known ones and more of them; returns as for training."""
+    """Time inference with new words, with cached ones and with more; returns as for training."""
     model = make_model(args, make_config(args)).eval()
     inputs: list[dict[str, Any]] = [
-        {"image": picture(args.size, i), "texts": words(args.words, i * args.words)}
+        {"image": noise_image(args.size, i), "texts": words(args.words, i * args.words)}
         for i in range(batch)
     ]
     more = [{**x, "texts": x["texts"] + words(FURTHER_WORDS, batch * args.words)} for x in inputs]
@@ -144,7 +145,7 @@ def measure_inference(args: argparse.Namespace, batch: int, profiler: PartProfil
             model(given)
 
     def new() -> None:
-        model.train().eval()  # forgets what it knows of the words
+        model.train().eval()  # empties the text cache
         known()
 
     profiler.watch(model, PARTS)
@@ -159,16 +160,16 @@ def measure_inference(args: argparse.Namespace, batch: int, profiler: PartProfil
 
 
 def measure_spotting(args: argparse.Namespace, batch: int, profiler: PartProfiler) -> int:
-    """Time SRSTS-A on pictures of so many words each; returns as for training."""
+    """Time SRSTS-A with `--words` words per image; returns as for training."""
     cfg = make_config(args)
     if cfg.MODEL.META_ARCHITECTURE != "SRSTSA":
         raise ValueError(f"{args.config_file} describes no SRSTS-A; see configs/stage2/srsts_a")
     cfg.defrost()
-    # The best places of any confidence count as words.
+    # In noise, the anchors of highest confidence are read, however low it is.
     cfg.MODEL.SRSTS_A.TEST.CONFIDENCE = 0.0
     cfg.MODEL.SRSTS_A.TEST.MAX_ANCHORS = args.words
     model = make_model(args, cfg).eval()
-    inputs = [{"image": picture(args.size, i)} for i in range(batch)]
+    inputs = [{"image": noise_image(args.size, i)} for i in range(batch)]
 
     def spot() -> None:
         with precision_of(args):
@@ -189,12 +190,12 @@ MEASUREMENTS = {
 
 
 def peak_memory(args: argparse.Namespace) -> int:
-    """Most memory that this process has held so far, in MB: of the GPU, or resident."""
+    """Peak memory of this process so far, in MB: of the GPU, or resident."""
     if args.device.startswith("cuda"):
         return round(torch.cuda.max_memory_allocated() / 1e6)
     status = Path("/proc/self/status")
     if status.is_file():
-        # Of this program alone, where the next line may tell what its parent held.
+        # `ru_maxrss` below may include the memory of the parent process; VmHWM does not.
         lines = dict(x.split(":", 1) for x in status.read_text(encoding="utf-8").splitlines())
         return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
@@ -208,7 +209,7 @@ def precision_of(args: argparse.Namespace) -> torch.autocast:
 
 
 def product_speed(args: argparse.Namespace) -> float:
-    """GFLOP a second of a product of square matrices, the best of several."""
+    """GFLOP per second of a product of square matrices, the best of several."""
     dtype = PRECISIONS[args.precision] or torch.float32
     left, right = (
         torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=args.device, dtype=dtype) for _ in range(2)
@@ -217,7 +218,7 @@ def product_speed(args: argparse.Namespace) -> float:
 
 
 def copy_speed(args: argparse.Namespace) -> float:
-    """GB a second that a large copy reads and writes, the best of several."""
+    """GB per second that a large copy reads and writes, the best of several."""
     source = torch.ones(COPY_SIZE, dtype=torch.uint8, device=args.device)
     target = torch.zeros_like(source)
     return 2 * COPY_SIZE / 1e9 / fewest_seconds(args, lambda: target.copy_(source))
@@ -232,7 +233,7 @@ def fewest_seconds(args: argparse.Namespace, run: Callable[[], object]) -> float
 
 
 def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
-    """One case, in the process it is called in."""
+    """Measure one case in the calling process."""
     torch.manual_seed(0)
     prepare_cpu(args.threads)
     load = os.getloadavg()[0]
@@ -275,7 +276,7 @@ def summary(
 
 
 def machine(args: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Date, hardware and versions of a measurement."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -333,7 +334,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5, help="runs that are counted")
     parser.add_argument("--output", type=Path, help="JSON file for everything that was measured")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
-    args = parser.parse_intermixed_args(argv)  # KEY VALUE may stand behind the options
+    args = parser.parse_intermixed_args(argv)  # KEY VALUE may follow the options
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("PyTorch sees no GPU here; use --device cpu")
     if args.compile and args.what == "spotting":

@@ -9,11 +9,11 @@ r"""Convert published weights to ours, ours to the authors' names, or a checkpoi
     wecromcl convert --source trained --config-file configs/quick/anchors.yaml \
         output/quick_anchors/model_best.pth quick_anchors.pth
 
-"official" and "ours" are anchor detectors, stage 1. A ResNet-50 fills the backbone alone; the
-training starts the rest from random numbers. "spts" and "sptsv2" are the published spotters; their
+"official" and "ours" are anchor detectors, stage 1. A ResNet-50 is loaded into the backbone alone;
+the rest of the model is initialised randomly. "spts" and "sptsv2" are the published spotters; their
 converted weights keep the terms of their publishers, who allow both for non-commercial research
-only, and nothing of them comes with this project. "trained" is any model trained here: its weights
-alone, matrices and kernels in half precision: a sixth of a checkpoint with the state of AdamW.
+only, and this project contains none of them. "trained" is any model trained here: only its weights
+are written, matrices and kernels in half precision, a sixth of a checkpoint with AdamW's state.
 
 Every name that is missing or not used is printed, and nothing is written unless all of them fit or
 --partial is given. Files are read without running any code in them.
@@ -49,13 +49,13 @@ CONFIGS = {
     "sptsv2": "configs/stage2/spts/sptsv2_pretrain.yaml",
 }
 STAGE1_CONFIG = "configs/stage1/official.yaml"
-# What a spotter has beside its weights, which the published files cannot hold.
+# Prefix of a spotter's buffers that published files do not have.
 OWN_STATE = "charset_state."
 TERMS = "the weights keep the terms of their publishers: non-commercial research only"
 
 
 def check_weights(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
-    """Make sure that weights under our names fit a model and are numbers.
+    """Check that weights under our names fit a model and are finite.
 
     Args:
         weights: converted weights.
@@ -79,7 +79,7 @@ def check_weights(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) ->
 
 
 def check_charset(path: Path, weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
-    """Make sure that weights that keep their alphabet have the model's.
+    """Check that weights with a stored alphabet have that of the model.
 
     Raises:
         WeightsError: naming the characters that differ.
@@ -97,11 +97,11 @@ def model_state(config_file: str) -> dict[str, Tensor]:
 
 
 def report(conversion: Conversion) -> None:
-    """Print every name that did not find its place."""
+    """Print every missing and every unused name, and the totals."""
     for title, names in (
         ("missing", conversion.missing),
         ("not used", conversion.unused),
-        ("not used, for no model computes with it", conversion.idle),
+        ("not used, because no model computes with it", conversion.idle),
     ):
         for name in names:
             print(f"{title}: {name}")
@@ -137,7 +137,7 @@ def convert_file(
     content: dict[str, Any]
     if source == "ours":
         conversion = to_official(weights)
-        print(f"zero, for no model computes with them: {', '.join(OFFICIAL_IDLE_SHAPES)}")
+        print(f"zero, because no model computes with them: {', '.join(OFFICIAL_IDLE_SHAPES)}")
         ours = {name: weights[name] for name in set(official_names().values()) & set(weights)}
         content = {prefix + name: value.contiguous() for name, value in conversion.weights.items()}
     else:
@@ -161,7 +161,7 @@ def convert_file(
 
 
 def convert_spts_file(source: str, path: Path, output: Path, model: Mapping[str, Tensor]) -> None:
-    """Convert a published spotter and print what did not find its place.
+    """Convert a published spotter and print the missing and unused names.
 
     Args:
         source: "spts" or "sptsv2".
@@ -181,7 +181,7 @@ def convert_spts_file(source: str, path: Path, output: Path, model: Mapping[str,
         ("missing", conversion.missing),
         ("missing in the result", lacking),
         ("not used", conversion.unused),
-        ("not used, for it follows from others", conversion.idle),
+        ("not used, because it follows from others", conversion.idle),
     ):
         for name in names:
             print(f"{title}: {name}")
@@ -207,7 +207,7 @@ def convert_spts_file(source: str, path: Path, output: Path, model: Mapping[str,
 def convert_trained_file(path: Path, output: Path, model: Mapping[str, Tensor]) -> None:
     """Write the weights of a checkpoint without the state of its training, in half precision.
 
-    Vectors stay as they are: biases and statistics are few, and variances may be tiny.
+    Vectors stay in full precision: biases and statistics are few, and variances may be tiny.
 
     Args:
         path: checkpoint of a training of this package.

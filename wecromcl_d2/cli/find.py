@@ -1,9 +1,9 @@
-"""Find given words in images: where is each of them?
+"""Find the points of given words in images.
 
     wecromcl find street.jpg --words Hill Street --output drawn
     wecromcl find photos/ --words photos/labels.jsonl --output drawn
 
-Every given word gets its most likely place. Inputs, outputs and exit statuses are those of
+Every given word gets the strongest peak of its map. Inputs, outputs and exit statuses are those of
 `wecromcl read`.
 """
 
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[str] | None]:
-    """The words to find in each input, None where a label file says nothing of it.
+    """The words to find in each input, None if the label file has no entry for it.
 
     Raises:
         UsageError: if a file of words cannot be read.

@@ -1,4 +1,4 @@
-"""What `wecromcl read` and `wecromcl find` share: their inputs, their run and their report."""
+"""Shared by `wecromcl read` and `wecromcl find`: their inputs, their run and their report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Model = Callable[[list[np.ndarray], list[list[str]]], Sequence[Spotting | Anchor
 
 
 class UsageError(ValueError):
-    """A command line that cannot be carried out."""
+    """A command line that cannot be executed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Input:
 
     Attributes:
         path: of the file.
-        name: unique among the inputs: the path below the folder that was given, or the file's name.
+        name: unique among the inputs: the path relative to the given folder, or the file's name.
     """
 
     path: Path
@@ -42,11 +42,11 @@ class Input:
 
 @dataclass
 class Report:
-    """What has been done so far.
+    """Results and skipped images so far.
 
     Attributes:
         records: one dict per image.
-        skipped: names of images that were left out, and why.
+        skipped: reason by name, of images that were left out.
     """
 
     records: list[dict] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Report:
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) -> None:
-    """Extend a parser with what both commands take: inputs, model and output.
+    """Add the options that both commands share: inputs, model and output.
 
     Args:
         parser: of the command.
@@ -75,7 +75,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
 
 
 def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse combinations that make no sense, as a wrong command."""
+    """Report options that contradict each other as a wrong command."""
     if bool(args.config_file) != bool(args.weights):
         parser.error("--config-file and --weights belong together")
     if args.config_file and args.model:
@@ -85,10 +85,10 @@ def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Names
 
 
 def collect_inputs(arguments: Sequence[str]) -> list[Input]:
-    """The images that files, folders and patterns stand for, each once.
+    """The images of files, folders and patterns, each once.
 
     Raises:
-        UsageError: if one of them stands for nothing.
+        UsageError: if one of them names no image.
     """
     Image.init()
     found: dict[Path, Path] = {}
@@ -110,7 +110,7 @@ def collect_inputs(arguments: Sequence[str]) -> list[Input]:
 
 
 def _unique(names: Iterable[Path]) -> list[Path]:
-    """Names that differ even without their suffixes, by numbers behind those that do not."""
+    """Names made unique without their suffixes, by appended numbers."""
     taken: set[Path] = set()
     result = []
     for name in names:
@@ -124,12 +124,12 @@ def _unique(names: Iterable[Path]) -> list[Path]:
 
 
 def image_path(folder: Path, item: Input) -> Path:
-    """Where the drawing of an input goes."""
+    """Path of the drawing of an input."""
     return folder / item.name.with_suffix(".png")
 
 
 def check_outputs(args: argparse.Namespace, inputs: Sequence[Input]) -> None:
-    """Make sure that no input will be overwritten.
+    """Check that no output would overwrite an input.
 
     Raises:
         UsageError: if one would.
@@ -144,7 +144,7 @@ def check_outputs(args: argparse.Namespace, inputs: Sequence[Input]) -> None:
 def load_batch(
     inputs: Sequence[Input], words: Sequence[list[str] | None], report: Report
 ) -> list[tuple[Input, np.ndarray, list[str]]]:
-    """Inputs with their pixels and words; those that cannot be used are reported."""
+    """Inputs with their pixels and words; unusable ones are added to `report.skipped`."""
     loaded = []
     for item, own in zip(inputs, words, strict=True):
         try:
@@ -177,7 +177,7 @@ def process(
 
 
 def write_report(args: argparse.Namespace, report: Report) -> None:
-    """Write the records, and list what was skipped."""
+    """Write the records and list the skipped images."""
     lines = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in report.records)
     if args.json is not None:
         with replace_file(args.json) as file:
@@ -196,18 +196,18 @@ def run_inputs(
     build_model: Callable[[], Model],
     read_words: Callable[[Sequence[Input]], Sequence[list[str] | None]],
 ) -> int:
-    """Run a model over the inputs of a command line; what is done is kept in every case.
+    """Run a model over the inputs of a command line; finished results are written in any case.
 
     Args:
         args: the parsed command line, see `add_common_arguments`.
         build_model: loads the model.
-        read_words: inputs -> the words to find in each, None where nothing is known of it.
+        read_words: inputs -> the words to find in each, None for an input without an entry.
 
     Returns:
         The exit status.
 
     Raises:
-        UsageError: if the command cannot be carried out.
+        UsageError: if the command cannot be executed.
     """
     report, status = Report(), DONE
     inputs = collect_inputs(args.inputs)

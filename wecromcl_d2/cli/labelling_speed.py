@@ -1,10 +1,10 @@
-r"""`wecromcl benchmark anchors`: how much of the bare model's speed labelling keeps.
+r"""`wecromcl benchmark anchors`: throughput of labelling relative to that of the bare model.
 
     wecromcl benchmark anchors --config-file configs/quick/anchors.yaml \
         --weights demo_output/anchors/model_best.pth --dataset synth_scenes_train --images 300
 
-Labelling as `wecromcl anchors` does it and the bare model, which has the images in memory and knows
-the words, take turns on the first images of the dataset; the ratios' median is what counts.
+Labelling as by `wecromcl anchors` and the bare model, with images in memory and words encoded, run
+in turn on the first images of the dataset; the result is the median of the ratios.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
     """Compare the time of labelling with that of the bare model, by turns.
 
-    Wall time is what counts; CPU time is disturbed less by other programs.
+    The result is the ratio of wall times; that of CPU times is less disturbed by other programs.
     """
     prepare_cpu()
     wall, cpu = [], []
@@ -74,7 +74,7 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
 def time_bare_model(
     cfg: CfgNode, records: list[Record], shards: list[list[int]], batch_size: int
 ) -> tuple[float, float]:
-    """Images a second and CPU seconds of the model alone: images in memory, words known."""
+    """Images per second and CPU seconds of the model alone: images in memory, words encoded."""
     model, mapper = load_detector(cfg), AnchorMapper(cfg, False)
     inputs = [mapper(records[index]) for shard in shards for index in shard]
     batches = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]

@@ -96,15 +96,15 @@ def read_records(args: argparse.Namespace, photos: PhotoFolder, tally: Tally) ->
         LabelError: if the words cannot be read, or no photograph has any.
     """
     reading = Reading(args.lines, args.encoding, args.columns and tuple(args.columns))
-    truths = list(read_transcriptions(args.words, reading, photos))
+    ground_truth = list(read_transcriptions(args.words, reading, photos))
     images, output = args.images.resolve(), args.output.resolve()
     prefix = images.relative_to(output).as_posix() if images.is_relative_to(output) else ""
-    bar = tqdm(truths, "photographs", unit="image", disable=None)
+    bar = tqdm(ground_truth, "photographs", unit="image", disable=None)
     records = list(convert(bar, photos, tally, prefix=prefix, words_only=True, decode=True))
     if not any(record["texts"] for record in records):
         raise LabelError(
             f"no photograph of {args.images} has a word in {args.words}; looked for "
-            f"{', '.join(truth.names[0] for truth in truths[:3])}"
+            f"{', '.join(gt.names[0] for gt in ground_truth[:3])}"
         )
     return records
 

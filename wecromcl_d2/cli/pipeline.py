@@ -3,21 +3,21 @@ r"""From images and their words to a trained spotter, measured on unseen images 
     wecromcl pipeline --config-file configs/quick/anchors.yaml \
         --spotter configs/quick/srsts_a.yaml --output demo_output
 
-Stage 1 learns where words are, finds them in the training images, and stage 2 learns from the found
-points to find and read words by itself. For your own pictures give label files (docs/DATASETS.md):
+Stage 1 learns where words are and finds them in the training images; stage 2 is trained on these
+points to find and read words. For your own images give label files (docs/DATASETS.md):
 
     wecromcl pipeline ... --train my/train.jsonl --val my/val.jsonl --test my/test.jsonl
 
-Weights and threshold are chosen on --val, never on the test images: --hold-out splits some off the
-training images where there are no others.
+Weights and threshold are chosen on --val, never on the test images. Without such images --hold-out
+splits some off the training images.
 
     wecromcl pipeline ... --start NAME
 
-trains on from a trained pair, NAME-anchors and NAME, instead of from nothing, and --anchors-weights
-takes a finished detector as it is.
+starts both trainings from a trained pair, NAME-anchors and NAME; --anchors-weights names a finished
+detector, which is used without training.
 
-Each step is a command of its own, printed before it runs. A step that has finished is not run
-again, and an interrupted training goes on where it stopped: just give the same command again.
+Each step is a command of its own, printed before it runs. Given the same command again, finished
+steps are skipped and an interrupted training is resumed.
 """
 
 import argparse
@@ -71,8 +71,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--true-points",
         action="store_true",
-        help="train a second spotter at the same time on the middles of the true outlines, to "
-        "compare with",
+        help="train a second spotter at the same time on the centers of the ground-truth outlines, "
+        "to compare with",
     )
     add_import_option(parser)
     add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
@@ -94,7 +94,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
-    """Train and measure stage 1, and draw what it finds."""
+    """Train and evaluate stage 1, and draw its anchors."""
     folder = runner.folder / "anchors"
     train = ("DATASETS.TRAIN", names(args.train)) if args.train else ()
     val = ("DATASETS.TEST", names(args.val)) if args.val else ()
@@ -126,14 +126,14 @@ def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         "pictures": str(pictures),
     }
     print_table(f"Anchors in {args.test}, learned without any position", rows)
-    # Without outlines of the test words nobody knows where they are.
+    # Test images without outlines have fewer metrics.
     keys = ("inside_rate", "chance", "distance_median", "precision", "recall", "hmean")
     known = {key: metrics[key] for key in keys if key in metrics}
     return known | {"seconds": round(seconds, 1)}
 
 
 def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
-    """Label the training images with anchors, train and measure a spotter and let it read."""
+    """Label the training images with anchors, train and evaluate a spotter, and draw its words."""
     cfg = load_config(args.spotter, args.spotter_opts)
     val = args.val or cfg.DATASETS.TEST[0]
     train = (args.train,) if args.train else cfg.DATASETS.TRAIN
@@ -163,12 +163,13 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     options = ("--threshold", str(metrics["spotting"]["threshold"]), "--count", str(args.pictures))
     runner.run(drawing_step("spotting-pictures", "words", *model, *options))
     result = _summary(metrics, finding + training, cfg)
+    true_points = f"{result['f_true_points']:.3f}" if args.true_points else "not trained"
     rows = {
         "F" if _gives_points(cfg) else "F, words alone": f"{result['f']:.3f}",
         "precision": f"{result['precision']:.3f}",
         "recall": f"{result['recall']:.3f}",
         "threshold": f"{result['threshold']:.2f}, chosen on {val}",
-        "F, true points": f"{result['f_true_points']:.3f}" if args.true_points else "not trained",
+        "F, ground-truth points": true_points,
         "training": f"{result['seconds']:.0f} s, of which finding points {finding:.0f} s",
         "pictures": str(pictures),
     }
@@ -193,10 +194,10 @@ def _start(
 def find_points(
     args: argparse.Namespace, runner: Runner, datasets: list[str]
 ) -> tuple[dict[str, str], float]:
-    """Find the anchors of datasets, of all at the same time.
+    """Label datasets with their anchors, all at the same time.
 
     Returns:
-        For each dataset the name of the one with the found points, and the seconds it took.
+        For each dataset the name of the one with pseudo points, and the seconds of the slowest.
     """
     folder = runner.folder / "points"
     model = (args.config_file, detector_weights(args, runner))
@@ -219,14 +220,14 @@ def _output(args: argparse.Namespace, runner: Runner, run: str) -> tuple[str, ..
 
 
 def _gives_points(cfg: CfgNode) -> bool:
-    """Whether the spotter says where words are; NPTS does not."""
+    """Whether the spotter outputs points; NPTS does not."""
     return cfg.MODEL.META_ARCHITECTURE != "SPTS" or cfg.MODEL.SPTS.POINTS
 
 
 def _measure(
     args: argparse.Namespace, runner: Runner, runs: Iterable[str], val: str, metric: str
 ) -> dict[str, dict[str, float]]:
-    """Metrics of each run on the test images, at the threshold best on the validation images."""
+    """Metrics of each run on the test images, at the best threshold on the validation images."""
     folders = {run: runner.folder / run for run in runs}
 
     def evaluate(name: str, dataset: str, own: Mapping[str, Sequence[str]]) -> dict[str, Any]:

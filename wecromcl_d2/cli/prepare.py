@@ -28,7 +28,7 @@ _SHEET_COLUMNS = 3
 _CHARACTERS_SHOWN = 12
 _EXAMPLES = """\
 examples:
-  see what is there and whether it is sound; nothing is written:
+  check which files exist and whether they are sound; nothing is written:
     wecromcl prepare icdar2015 --check
   write train.jsonl and test.jsonl, and look at nine images of each:
     wecromcl prepare icdar2015 --root datasets/icdar2015 --preview 9
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", metavar="NAME", choices=list(known), help="one of the names above")
     parser.add_argument("--root", type=Path, help="its folder (default: NAME among the datasets)")
-    parser.add_argument("--split", help="only this one (default: all that are there)")
+    parser.add_argument("--split", help="only this one (default: all that exist)")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="(default: the root)")
     parser.add_argument(
         "--check",
@@ -110,7 +110,7 @@ def _prepare(benchmark: Benchmark, args: argparse.Namespace) -> int:
         missing = [line for place in located for line in place.missing(args.root)]
         if missing:
             is_sound = False
-            print(f"{args.name} {split}: not there")
+            print(f"{args.name} {split}: files are missing")
             print("".join(f"  {line}\n" for line in missing), end="")
             continue
         tally, sample = _convert(benchmark, split, located, args)
@@ -133,7 +133,7 @@ def _prepare(benchmark: Benchmark, args: argparse.Namespace) -> int:
 
 
 def _locate(benchmark: Benchmark, split: str, args: argparse.Namespace) -> list[Located]:
-    """Find the parts of a split, under the names of the command line where it gives some."""
+    """The parts of a split, with the names of the command line instead of the usual ones."""
     wanted = benchmark.splits[split]
     if (args.truth or args.images) and len(wanted.parts) > 1:
         raise LabelError(
@@ -142,13 +142,13 @@ def _locate(benchmark: Benchmark, split: str, args: argparse.Namespace) -> list[
     parts = []
     for part in wanted.parts:
         images = (args.images,) if args.images else part.images
-        truths = (args.truth,) if args.truth else part.truths
-        parts.append(replace(part, images=images, truths=truths))
+        ground_truth = (args.truth,) if args.truth else part.ground_truth
+        parts.append(replace(part, images=images, ground_truth=ground_truth))
     return locate(replace(wanted, parts=tuple(parts)), args.root)
 
 
 def _options(located: list[Located], args: argparse.Namespace) -> dict[str, Any]:
-    """The reader's options that the command line gives.
+    """Options of the command line for the reader.
 
     Raises:
         LabelError: if the reader has no such option.
@@ -159,7 +159,7 @@ def _options(located: list[Located], args: argparse.Namespace) -> dict[str, Any]
     for place in located:
         unknown = given.keys() - inspect.signature(place.part.read).parameters.keys()
         if unknown:
-            raise LabelError(f"--{sorted(unknown)[0]} means nothing to {args.name}")
+            raise LabelError(f"--{sorted(unknown)[0]} does not apply to {args.name}")
     return given
 
 
@@ -193,7 +193,7 @@ def _convert(
 
 
 def _sampled(records: Iterable[Record], size: int, sample: list[Record]) -> Iterator[Record]:
-    """Pass records on and keep a uniform sample, the same for the same records."""
+    """All records, unchanged; a uniform sample of them, always the same one, goes to `sample`."""
     generator = random.Random(0)
     for index, record in enumerate(records):
         if len(sample) < size:
@@ -206,7 +206,7 @@ def _sampled(records: Iterable[Record], size: int, sample: list[Record]) -> Iter
 def _report(
     title: str, tally: Tally, charset: Charset, benchmark: Benchmark, split: str
 ) -> list[str]:
-    """The lines that tell what was read."""
+    """The lines of a report on a split."""
     published = benchmark.splits[split].count
     of_all = f" of {published} published" if published else ""
     outside = {c: n for c, n in tally.characters.items() if not charset.normalize(c)}
@@ -220,7 +220,7 @@ def _report(
         f"({tally.blank} of them blank)",
         f"  characters {total}, of which {sum(outside.values())} outside the charset"
         + (f": {listed}{', ...' if len(outside) > len(shown) else ''}" if outside else ""),
-        f"  centres {tally.outlines}, of which {tally.outside} outside their outline"
+        f"  centers {tally.outlines}, of which {tally.outside} outside their outline"
         + (f" ({tally.outside / tally.outlines:.2%})" if tally.outlines else ""),
     ]
     if tally.turned:

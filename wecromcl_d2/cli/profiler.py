@@ -1,9 +1,9 @@
-"""Seconds, operations and bytes of the parts of a run; what `wecromcl benchmark` measures with.
+"""Time, floating-point operations and memory traffic of the parts of a run, for `benchmark`.
 
-Operations are those of matrix products and convolutions, a multiplication and an addition each.
-Bytes are counted for every operation: the tensors that it reads and those that it writes, each
-once, whatever of them a cache holds. Views are free. A table of which some rows are looked up
-counts as a whole, and what an operation keeps for itself while it runs does not count.
+FLOP are those of matrix products and convolutions; a multiplication and an addition are two. Bytes
+are counted for every operation: the tensors that it reads and those that it writes, each once,
+in a cache or not. Views count nothing. A table is counted as a whole, even if only some of its rows
+are looked up; temporary memory inside an operation is not counted.
 """
 
 import math
@@ -18,13 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-# Operations that give memory without writing it, and those that write without reading it before.
+# Operations that allocate memory without writing it, and those that write without reading.
 UNWRITTEN = ("aten::empty", "aten::new_empty")
 UNREAD = ("aten::copy_", "aten::fill_", "aten::zero_", "aten::bernoulli_")
 
 
 class WorkCounter(TorchDispatchMode):
-    """While active, adds up the FLOP and the bytes of all that PyTorch computes."""
+    """While active, counts FLOP and bytes of all operations of PyTorch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class WorkCounter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping | None = None
     ) -> Any:
-        """Run one operation, by its steps if it has any."""
+        """Run one operation, decomposed into others if PyTorch can."""
         kwargs = kwargs or {}
         count = flop_registry.get(func.overloadpacket)
         if count is None:
@@ -67,13 +67,13 @@ def moved_bytes(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], resul
 
 
 def size_of(x: torch.Tensor) -> int:
-    """Bytes of a tensor; of what is expanded those that lie in memory."""
+    """Bytes of a tensor in memory; expanded dimensions count once."""
     own = (length for length, step in zip(x.shape, x.stride(), strict=True) if step)
     return x.element_size() * math.prod(own)
 
 
 def tensors_of(values: Any) -> list[torch.Tensor]:
-    """The tensors somewhere in `values`; of a sparse matrix those that it is made of."""
+    """All tensors in nested `values`; for a sparse matrix its component tensors."""
     tensors = []
     for x in tree_leaves(values):
         if isinstance(x, torch.Tensor):
@@ -86,7 +86,7 @@ class PartProfiler:
     """Wall time and CPU time by part and run, and the work of each part.
 
     Args:
-        device: "cpu" or "cuda"; a GPU is waited for.
+        device: "cpu" or "cuda"; a GPU is synchronised before the time is read.
     """
 
     def __init__(self, device: str):
@@ -97,14 +97,14 @@ class PartProfiler:
         self._run: dict[str, tuple[float, ...]] = {}
 
     def now(self) -> tuple[float, ...]:
-        """Wall and CPU time, all work given to the device being done; FLOP and bytes so far."""
+        """Wall time and CPU time after synchronisation; FLOP and bytes so far."""
         if self.on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter(), time.process_time(), self._counter.flop, self._counter.bytes
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add time and work of a block to a part of the present run."""
+        """Add time and work of a block to a part of the current run."""
         start = self.now()
         yield
         before = self._run.get(name, (0,) * len(start))
@@ -113,7 +113,7 @@ class PartProfiler:
         )
 
     def watch(self, model: nn.Module, names: Sequence[str]) -> None:
-        """Take each forward pass through these sub-modules as a part."""
+        """Measure the forward passes of these sub-modules as parts."""
         for name in names:
             blocks: list[Any] = []
 
@@ -129,14 +129,14 @@ class PartProfiler:
             module.register_forward_hook(leave)
 
     def repeat(self, run: Callable[[], object], warmup: int, repeat: int, name: str) -> None:
-        """Run something often and keep the seconds of the runs after the warm-up."""
+        """Run a function repeatedly and store the times of the runs after the warm-up."""
         for index in range(warmup + repeat):
             for key, numbers in self._run_once(run, name).items():
                 if index >= warmup:
                     self.seconds.setdefault(key, []).append(numbers[:2])
 
     def count(self, run: Callable[[], object], name: str, compiled: bool) -> None:
-        """Keep FLOP and bytes of one more run; compiled parts hide theirs and run uncompiled."""
+        """Store FLOP and bytes of one more run, uncompiled, as compiled parts cannot be counted."""
         eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
         with eager, self._counter:
             self.work |= {key: x[2:] for key, x in self._run_once(run, name).items()}

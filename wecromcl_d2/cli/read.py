@@ -5,8 +5,8 @@
 Inputs are files, folders (with all images below them) and patterns. Without --output and --json
 one JSON line per image goes to the standard output.
 
-Exit status: 0 if all went well, 1 if images were skipped (they are listed at the end), 2 if
-the command cannot be carried out, 130 after Ctrl-C. What is done is kept in every case.
+Exit status: 0 if all images were read, 1 if images were skipped (they are listed at the end), 2
+if the command cannot be executed, 130 after Ctrl-C. Finished results are written in every case.
 """
 
 from __future__ import annotations

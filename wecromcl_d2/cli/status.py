@@ -1,4 +1,4 @@
-"""How commands end: their exit statuses, and what the user is told after an error."""
+"""Exit statuses of commands, and the conversion of errors to messages."""
 
 import argparse
 import functools
@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from ..own_modules import add_own_module
 
 DONE = 0
-LOSSES = 1  # done, but parts of the input could not be used, which the command names
+LOSSES = 1  # done, but the command lists parts of the input that it could not use
 WRONG_COMMAND = 2  # the status of argparse too
 INTERRUPTED = 130  # as the shell reports Ctrl-C
 
-# What a wrong path, config, dataset or file raises; anything else is a defect and keeps its trace.
+# Raised for a wrong path, config, dataset or file. Any other error is a defect; its trace is shown.
 USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
 
 Main = Callable[[Sequence[str] | None], int]
 
 
 def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:
-    """Decorator of a command's `main` that turns the user's errors into one line and a status.
+    """Decorator of a command's `main`: errors of the user become a message and an exit status.
 
     Args:
         name: of the command.

@@ -1,4 +1,4 @@
-"""Long runs as steps: commands that are printed, run once, and gone on with where they stopped."""
+"""Steps of a long run: commands that are printed, run once, and continued if interrupted."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from ..engine import results_folder
 from ..evaluation.report import write_json
 from .status import DONE, LOSSES
 
-# Runs a command in a process of its own, wherever the package is installed.
+# Start of a command line that runs a command of this package in a process of its own.
 PROGRAM = (sys.executable, "-m", "wecromcl_d2")
 
-# How glibc, where there is one, keeps memory: in large pages, and for the next training step.
+# Settings of glibc: large pages, and freed memory is kept for the next training step.
 MEMORY = ":".join(
     f"glibc.malloc.{setting}"
     for setting in ("hugetlb=1", f"mmap_threshold={2**25}", f"trim_threshold={2**32}")
@@ -33,8 +33,8 @@ class Step:
         name: of the step.
         action: the command, one of `wecromcl --help`.
         arguments: of the command.
-        accepted: exit statuses with which it has done its work.
-        quiet: keep what it says in a file.
+        accepted: exit statuses that count as finished.
+        quiet: write its output to a file.
     """
 
     name: str
@@ -45,28 +45,28 @@ class Step:
 
     @property
     def command(self) -> list[str]:
-        """What is run."""
+        """The complete command line."""
         return [*PROGRAM, self.action, *self.arguments]
 
 
 class Runner:
-    """Runs steps that have not finished before.
+    """Runs the steps that have not finished yet.
 
     Args:
-        folder: of all results; `steps` in it keeps what has finished.
+        folder: of all results; the state of each step is stored in its subfolder `steps`.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def run(self, *steps: Step) -> list[float]:
-        """Run steps at the same time; the first one's output is shown, the others' kept in files.
+        """Run steps at the same time; the first one's output is shown, the others' goes to files.
 
         Returns:
-            Seconds that each step took, all its attempts together.
+            Seconds of each step, interrupted attempts included.
 
         Raises:
-            SystemExit: with a command's own status if it fails.
+            SystemExit: with the exit status of a command that failed.
         """
         states = [self._state(step) for step in steps]
         open_steps = [i for i, s in enumerate(steps) if states[i].get("finished") != s.command]
@@ -94,7 +94,7 @@ class Runner:
                 self._keep(steps[i], states[i], finished=False)
         for i, code in codes.items():
             if code not in steps[i].accepted:
-                print(f"{steps[i].name} failed with status {code}; see what it said above or in")
+                print(f"{steps[i].name} failed with status {code}; see its output above or in")
                 print(f"{self.folder / 'steps'}; what is done is kept")
                 raise SystemExit(code)
         return [state["seconds"] for state in states]
@@ -122,7 +122,7 @@ class Runner:
 
 
 def train_step(name: str, config: str, opts: Sequence[str], processes: int = 1) -> Step:
-    """Step that trains, shared by several processes, on a port that no other training has."""
+    """Step that trains in several processes, on a free port."""
     share = ("--num-gpus", str(processes), "--dist-url", "auto")
     return Step(name, "train", ("--config-file", config, "--resume", *share, *opts))
 
@@ -162,7 +162,7 @@ def names(*datasets: str) -> str:
 
 
 def best_weights(folder: Path) -> str:
-    """The best checkpoint of a training; the last one if nothing told them apart."""
+    """The best checkpoint of a training; the last one if it was never evaluated."""
     best = folder / "model_best.pth"
     return str(best if best.is_file() else folder / "model_final.pth")
 
@@ -174,15 +174,15 @@ def read_metrics(folder: Path, dataset: str, task: str) -> dict[str, Any]:
 
 
 def print_table(title: str, rows: dict[str, str]) -> None:
-    """Print what was reached."""
+    """Print a title and rows of names and values."""
     print(f"\n{title}")
     for name, value in rows.items():
-        print(f"  {name:<17} {value}")
+        print(f"  {name:<22} {value}")
     print(flush=True)
 
 
 def prepare_environment() -> None:
-    """Set what the processes of a run inherit, unless the user has set it."""
-    # Threads of torch spin while they wait for each other: processes share the work better.
+    """Set environment variables for the processes of a run, unless the user has set them."""
+    # Threads of torch spin while they wait for each other, so several processes use a CPU better.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("GLIBC_TUNABLES", MEMORY)

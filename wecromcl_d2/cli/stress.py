@@ -1,9 +1,10 @@
-"""Show where a spotter gives in: a table and pictures of words that are hard in one way each.
+"""Measure a spotter on words that are hard in one way each.
 
     wecromcl stress --model quick --output stress
 
-writes stress.md and stress.json, and for each kind of picture a sheet of examples: green outlines
-are the ground truth, the rest is what was found. The pictures are the same whenever the seed is.
+writes a table, stress.md and stress.json, and for each kind of difficulty a sheet of examples:
+green outlines are the ground truth, the rest is the spotter's result. Images depend on --seed
+alone.
 """
 
 import argparse
@@ -30,16 +31,16 @@ COLUMNS = 4  # of a sheet
 
 @dataclass(frozen=True)
 class StressScore:
-    """What a spotter makes of one kind of picture.
+    """Scores of a spotter on the images of one kind.
 
     Attributes:
         kind: name of the kind.
-        hard: what is hard about it.
-        pictures: how many.
-        words: true words.
+        hard: its difficulty.
+        images: number of images.
+        words: number of ground-truth words.
         found: words with a predicted point on them.
-        read: words read without a mistake, upper and lower case alike (SPTS point metric).
-        false: predicted points on no word.
+        read: words read without a mistake, case ignored (SPTS point metric).
+        false: predicted points outside of all words.
         precision: of the SPTS point metric.
         recall: of the SPTS point metric.
         f: harmonic mean of the two.
@@ -47,7 +48,7 @@ class StressScore:
 
     kind: str
     hard: str
-    pictures: int
+    images: int
     words: int
     found: int
     read: int
@@ -58,7 +59,7 @@ class StressScore:
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         prog="wecromcl stress",
         description=__doc__,
@@ -68,9 +69,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config-file", help="config of another model; needs --weights")
     parser.add_argument("--weights", help="checkpoint of another model; needs --config-file")
     parser.add_argument("--output", required=True, type=Path, help="folder of the results")
-    parser.add_argument("--count", type=int, default=25, help="pictures a kind (%(default)s)")
+    parser.add_argument("--count", type=int, default=25, help="images per kind (%(default)s)")
     parser.add_argument("--examples", type=int, default=8, help="of them shown (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the images (%(default)s)")
     parser.add_argument(
         "--size", type=int, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH")
     )
@@ -84,7 +85,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -> StressScore:
-    """Count what was found and read in the pictures of one kind."""
+    """Count the words found and read in the images of one kind."""
     outlines = [[polygon.ravel().tolist() for polygon in case.polygons] for case in cases]
     ground_truth = {
         image: GTWords.from_record({"texts": case.texts, "polygons": own})
@@ -116,7 +117,7 @@ def score(kind: str, cases: Sequence[StressCase], results: Sequence[Spotting]) -
 
 
 def draw(cases: Sequence[StressCase], results: Sequence[Spotting]) -> np.ndarray:
-    """A sheet of pictures with ground truth and predictions."""
+    """A sheet of images with ground truth and predictions."""
     tiles = []
     for case, result in zip(cases, results, strict=True):
         outlined = draw_polygons(case.image, [p.ravel().tolist() for p in case.polygons])
@@ -130,7 +131,7 @@ def table(scores: Sequence[StressScore]) -> str:
         {
             "kind": s.kind,
             "what is hard": s.hard,
-            "pictures": s.pictures,
+            "images": s.images,
             "words": s.words,
             "found": s.found,
             "read": s.read,
@@ -146,10 +147,10 @@ def write(args: argparse.Namespace, threshold: float, scores: Sequence[StressSco
     """Write the table as Markdown and JSON."""
     height, width = args.size
     head = (
-        f"{args.count} pictures of {width} x {height} pixels of each kind, seed {args.seed}, score "
-        f"threshold {threshold:g}. *found*: a predicted point lies on the word; *read*: and the "
-        "text is right, upper and lower case alike; *false*: predicted points on no word; *F*: of "
-        "the SPTS point metric."
+        f"{args.count} images of {width} x {height} pixels per kind, seed {args.seed}, score "
+        f"threshold {threshold:g}. *found*: words with a predicted point on them; *read*: words "
+        "whose predicted text is also right, case ignored; *false*: predicted points outside of "
+        "all words; *F*: of the SPTS point metric."
     )
     with replace_file(args.output / "stress.md") as file:
         file.write(f"{head}\n\n{table(scores)}\n".encode())

@@ -6,7 +6,7 @@ Evaluate:  wecromcl train --config-file configs/quick/anchors.yaml --eval-only \
                --weights output/quick_anchors/model_best.pth
 Change:    wecromcl train --config-file configs/quick/anchors.yaml SOLVER.MAX_ITER 100 SEED 7
 
-A config file that is not below this folder is looked for in the installed package.
+A config file that does not exist here is looked up in the installed package.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from .status import DONE, add_import_option, command
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The parsed command line, Detectron2's with `--weights`, which become MODEL.WEIGHTS."""
+    """The parsed command line: Detectron2's options and `--weights`, which sets MODEL.WEIGHTS."""
     parser = default_argument_parser(epilog=__doc__)
     parser.prog = "wecromcl train"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Config of the command line, with loggers, output folder and seeds in place."""
+    """The config of the command line, after Detectron2's setup of loggers, output folder, seeds."""
     cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
@@ -52,7 +52,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def run(args: argparse.Namespace) -> object:
-    """Run in each process."""
+    """Train or evaluate in one process of the launch."""
     cfg = setup(args)
     trainer_type = trainer_class(cfg)
     if args.eval_only:

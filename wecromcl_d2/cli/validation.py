@@ -1,4 +1,4 @@
-"""What weights and threshold are chosen on: never the images of the final figures."""
+"""Validation images, on which weights and threshold are chosen; never the test images."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,11 @@ _PUBLISHED_TESTS = {f"{name}_test" for name, item in BENCHMARKS.items() if "test
 
 
 def check_validation(datasets: Sequence[str], test: str) -> None:
-    """Make sure that a choice is made on datasets, at least one, and on none that is for testing.
+    """Check that there are validation datasets and that none of them is a test set.
 
     Args:
-        datasets: that weights or threshold are chosen on.
-        test: dataset of the final figures.
+        datasets: on which weights or threshold are chosen.
+        test: on which the final figures are measured.
 
     Raises:
         ValueError: naming the dataset and the remedy.
@@ -35,16 +35,16 @@ def check_validation(datasets: Sequence[str], test: str) -> None:
 
 
 def _file_of(dataset: str) -> str:
-    """The absolute path of a label file; another text for the name of a dataset."""
+    """The absolute path of a label file, for comparison with another one."""
     return os.path.abspath(dataset.partition("@")[0])
 
 
 def hold_out(dataset: str, share: float, folder: Path) -> tuple[str, str]:
-    """Split images off a dataset at random, always the same ones.
+    """Split a dataset at random into training and validation images, always in the same way.
 
     Args:
         dataset: registered dataset or label file.
-        share: of the images with words, which go into the smaller part.
+        share: share of the images with words that go into the validation part.
         folder: where `train.jsonl` and `val.jsonl` are written.
 
     Returns:

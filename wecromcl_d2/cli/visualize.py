@@ -44,7 +44,7 @@ from ..visualizer import (
 )
 from .status import DONE, add_import_option, command
 
-# Images of the overview, and its columns.
+# Number of images in the overview, and its columns.
 OVERVIEW = 6
 COLUMNS = {"anchors": 2, "words": 3, "labels": 3}
 
@@ -134,7 +134,7 @@ def _own_polygon(record: Record, text: str, point: np.ndarray) -> list[float] | 
 
 
 def word_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Iterator[np.ndarray]:
-    """Each image with the words read in it, and below it the words that were missed."""
+    """The drawing of each image, see `draw_read_words`."""
     spotter = Spotter(args.config_file, args.weights, args.opts, threshold=args.threshold)
     results = spotter([record["file_name"] for record in records])
     for record, result in zip(records, results, strict=True):

@@ -1,4 +1,4 @@
-"""Texts, label files, datasets and training batches, which both stages read."""
+"""Texts, label files, datasets, augmentations and training batches of both stages."""
 
 from .builtin import register_builtin_datasets, register_synthetic
 from .datasets import LabelError, read_labels, register_labels, write_labels

@@ -92,10 +92,10 @@ def train_size(size: tuple[int, int], side: int, longest: int, multiple: int) ->
 
     Args:
         size: of the image.
-        side: wanted shorter side, lowered until the longer one fits `longest`.
+        side: target of the shorter side, reduced until the longer one fits `longest`.
         longest: largest longer side before rounding.
-        multiple: each side is rounded up to one of it, so the aspect ratio changes a little; an
-            image whose shorter side already has the wanted length keeps its size.
+        multiple: each side is rounded up to a multiple of it, so the aspect ratio changes
+            slightly; an image whose shorter side already is `side` long keeps its size.
     """
     short, long = sorted(size)
     if long / short * side > longest:
@@ -115,7 +115,7 @@ def inference_size(
         size: of the image.
         side: shorter side; 0 makes the longer side `longest`.
         longest: largest longer side.
-        multiple: each side is rounded up to one of it.
+        multiple: each side is rounded up to a multiple of it.
     """
     short, long = sorted(size)
     side = math.ceil(side / multiple) * multiple
@@ -182,7 +182,7 @@ class InferenceResize(T.Augmentation):
 
 
 class FilledRotationTransform(T.RotationTransform):
-    """Rotation onto a canvas that holds the whole image, its size rounded down.
+    """Rotation onto a canvas that contains the whole image, its size rounded down.
 
     Args:
         h: height of the image.
@@ -210,7 +210,7 @@ class RandomRotation(T.Augmentation):
     """Rotation by a uniform angle.
 
     Args:
-        degrees: largest angle, either way.
+        degrees: largest angle, in either direction.
         border: colour of the corners.
     """
 
@@ -254,8 +254,8 @@ def blur(image: np.ndarray, kind: str, strength: float) -> np.ndarray:
     Args:
         image: (H, W, 3) uint8.
         kind: one of `BLUR_KINDS`.
-        strength: sigma of "gaussian", diameter or side of the others, in pixels; the median and
-            the motion, which is vertical, need an odd one and add one pixel to an even one.
+        strength: sigma of "gaussian", diameter or side of the others, in pixels; for "median" and
+            "motion", a vertical average, an even side is increased by one.
     """
     if kind == "gaussian":
         return cv2.GaussianBlur(image, (0, 0), strength) if strength > 0 else image
@@ -278,7 +278,7 @@ class RandomColor(T.Augmentation):
         brightness: factors are drawn from 1 - brightness, or 0, to 1 + brightness.
         contrast: likewise.
         saturation: likewise.
-        hue: largest shift either way, in turns of the colour circle.
+        hue: largest shift in either direction, in turns of the colour circle.
     """
 
     def __init__(

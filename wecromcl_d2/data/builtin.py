@@ -56,6 +56,6 @@ def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: A
 
 
 def register_builtin_datasets() -> None:
-    """Register every dataset of `SYNTHETIC_DATASETS`. Renders nothing yet."""
+    """Register every dataset of `SYNTHETIC_DATASETS`, without rendering."""
     for name, (recipe, count) in SYNTHETIC_DATASETS.items():
         register_synthetic(name, recipe, count)

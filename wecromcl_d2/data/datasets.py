@@ -1,4 +1,4 @@
-"""The project's one label format, and its registration as Detectron2 datasets.
+"""The label format of the project, and its registration as Detectron2 datasets.
 
 A label file is UTF-8, either JSON lines (`*.jsonl`, one record a line) or JSON (`*.json`, a
 list of records). A record describes one image::
@@ -32,7 +32,7 @@ from .images import ImageError, upright_size
 Record = dict[str, Any]
 PathLike = str | os.PathLike[str]
 
-# Larger than any image; beyond it, areas and distances lose precision.
+# Larger than any image; areas and distances of larger coordinates lose precision.
 MAX_COORDINATE = 1e7
 MIN_POLYGON_VERTICES = 3
 _REQUIRED = ("file_name", "texts")
@@ -40,7 +40,7 @@ _SIZE = ("height", "width")
 # Lists with one entry per text.
 _PER_TEXT = ("points", "point_scores", "point_weights", "similarity", "polygons", "ignore")
 _KEYS = ("file_name", *_SIZE, "texts", *_PER_TEXT, "image_id")
-# A label file as the name of a dataset, with the image root behind an "@" if it has another one.
+# A label file as the name of a dataset, with the image root after an "@" if it is another folder.
 _FILE_NAME = re.compile(r"(?P<path>.+?\.jsonl?)(?:@(?P<root>.+))?")
 
 
@@ -49,7 +49,7 @@ class LabelError(ValueError):
 
 
 def dataset_root() -> Path:
-    """The folder that holds all datasets: `$DETECTRON2_DATASETS` or `datasets`."""
+    """The folder of all datasets: `$DETECTRON2_DATASETS` or `datasets`."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
@@ -65,7 +65,7 @@ def read_labels(path: PathLike, image_root: PathLike | None = None) -> list[Reco
         and with an `image_id` (the record's own, else `file_name` without its suffix).
 
     Raises:
-        LabelError: if the file cannot be read, holds no record or holds a bad one.
+        LabelError: if the file cannot be read or has no record or a bad one.
     """
     path = Path(path)
     root = path.parent if image_root is None else Path(image_root)
@@ -90,7 +90,7 @@ def read_labels(path: PathLike, image_root: PathLike | None = None) -> list[Reco
 
 
 def write_labels(path: PathLike, records: Iterable[Record]) -> None:
-    """Check records and write them as a label file; an old file survives any failure.
+    """Check records and write them as a label file; if that fails, an old file is kept.
 
     Args:
         path: target, ending in `.jsonl` or `.json`.
@@ -123,12 +123,12 @@ def write_labels(path: PathLike, records: Iterable[Record]) -> None:
 def register_labels(
     name: str, path: PathLike, image_root: PathLike | None = None, **metadata: Any
 ) -> None:
-    """Register a label file as a Detectron2 dataset. Nothing is read before the dataset is used.
+    """Register a label file as a Detectron2 dataset. The file is read at its first use.
 
     Args:
         name: dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
         path: label file; a relative path starts at `dataset_root()`.
-        image_root: image folder; relative to `dataset_root()`; the label file's by default.
+        image_root: image folder, relative to `dataset_root()`; the label file's by default.
         metadata: attributes for `MetadataCatalog.get(name)`.
     """
 
@@ -142,11 +142,11 @@ def register_labels(
 
 
 def ensure_registered(name: str) -> None:
-    """Let a label file be used where the name of a dataset is wanted.
+    """Register a label file that is given in place of the name of a dataset.
 
     `FILE.jsonl` or `FILE.json`, or with another image root than the file's folder
-    `FILE.jsonl@IMAGE_ROOT`, is registered under this very name; relative paths start at the
-    working directory. A name that is registered already is left as it is.
+    `FILE.jsonl@IMAGE_ROOT`, is registered under exactly this name; relative paths start at the
+    working directory. For a registered name nothing is done.
 
     Args:
         name: an entry of `DATASETS.TRAIN` or `DATASETS.TEST`.
@@ -169,7 +169,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
     """Read a registered dataset's labels and check that at least one image is usable.
 
     Raises:
-        LabelError: naming the dataset, if the labels are bad, no image has a word that counts, or
+        LabelError: naming the dataset, if the labels are bad, no image has a usable word, or
             the file of the first such image does not exist.
     """
     try:
@@ -184,7 +184,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
     if usable is None:
         raise LabelError(
             f"dataset {name!r}: none of the {len(records)} images of {path} has a word that is "
-            "neither empty nor ignored; such images teach and measure nothing"
+            "neither empty nor ignored; nothing can be trained or evaluated on such images"
         )
     if not os.path.isfile(usable["file_name"]):
         raise LabelError(
@@ -195,7 +195,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
 
 
 def complete_sizes(name: str, records: Iterable[Record]) -> None:
-    """Set the sizes that dataset dicts do not state, read from the headers of their images."""
+    """Set missing sizes of dataset dicts, read from the headers of their images."""
     for record in records:
         if "height" not in record:
             try:
@@ -208,7 +208,7 @@ def complete_sizes(name: str, records: Iterable[Record]) -> None:
 
 
 def usable_words(record: Record) -> list[bool]:
-    """Say for each text of a record whether it counts: not blank and not ignored."""
+    """Whether each text of a record is usable: neither blank nor ignored."""
     ignore = record.get("ignore") or [False] * len(record["texts"])
     return [
         bool(text.strip()) and not skip for text, skip in zip(record["texts"], ignore, strict=True)
@@ -276,11 +276,11 @@ def _parse_list(content: str, path: Path) -> Iterator[tuple[int, Any]]:
         elif content[position : position + 1] != "]":
             raise LabelError(f"{path}:{line}: expected ',' or ']' after a record")
     if skip_blanks(position + 1) != len(content):
-        raise LabelError(f"{path}:{line}: text behind the list; remove it")
+        raise LabelError(f"{path}:{line}: text after the list; remove it")
 
 
 def _decode(content: str, position: int, path: Path, line: int) -> tuple[Any, int]:
-    """Decode one JSON value at `position`; return it and the position behind it."""
+    """The JSON value at `position`, and the position after it."""
     try:
         return json.JSONDecoder().raw_decode(content, position)
     except json.JSONDecodeError as error:
@@ -355,7 +355,7 @@ def _check_words(record: Record) -> None:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether the value is a string that UTF-8 can hold, so without lone surrogates."""
+    """Whether the value is a string without lone surrogates, which UTF-8 cannot encode."""
     if not isinstance(value, str):
         return False
     try:

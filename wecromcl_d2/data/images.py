@@ -1,4 +1,4 @@
-"""The one reader of images, for training, evaluation and predictor alike."""
+"""The reader of images, shared by training, evaluation and predictors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from PIL import Image, ImageOps
 ImageInput = str | os.PathLike[str] | np.ndarray | Image.Image
 ColorOrder = Literal["RGB", "BGR"]
 
-# Keys of a record that a training input keeps.
+# Keys of a record that are copied into a training input.
 IMAGE_KEYS = ("file_name", "image_id", "height", "width")
 
 _ORIENTATION_TAG = 0x0112
-# Orientations from this one on exchange height and width.
+# EXIF orientations from this one on swap height and width.
 _FIRST_TRANSPOSING = 5
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 # 16-bit values per 8-bit value: 65535 / 255.
 _STEPS = 257
-# What Pillow raises on damaged files.
+# Exceptions of Pillow for damaged files.
 _READ_ERRORS = (
     OSError,
     SyntaxError,
@@ -45,16 +45,15 @@ class ImageError(ValueError):
 def read_record(
     record: dict[str, Any], keys: Iterable[str], image_format: str
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Some keys of a record, copied into a new model input, and the pixels of its image.
+    """A new model input with some keys of a record, and the pixels of its image.
 
     Args:
         record: a dataset dict.
-        keys: of the record, to be copied.
+        keys: keys to copy.
         image_format: color order of the result, INPUT.FORMAT: "RGB" or "BGR".
 
     Returns:
-        The kept keys, copied, with `height` and `width` in any case, and the image as uint8 array
-        (H, W, 3).
+        Copies of these keys, and `height` and `width` in any case; the image as uint8 (H, W, 3).
 
     Raises:
         ImageError: if the file is missing, damaged or of another size than its record says.

@@ -1,4 +1,4 @@
-"""The training batches: a pure function of seed and iteration, prefetched by workers."""
+"""Training batches as a pure function of seed and iteration, prefetched by workers."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,12 @@ from .images import ImageError
 
 logger = logging.getLogger(__name__)
 
-# Damaged images replaced in a row before the loader gives up.
+# Replacements of one damaged image after which the loader raises an error.
 MAX_REPLACEMENTS = 10
 
 
 class SamplingError(ValueError):
-    """The dataset cannot fill a batch; the message says what is missing."""
+    """The dataset cannot fill a batch; the message names what is missing."""
 
 
 class BatchEntry(Protocol):
@@ -28,14 +28,14 @@ class BatchEntry(Protocol):
 
     @property
     def index(self) -> int:
-        """Of the record."""
+        """Index of the record."""
 
     def extend(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record with the additions of the sampler, such as its query texts."""
 
 
 class Sampler(Protocol):
-    """Decides which records make up the batch of an iteration."""
+    """Chooses the records of the batch of an iteration."""
 
     seed: int
 
@@ -48,7 +48,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A range of iterations that reads one collection of records.
+    """A range of iterations with records of its own.
 
     Attributes:
         records: dataset dicts.
@@ -66,7 +66,7 @@ class TrainBatches(Dataset):
 
     Args:
         phases: in order of their ends; the last has no end.
-        mapper: record, with what the sampler added to it, -> model input.
+        mapper: record, with the additions of the sampler -> model input.
     """
 
     def __init__(self, phases: Sequence[Phase], mapper: Callable[[dict], dict]):
@@ -105,7 +105,7 @@ class TrainLoader:
 
     Args:
         batches: item t is the batch of iteration t.
-        num_workers: processes that read ahead; 0 reads in this one.
+        num_workers: processes that prefetch batches; 0 for none.
     """
 
     def __init__(self, batches: TrainBatches, num_workers: int):
@@ -124,7 +124,7 @@ class TrainLoader:
             batch_size=None,
             sampler=_CountFrom(self.first_iteration),
             num_workers=self.num_workers,
-            # A new iterator draws a number; from the global generator, it would shift dropout.
+            # Each iterator draws a seed; taken from the global generator, it would change dropout.
             generator=torch.Generator(),
         )
         for inputs, problems in loader:
@@ -150,7 +150,7 @@ class _CountFrom:
 
 @contextmanager
 def _numpy_seed(*entropy: int) -> Iterator[None]:
-    """Seed numpy's global generator, which augmentations draw from, and put it back afterwards."""
+    """Seed numpy's global generator, which augmentations use, and restore its state afterwards."""
     state = np.random.get_state()
     np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
     try:

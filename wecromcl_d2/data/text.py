@@ -1,8 +1,8 @@
-"""Alphabet and transcriptions.
+"""Alphabets, and transcriptions as a field of `Instances`.
 
 A charset turns transcriptions into label rows for the text encoder: label 0 is padding and label
-`i + 1` is the `i`-th character. `TextList` carries transcriptions inside Detectron2's
-`Instances`, which can index a field by a boolean tensor only if the field's type supports it.
+`i + 1` is the `i`-th character. `TextList` is needed because `Instances` indexes its fields by
+boolean tensors, which a list does not support.
 
 Shapes: `Q` transcriptions, `L` labels a transcription.
 """
@@ -20,7 +20,7 @@ import torch
 
 PADDING_LABEL = 0
 
-# The backslash of the published table stands behind the ampersand, not between the brackets.
+# In the published table the backslash follows the ampersand instead of the opening bracket.
 _PRESETS = {
     "ascii": "".join(map(chr, range(ord(" "), ord("~") + 1))),
     "alnum": string.digits + string.ascii_lowercase,
@@ -39,10 +39,10 @@ class Charset:
 
     Args:
         characters: distinct single code points in NFC. With `case_fold` each must be its own case
-            folding, otherwise no normalised text could ever contain it.
+            folding, as no normalised text can contain any other.
         case_fold: whether texts are case folded before the lookup.
-        unknown: what happens to a character outside the charset: `"drop"` removes it from the
-            text, `"error"` raises.
+        unknown: treatment of characters outside the charset: `"drop"` removes them from the text,
+            `"error"` raises.
 
     Raises:
         CharsetError: if the characters or the policy are unusable.
@@ -71,8 +71,8 @@ class Charset:
         Args:
             name: `"alnum"` (0-9, a-z), `"wecromcl"` (the published 69 characters in their
                 published order), `"ascii"` (the 95 printable ones, which needs `case_fold`
-                off), or the path of a UTF-8 file with one character a line. Empty lines
-                are skipped; a line holding one blank is the blank.
+                off), or the path of a UTF-8 file with one character per line. Empty lines
+                are skipped; a line of one blank is the blank.
             case_fold: see the class.
             unknown: see the class.
 
@@ -90,7 +90,7 @@ class Charset:
         return unicodedata.normalize("NFC", folded.casefold()) if self.case_fold else folded
 
     def normalize(self, text: str) -> str:
-        """`text` in NFC, case folded if so configured, and inside the charset.
+        """`text` in NFC, case folded if so configured, without characters outside the charset.
 
         Raises:
             CharsetError: if a character is not covered and the policy is `"error"`.
@@ -243,7 +243,7 @@ def _name(character: str) -> str:
 
 
 def _character_problem(character: str, earlier: str, case_fold: bool) -> str:
-    """Say why `character` cannot join the charset after `earlier`; empty when it can."""
+    """The reason why `character` cannot follow `earlier` in a charset; empty if it can."""
     if character in earlier:
         return f"{_name(character)} occurs twice; remove one"
     if "\ud800" <= character <= "\udfff":
@@ -256,7 +256,7 @@ def _character_problem(character: str, earlier: str, case_fold: bool) -> str:
 
 
 def _read_characters(path: Path, case_fold: bool) -> str:
-    """Read a charset file: UTF-8, one character a line."""
+    """Read a charset file: UTF-8, one character per line."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except OSError as error:

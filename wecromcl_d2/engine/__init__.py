@@ -1,4 +1,4 @@
-"""Training: loop, checkpoints, optimisers."""
+"""Training of both stages: loop, checkpoints, optimisers."""
 
 from .checkpoint import AtomicCheckpointer, CheckpointError
 from .trainer import Trainer, results_folder

@@ -1,4 +1,4 @@
-"""Several batches for one update."""
+"""Gradient accumulation: several batches for one update."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -13,17 +13,16 @@ from torch.nn.parallel import DistributedDataParallel
 class AccumulatingTrainer(SimpleTrainer):
     """Averages the gradients of several batches before each update.
 
-    For a loss that is a mean over images this is one large batch in little memory, batch statistics
-    aside. A contrastive loss compares the images of a batch with each other: each batch stays a
-    comparison of its own, with as many rivals as it has, so the result is an average over more
-    comparisons and not a larger one.
+    For a loss that is a mean over images this equals one large batch, except for batch statistics,
+    in the memory of a small one. For a contrastive loss it does not: accumulation averages losses
+    of the small batches and does not enlarge their pools of negatives.
 
     Args:
-        model: batch -> dict of scalar losses; perhaps inside of a module that shares its work among
-            processes, which then exchange gradients once per update.
+        model: batch -> dict of scalar losses; if wrapped in `DistributedDataParallel`, processes
+            exchange gradients once per update.
         data_loader: endless batches.
         optimizer: of the model.
-        batches: averaged for each update, one after the other as the loader gives them.
+        batches: number of batches per update.
         precision: of the forward pass on a GPU, None for full.
         grad_scaler: of the loss on a GPU, None for none.
     """
@@ -64,7 +63,7 @@ class AccumulatingTrainer(SimpleTrainer):
         self.grad_scaler.update()
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
-        """Let processes exchange gradients in the last backward pass alone."""
+        """Context in which processes exchange gradients only in the last backward pass."""
         if is_last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
@@ -74,7 +73,7 @@ class AccumulatingTrainer(SimpleTrainer):
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, or a trainer that does not accumulate."""
+        """Load the result of `state_dict`, of this class or of `SimpleTrainer`."""
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -1,4 +1,4 @@
-"""Starting a spotter's backbone from the weights of stage 1."""
+"""Initialisation of a spotter's backbone from a checkpoint of stage 1."""
 
 import logging
 from pathlib import Path
@@ -10,19 +10,19 @@ from ..weights_file import WeightsError, read_weights
 logger = logging.getLogger(__name__)
 
 PREFIX = "backbone."
-# The part of our backbones below the pyramid.
+# Prefix of the ResNet in a backbone with a pyramid.
 RESNET = "bottom_up."
 
 
 def load_backbone(backbone: nn.Module, path: str) -> None:
-    """Fill a backbone with that of another model, such as a trained anchor detector.
+    """Load the backbone of another model, such as a trained anchor detector.
 
-    Taken over whole where both are the same. Otherwise the weights of the ResNet that fit are
-    taken, whether it stands below a pyramid or alone: pyramids may fuse other levels.
+    Load everything if the backbones match; otherwise the matching ResNet weights only, as the
+    pyramids of two models may fuse different levels. Either ResNet may stand alone.
 
     Args:
-        backbone: of the model that will be trained.
-        path: checkpoint whose weights are called `backbone...`.
+        backbone: of the model to be trained.
+        path: checkpoint with weights named `backbone...`.
 
     Raises:
         WeightsError: if the file cannot be read, or nothing in it fits.
@@ -45,7 +45,7 @@ def load_backbone(backbone: nn.Module, path: str) -> None:
 
 
 def _resnet(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those below a pyramid; all if there is none."""
+    """The weights below a pyramid; all weights if there is none."""
     return {k: v for k, v in weights.items() if k.startswith(RESNET)} or weights
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or absent."""
+"""Atomic writing of checkpoints."""
 
 import os
 from typing import Any
@@ -14,15 +14,16 @@ class CheckpointError(OSError):
 
 
 class AtomicCheckpointer(CheckedCheckpointer):
-    """A checkpointer whose files appear under their names only when complete.
+    """A checkpointer that writes atomically.
 
-    Files are written beside their final name, flushed to the disk and renamed, `last_checkpoint`
-    likewise, so a process that dies at any moment leaves the previous state behind.
+    Files, `last_checkpoint` included, are written under a temporary name, flushed to the disk and
+    renamed, so that a process killed at any moment leaves the previous state intact.
 
     Args:
         model: module whose weights are saved.
         save_dir: folder of the checkpoints.
-        tag_last: let `last_checkpoint`, from which a run resumes, name each saved file.
+        tag_last: write the name of each saved file into `last_checkpoint`, from which a run
+            resumes.
         partial: see `CheckedCheckpointer`.
         **checkpointables: other objects with `state_dict` and `load_state_dict`.
     """
@@ -44,7 +45,7 @@ class AtomicCheckpointer(CheckedCheckpointer):
 
         Args:
             name: of the file, without ending.
-            **kwargs: more data for the file: tensors, numbers, strings, lists and dicts.
+            **kwargs: further content: tensors, numbers, strings, lists and dicts.
 
         Raises:
             CheckpointError: if the file cannot be written, for example on a full disk.

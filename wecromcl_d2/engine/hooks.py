@@ -9,7 +9,8 @@ from detectron2.utils import comm
 class SeedEachIteration(HookBase):
     """Makes every random draw of an iteration a function of (seed, iteration, rank).
 
-    A resumed run then draws what the uninterrupted one did, without any generator in checkpoints.
+    A resumed run then draws the same numbers as an uninterrupted one, without the state of any
+    generator in checkpoints.
 
     Args:
         seed: of the run.
@@ -25,7 +26,7 @@ class SeedEachIteration(HookBase):
 
 
 class BestCheckpointer(hooks.BestCheckpointer):
-    """Detectron2's, which also remembers the best value across a resume."""
+    """Detectron2's hook, with the best value stored in checkpoints and restored on a resume."""
 
     def state_dict(self) -> dict:
         """The best value so far and its iteration."""
@@ -34,5 +35,5 @@ class BestCheckpointer(hooks.BestCheckpointer):
         return {"best_metric": float(self.best_metric), "best_iter": self.best_iter}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Continue from a stored best value."""
+        """Load a stored best value."""
         self.best_metric, self.best_iter = state_dict["best_metric"], state_dict["best_iter"]

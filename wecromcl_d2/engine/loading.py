@@ -1,4 +1,4 @@
-"""Loading checkpoints wholly or not at all."""
+"""Loading of checkpoints, with an error for any that does not fit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,22 +14,22 @@ from ..data.text import CharsetError
 from ..layers.charset_state import check_charsets
 from ..weights_file import WeightsError, check_content, read_arrays, reading
 
-# Names, or ends of names, whose absence from one side changes nothing: the config fills the first
-# two, and no model reads the counter.
+# Suffixes of names that a checkpoint may lack or have in excess: the config sets the first two, and
+# no model uses the counter.
 HARMLESS = ("pixel_mean", "pixel_std", "num_batches_tracked")
 
 
 class CheckedCheckpointer(DetectionCheckpointer):
-    """A checkpointer that refuses what it cannot load, where Detectron2's warns and goes on.
+    """A checkpointer that raises an error where Detectron2's only warns.
 
-    Refused are files that are damaged or hold code, weights of another model, of another alphabet
-    or that are not finite. No code in a file is ever run.
+    Refused are damaged files, files with code, which is never run, and weights that are of another
+    model, of another alphabet or not finite.
 
     Args:
         model: module whose weights are loaded.
         save_dir: folder of the checkpoints.
-        partial: let a file that is loaded to start from, not to resume, fill a part of the model,
-            such as its backbone, and hold more than the model needs.
+        partial: allow weights that a training starts from, not those it resumes from, to lack
+            parts of the model, as those of a plain backbone do, and to have others.
         **checkpointables: other objects with `state_dict` and `load_state_dict`.
     """
 
@@ -46,10 +46,10 @@ class CheckedCheckpointer(DetectionCheckpointer):
 
         Args:
             path: file, or "" for none.
-            checkpointables: names of what to load besides the model; None is everything.
+            checkpointables: names of the objects to load beside the model; None for all.
 
         Returns:
-            What was in the file besides.
+            The rest of the file's content.
 
         Raises:
             WeightsError: if the file cannot be used; see the class.
@@ -67,7 +67,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
         return checkpoint
 
     def _torch_load(self, f: str) -> Any:
-        """How the real Detectron2 reads; old versions of torch would run code."""
+        """Detectron2 reads a file by this; without `weights_only` old torch versions run code."""
         return torch.load(f, map_location="cpu", weights_only=True)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
@@ -91,8 +91,8 @@ def load_model(cfg: CfgNode, weights: str = "") -> Any:
     """A config's model with trained weights, for inference.
 
     Args:
-        cfg: config of any stage.
-        weights: checkpoint; "" takes MODEL.WEIGHTS.
+        cfg: config of either stage.
+        weights: checkpoint; "" for MODEL.WEIGHTS.
 
     Raises:
         ValueError: if no weights are named.
@@ -107,12 +107,12 @@ def load_model(cfg: CfgNode, weights: str = "") -> Any:
 
 
 def describe_misfit(model: nn.Module, incompatible: Any, may_be_part: bool) -> str:
-    """Say what did not find its place; empty if everything did.
+    """The mismatches between a model and a checkpoint; empty if there are none.
 
     Args:
         model: that weights were loaded into.
-        incompatible: what the loading gave: `missing_keys`, `unexpected_keys`, `incorrect_shapes`.
-        may_be_part: be content with a part of the model, and with more than it needs.
+        incompatible: result of loading: `missing_keys`, `unexpected_keys`, `incorrect_shapes`.
+        may_be_part: accept missing and unexpected keys, as long as one weight was loaded.
     """
     missing = [key for key in incompatible.missing_keys if not key.endswith(HARMLESS)]
     unexpected = [key for key in incompatible.unexpected_keys if not key.endswith(HARMLESS)]
@@ -134,7 +134,7 @@ def describe_misfit(model: nn.Module, incompatible: Any, may_be_part: bool) -> s
 
 
 def check_finite(state: Mapping[str, Any], path: Path) -> None:
-    """Make sure that all weights are numbers.
+    """Check that all weights are finite.
 
     Raises:
         WeightsError: naming the first one that is not finite.

@@ -1,4 +1,4 @@
-"""Number formats: the training step in the one that the config asks for, and denormal numbers."""
+"""Mixed precision of the training step, and denormal numbers on a CPU."""
 
 import logging
 from typing import Any
@@ -13,14 +13,14 @@ from .accumulate import AccumulatingTrainer
 
 logger = logging.getLogger(__name__)
 
-# What SOLVER.AMP.PRECISION may be.
+# Values of SOLVER.AMP.PRECISION.
 PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-# Instructions with which a processor multiplies bfloat16 matrices.
+# Instruction sets for products of bfloat16 matrices.
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 
 def check_precision(cfg: CfgNode) -> CfgNode:
-    """Turn mixed precision off where the device gains nothing by it.
+    """Turn mixed precision off on a processor that it does not make faster.
 
     Returns:
         The config, or a frozen copy of it with SOLVER.AMP.ENABLED set to False.
@@ -44,13 +44,13 @@ def check_precision(cfg: CfgNode) -> CfgNode:
 
 
 def prepare_cpu(threads: int | None = None) -> None:
-    """Set torch up for fast inference and training on the CPU, in the calling thread.
+    """Configure torch for inference and training on the CPU, in the calling thread.
 
-    Denormal numbers, of which sharp softmax maps are full, are flushed to zero: processors compute
-    several times slower with them.
+    Denormal numbers are flushed to zero: sharp softmax maps consist mostly of them, and they make
+    processors several times slower.
 
     Args:
-        threads: of torch; None leaves them as they are.
+        threads: number of torch's threads; None to leave it unchanged.
     """
     torch.set_flush_denormal(True)
     if threads is not None:
@@ -70,7 +70,7 @@ def build_step(
 
     Args:
         cfg: see `check_precision`.
-        model: what is trained, perhaps inside of a module that shares its work among processes.
+        model: the model, wrapped in `DistributedDataParallel` or not.
         loader: of training batches.
         optimizer: of the model.
     """
@@ -79,7 +79,7 @@ def build_step(
     if precision is not None and not on_gpu:
         _train_in(precision, model)
         precision = None
-    # The range of bfloat16 is that of float32: its gradients need no scaling.
+    # bfloat16 has the range of float32, so gradients need no scaling.
     scaler = torch.amp.GradScaler("cuda", enabled=precision == torch.float16)
     if cfg.SOLVER.ACCUMULATION > 1:
         return AccumulatingTrainer(
@@ -96,9 +96,9 @@ def build_step(
 
 
 def _train_in(precision: torch.dtype, model: nn.Module) -> None:
-    """Let the forward pass of training run in mixed precision on the CPU.
+    """Wrap the forward pass of training in autocast for the CPU.
 
-    Detectron2's trainer for mixed precision insists on a GPU.
+    Detectron2's `AMPTrainer` requires a GPU.
     """
     forward = model.forward
 

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW with Detectron2's parameter groups.
 
-    With SOLVER.CLIP_GRADIENTS.CLIP_TYPE "full_model" the norm over all parameters is limited; the
-    other types limit each parameter alone, as in Detectron2.
+    SOLVER.CLIP_GRADIENTS.CLIP_TYPE "full_model" clips the norm over all parameters; the other types
+    clip each parameter separately, as in Detectron2.
 
     Raises:
         ValueError: for an unknown SOLVER.OPTIMIZER or clip type.
@@ -51,7 +51,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _clip_hook(keys: CfgNode) -> Any:
-    """What to do with the gradients before each optimiser step."""
+    """A hook that clips the gradients before each optimiser step."""
 
     def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]

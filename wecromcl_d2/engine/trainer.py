@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """Trains, evaluates and checkpoints what a config describes; see `tasks` for the two stages.
+    """Base class of the trainers of both stages, see `tasks`.
 
-    Same config and seed, same weights: whatever the number of workers, and also when the run was
-    killed and resumed (on one kind of device).
+    Equal configs and seeds give equal weights, for any number of data loader workers and also after
+    the run was killed and resumed, on the same kind of device.
 
     Args:
         cfg: a complete config.
@@ -71,7 +71,10 @@ class Trainer(DefaultTrainer):
         self.train_loader.seek(self.start_iter * self.cfg.SOLVER.ACCUMULATION)
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Detectron2's hooks, seeding first; the best model is kept before the state is saved."""
+        """Detectron2's hooks, with `SeedEachIteration` as the first.
+
+        `BestCheckpointer` precedes `PeriodicCheckpointer`, which thus stores the best value.
+        """
         cfg = self.cfg
         ret: list[HookBase | None] = [
             SeedEachIteration(cfg.SEED),
@@ -103,7 +106,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
-        """Batches of the curriculum's phases, then of DATASETS.TRAIN."""
+        """Batches of the phases of SOLVER.CURRICULUM, then of DATASETS.TRAIN."""
         keys = cfg.SOLVER.CURRICULUM
         phases, end = [], 0
         for names, iterations, batch_size in zip(
@@ -130,12 +133,12 @@ class Trainer(DefaultTrainer):
         end: float,
         proportions: Sequence[float] = (),
     ) -> Phase:
-        """A stretch of the training.
+        """A phase of the training.
 
         Args:
             cfg: the run's config.
-            names: datasets that are read.
-            batch_size: images per batch, of all processes together.
+            names: datasets of the phase.
+            batch_size: images per batch, all processes together.
             end: first batch after the phase.
             proportions: shares of the datasets in the draws; empty for those of their sizes.
 
@@ -163,7 +166,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """All images of a dataset, in order, with their whole records."""
+        """All images of a dataset in order, each with its complete record."""
         return build_detection_test_loader(
             Trainer.load_records(cfg, [dataset_name]),
             mapper=cls.build_mapper(cfg, False),
@@ -173,7 +176,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     @abstractmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:
-        """What turns a record into a model input."""
+        """The mapper from a record to a model input."""
 
     @classmethod
     @abstractmethod
@@ -184,16 +187,16 @@ class Trainer(DefaultTrainer):
         batch_size: int,
         mixture: Mixture | None = None,
     ) -> Sampler:
-        """What decides which records share a batch."""
+        """The sampler that chooses the records of each batch."""
 
 
 def results_folder(output_dir: str, dataset_name: str) -> str:
-    """Where the results of a dataset go, whose name may be the path of a label file."""
+    """Folder of the results of a dataset, whose name may be the path of a label file."""
     return os.path.join(output_dir, "inference", re.sub(r"[^\w.-]+", "_", dataset_name))
 
 
 def _checked(cfg: CfgNode) -> CfgNode:
-    """Refuse what cannot be trained and turn off what the device lacks."""
+    """The config, checked, and without mixed precision where the device gains nothing by it."""
     keys = cfg.SOLVER.CURRICULUM
     if not len(keys.DATASETS) == len(keys.ITERS) == len(keys.IMS_PER_BATCH):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Lexicons: replacing a recognised word by the nearest word of a list, as the benchmarks do.
+"""Lexicons: replacement of a recognised word by the nearest word of a list, as in benchmarks.
 
 Distances are Levenshtein's over upper-cased strings, divided by the longer of the two lengths.
 """
@@ -21,7 +21,7 @@ _TINY = 1e-12
 
 
 class LexiconError(ValueError):
-    """A lexicon that cannot be built, or does not cover what it is asked for."""
+    """A lexicon that cannot be built, or without the list or character that is needed."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class Lexicon:
     """A list of words, each with the spelling that replaces a prediction near it.
 
     Args:
-        name: what results call it.
+        name: its name in results.
         entries: the words, in the order that decides ties.
         replacements: one spelling per entry; None where the official pair list has no line.
-        limit: a prediction this far or farther from every entry is dropped; None keeps all.
-        keep_unmatched: keep such a prediction as it was read instead.
+        limit: a prediction at this distance or farther from every entry is dropped; None for no
+            limit.
+        keep_unmatched: keep such a prediction unchanged instead.
 
     Raises:
         LexiconError: if there is no entry or the lengths differ.
@@ -87,17 +88,17 @@ class Lexicon:
     ) -> Lexicon:
         r"""Build from the lines of a list and of its pair list.
 
-        A pair line is `KEY spelling`; the spelling may hold blanks, and the last line of a
-        repeated key wins. Without a pair list the upper-cased entry is the spelling.
+        A pair line is `KEY spelling`; the spelling may contain blanks, and of lines with one key
+        the last is used. Without a pair list the upper-cased entry is the spelling.
 
         Args:
-            name: what results call it.
+            name: its name in results.
             lines: one word a line, without line ends.
             pairs: lines of the pair list.
             mode: `"official"` keeps a byte-order mark and empty lines as entries, cuts a pair
-                line at the length of its upper-cased key, and refuses a match that passes over an
-                entry without a pair line. `"robust"` removes the first two, cuts at the first
-                blank and lets such an entry stand for itself.
+                line at the length of its upper-cased key, and raises an error for a text whose
+                search meets a nearest entry without a pair line. `"robust"` removes the first two,
+                cuts at the first blank and uses such an entry as its own spelling.
             limit: see the class.
             keep_unmatched: see the class.
 
@@ -115,10 +116,10 @@ class Lexicon:
         return cls(name, entries, replacements, limit=limit, keep_unmatched=keep_unmatched)
 
     def nearest(self, texts: Sequence[str]) -> list[Nearest]:
-        """Find the nearest entry to each text, the first in list order on a tie.
+        """The nearest entry to each text, the first in list order on a tie.
 
-        Entries are visited by length, those that can be nearest first. The difference of the
-        lengths bounds the distance from below, so most of a long list is never compared.
+        Entries are compared in groups of one length, by rising difference from the text's length.
+        That difference is a lower bound of the distance, so most of a long list is never compared.
         """
         keys = [text.upper() for text in texts]
         found = {key: Nearest(self._first[key], 0.0) for key in keys if key in self._first}
@@ -151,17 +152,17 @@ class Lexicon:
         return corrected
 
     def describe(self) -> str:
-        """What a result says about the lexicon."""
+        """Description of the lexicon in results."""
         return f"{self.name} ({len(self.entries)} words, {self.describe_limit()})"
 
     def describe_limit(self) -> str:
-        """What happens to texts far from every entry."""
+        """Description of the treatment of texts far from every entry."""
         if self.limit is None:
             return "no limit"
         return f"distance < {self.limit:g}, else {'kept' if self.keep_unmatched else 'dropped'}"
 
     def _search(self, keys: list[str]) -> list[Nearest]:
-        """Find the nearest entries to upper-cased texts of one common length."""
+        """The nearest entries to upper-cased texts of one length."""
         length = len(keys[0])
         entry = np.full(len(keys), len(self.entries))
         distance = np.full(len(keys), np.inf)
@@ -187,7 +188,7 @@ class Lexicon:
         return [Nearest(int(e), float(d)) for e, d in zip(entry, distance, strict=True)]
 
     def _check_scan(self, text: str) -> None:
-        """Refuse a text whose scan through the list meets a nearest entry without a pair line."""
+        """Raise `LexiconError` if the scan for a text meets a nearest entry without a pair line."""
         best = np.inf
         for entry, replacement in zip(self.entries, self.replacements, strict=True):
             distance = Levenshtein.distance(text.upper(), entry) / max(
@@ -203,7 +204,7 @@ class ImageLexicons:
     """One lexicon per image, which the benchmarks call strong.
 
     Args:
-        name: what results call them.
+        name: their name in results.
         by_number: lexicon by the number of its image.
 
     Raises:
@@ -228,7 +229,7 @@ class ImageLexicons:
         return self.by_number[number]
 
     def describe(self) -> str:
-        """What a result says about the lexicons."""
+        """Description of the lexicons in results."""
         words = sum(len(lexicon.entries) for lexicon in self.by_number.values())
         one = next(iter(self.by_number.values()))
         return f"{self.name} ({len(self.by_number)} lists, {words} words, {one.describe_limit()})"

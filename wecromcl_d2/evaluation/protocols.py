@@ -1,4 +1,4 @@
-"""The rows of a results table: which protocols a config names, and with which lexicons."""
+"""The protocols and lexicons that a config names, for the rows of a results table."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def read_lexicons(entries: Sequence[str], dataset: str) -> dict[str, Lexicon | I
     """The lexicons that a config names, by kind.
 
     Args:
-        entries: `"published"` for those of the benchmark that are there, or `"KIND=FILE"`, a list
-            of one word a line; for `strong` the folder or zip of the lists `voc_img_N.txt`.
-        dataset: name of the evaluated set, which says the benchmark.
+        entries: `"published"` for those of the benchmark that exist, or `"KIND=FILE"`, a list of
+            one word per line; for `strong` the folder or zip of the lists `voc_img_N.txt`.
+        dataset: name of the evaluated set, which names the benchmark.
 
     Raises:
         ValueError: if an entry is neither of the two.

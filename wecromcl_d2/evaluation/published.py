@@ -1,6 +1,6 @@
-"""The lexicons that the benchmarks are reported with: which set has which, and under which names.
+"""The lexicons with which results on benchmarks are published, and the names of their files.
 
-They lie in the folder `lexicons` of the dataset's own one, in any of the forms they come in.
+They are in the folder `lexicons` of a dataset's folder, in any of the published forms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LexiconFiles:
     lists: str | None = None
 
     def find(self, folder: Path) -> Path | None:
-        """The list in a folder, or the folder or archive of lists; None if it is not there."""
+        """The list in a folder, or the folder or archive of lists; None if it does not exist."""
         names = [self.path, f"{self.path}.zip"] if self.lists else [self.path]
         return next((folder / name for name in names if (folder / name).exists()), None)
 
@@ -73,20 +73,20 @@ LEXICONS: Mapping[str, Mapping[str, tuple[LexiconFiles, ...]]] = {
             LexiconFiles("full_lexicons.txt"),
         ),
     },
-    # Its pair list does not belong to this list.
+    # The published pair list of this set belongs to another word list.
     "ctw1500": {"full": (LexiconFiles("weak_voc_new.txt"), LexiconFiles("ctw1500_lexicon.txt"))},
 }
 
 
 def read_published_lexicons(benchmark: str, root: Path) -> dict[str, Lexicon | ImageLexicons]:
-    """The published lexicons that are there, by kind, each with its published rule.
+    """The published lexicons that exist, by kind, each with its published distance limit.
 
     Args:
         benchmark: name of the benchmark, such as `icdar2015`.
         root: its folder; the lexicons lie in `lexicons` below it.
 
     Raises:
-        LabelError: if a list is there but cannot be read, or its pair list is missing.
+        LabelError: if an existing list cannot be read, or its pair list is missing.
     """
     found: dict[str, Lexicon | ImageLexicons] = {}
     folder = root / FOLDER
@@ -106,7 +106,7 @@ def read_published_lexicons(benchmark: str, root: Path) -> dict[str, Lexicon | I
 
 
 def missing_lexicons(benchmark: str, root: Path) -> list[str]:
-    """What is not there of the published lexicons, and under which names it was looked for."""
+    """The missing published lexicons, each with the names under which it was looked up."""
     folder = root / FOLDER
     return [
         f"{kind} lexicon: {folder / forms[0].path}"

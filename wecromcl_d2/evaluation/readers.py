@@ -26,7 +26,7 @@ import numpy as np
 from ..data.datasets import LabelError, read_labels
 from ..data.readers.base import (
     UNREADABLE,
-    Truth,
+    ImageGT,
     Word,
     checked_identity,
     checked_numbers,
@@ -36,7 +36,7 @@ from ..data.readers.base import (
     load_text,
     parse_lines,
 )
-from ..data.readers.sources import read_truths as read_folder
+from ..data.readers.sources import read_ground_truth as read_folder
 from ..data.readers.totaltext import parse_polygon_line
 from .counting import MatchingError, Mode, PointWords
 from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon, LexiconError, image_number
@@ -79,7 +79,7 @@ def read_ground_truth(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWord
         raise LabelError(f"{path}: {error}") from error
 
 
-def gt_words(gt: Truth, mode: Mode = "robust") -> GTWords:
+def gt_words(gt: ImageGT, mode: Mode = "robust") -> GTWords:
     """The words of one image from a reader of `data.readers`.
 
     Raises:

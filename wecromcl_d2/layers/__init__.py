@@ -1,4 +1,4 @@
-"""Network parts that both stages compute with; importing them registers the backbone."""
+"""Network modules of both stages; importing them registers the backbone."""
 
 from .backbone import BiFPN, build_resnet_bifpn_backbone
 from .charset_state import CharsetState

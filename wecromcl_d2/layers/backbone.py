@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ..config import check_choice
 
-# Keeps the normalised fusion weights finite when all of them are cut to zero.
+# Added to the sum of the fusion weights, which is zero if ReLU cuts all of them.
 FUSION_EPS = 1e-4
-# Start value of the normalisations' biases, as published.
+# Initial bias of the normalisations, as published.
 NORM_BIAS = 1e-4
 
 
@@ -138,12 +138,13 @@ class BiFPN(Backbone):
 
 
 def conv_norm_relu(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
-    """3x3 convolution, normalisation and ReLU, with the published start values.
+    """3x3 convolution, normalisation and ReLU, initialised as published.
 
     Args:
         in_channels: of the input.
         out_channels: of the result.
-        norm: a name that `detectron2.layers.get_norm` knows; empty for none, but a bias.
+        norm: a name that `detectron2.layers.get_norm` knows; if empty, the convolution has a
+            bias instead.
     """
     layer = Conv2d(
         in_channels,

@@ -1,4 +1,4 @@
-"""Which alphabet a model's labels mean, kept in its checkpoints."""
+"""The alphabet of a model's labels, stored in its checkpoints."""
 
 import sys
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 from ..data.text import Charset, CharsetError
 
-# Characters that an error names at most, of each kind.
+# Most characters that an error names, for each side of the comparison.
 MOST_NAMED = 12
 
 
 class CharsetState(nn.Module):
-    """A part of a model that has no weights and refuses checkpoints of another alphabet.
+    """Module without weights that refuses checkpoints of another alphabet.
 
-    Labels are positions in the alphabet, so weights of another one would load and read nonsense.
-    A checkpoint without this part, as the published ones are, is taken as it is.
+    Labels are positions in the alphabet, so weights of another one would load without an error and
+    give wrong texts. A checkpoint without this buffer, as the published ones are, is not checked.
 
         self.charset_state = CharsetState(charset)
 
     Args:
-        charset: the model's.
+        charset: of the model.
     """
 
     code_points: Tensor
@@ -33,7 +33,7 @@ class CharsetState(nn.Module):
         self.register_buffer("code_points", torch.tensor(codes, dtype=torch.int32))
 
     def check(self, stored: Tensor) -> None:
-        """Compare with what a checkpoint holds.
+        """Compare with the alphabet of a checkpoint.
 
         Args:
             stored: `code_points` of the checkpoint: whether case is folded, then the characters.
@@ -62,10 +62,11 @@ class CharsetState(nn.Module):
 def check_charsets(model: nn.Module, state: Mapping[str, Any]) -> None:
     """Compare the alphabets of a model with those of a checkpoint before anything is loaded.
 
-    Needed where loading leaves out what has another shape, as Detectron2 does.
+    Needed because Detectron2 skips tensors whose shape differs, so that `CharsetState` would never
+    get an alphabet of another length.
 
     Args:
-        model: any model; parts of it may be `CharsetState`.
+        model: any model, with any number of `CharsetState` modules.
         state: weights by name.
 
     Raises:
@@ -79,7 +80,7 @@ def check_charsets(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 def describe_difference(stored: list[int], own: list[int]) -> str:
-    """Say how two alphabets differ, each given as `CharsetState` keeps it; empty if they do not."""
+    """The difference of two alphabets, both given as `code_points`; empty if there is none."""
     if stored == own:
         return ""
     parts = []

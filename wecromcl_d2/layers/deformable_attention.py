@@ -3,10 +3,10 @@
 Letters: N images, Q queries, M heads, L maps, P points, C channels of a head, H_l x W_l cells of
 map l, T cells of all maps together.
 
-Sampling is done in two ways, which agree to rounding. `sample_by_grid` serves every device.
-`sample_with_embedding_bag` serves the CPU, where it takes a seventh of the time: each query's
-samples are one bag of rows of a table, which PyTorch sums with vector instructions, and no sample
-is ever stored.
+Two implementations of the sampling agree to rounding. `sample_by_grid` runs on every device.
+`sample_with_embedding_bag` runs on the CPU, where it takes a seventh of the time: the samples of a
+query are one bag of `embedding_bag`, which sums rows of a table with vector instructions and
+stores no single sample.
 """
 
 import math
@@ -21,26 +21,25 @@ from torch.autograd.function import once_differentiable
 
 Sizes = tuple[tuple[int, int], ...]
 
-# Queries that `sample_with_embedding_bag` treats at once: so their coordinates stay in the CPU's
-# cache.
+# Queries per pass of `sample_with_embedding_bag`, so that their coordinates fit the CPU's cache.
 QUERIES_AT_ONCE = 2048
 
 
 def sample_maps(value: Tensor, sizes: Sizes, positions: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of bilinear samples from several maps, the fastest way on this device.
+    """Weighted sum of bilinear samples from several maps, by the faster way for the device.
 
     Args:
         value: (N, T, M, C) values of all maps, row-major, one map after the other.
         sizes: (height, width) in cells of each map.
-        positions: (N, Q, M, L, P, 2) sampling points (x, y) in cells of each map, the centre of
-            the first cell being (0.5, 0.5). Outside of the maps everything is zero.
+        positions: (N, Q, M, L, P, 2) sampling points (x, y) in cells of each map, the center of
+            the first cell being (0.5, 0.5). Values outside a map are zero.
         weights: (N, Q, M, L, P).
 
     Returns:
         (N, Q, M * C).
     """
     sample = sample_with_embedding_bag if value.device.type == "cpu" else sample_by_grid
-    # Fractions of a cell need the precision, also where autocast works with less.
+    # Always at least float32: half precision is too coarse for the fractions of a cell.
     with torch.autocast(value.device.type, enabled=False):
         if value.dtype in (torch.bfloat16, torch.float16):
             value = value.float()
@@ -73,8 +72,8 @@ def sample_with_embedding_bag(
 class _Table:
     """One image's maps as rows of C numbers, each map inside a border of zeros.
 
-    All maps are laid out in one width, so that the four cells around a point are the row of the
-    top left one and those at three fixed distances behind it.
+    All maps are stored with the width of the widest, so that of the four cells around a point three
+    lie at fixed row offsets, `corners`, from the top left one.
 
     Args:
         sizes: (height, width) of each map.
@@ -90,7 +89,7 @@ class _Table:
         for height, _ in sizes:
             self.tops.append(self.tops[-1] + height + 2)
         self.corners = (0, heads, self.width * heads, (self.width + 1) * heads)
-        # For each of the M * L * P points of a query: its map's end, and the row of cell (0, 0).
+        # For each of the M * L * P points of a query: its map's size, and the row of cell (0, 0).
         ends = torch.tensor([(w, h) for h, w in sizes], dtype=dtype)
         self.ends = ends.repeat_interleave(points, 0).repeat(heads, 1).unbind(1)
         first = [(top + 1) * self.width + 1 for top in self.tops[:-1]]
@@ -121,15 +120,15 @@ class _Table:
             yield own.view(height, width, -1)
 
     def locate(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where samples lie in the table.
+        """Rows of the table around sampling points, and the offsets for interpolation.
 
         Args:
             positions: (Q, M * L * P, 2).
 
         Returns:
-            Three times (Q, M * L * P): the row of the cell whose centre is next to the top left,
-            int32, and how far in x and in y the point is from there to the next centre, 0 to 1.
-            Points outside are moved to the nearest place where only the border is read.
+            Three tensors (Q, M * L * P): the row of the top left of the four cells around the
+            point, int32, and the point's offset in x and in y from the center of that cell, 0 to
+            1. Points outside the map are moved to the nearest place where only the border is read.
         """
         fractions, cells = [], []
         for coordinate, end in zip(positions.unbind(-1), self.ends, strict=True):
@@ -139,7 +138,7 @@ class _Table:
             fractions.append(place.sub_(low))
             cells.append(low.int())
         rows = cells[1].mul_(self.width).add_(cells[0]).mul_(self.heads).add_(self.origins)
-        # Places that are not numbers must still be rows of the table.
+        # NaN positions must still give rows inside the table.
         rows.clamp_(0, self.tops[-1] * self.width * self.heads - self.corners[-1] - 1)
         return rows, fractions[0], fractions[1]
 
@@ -153,7 +152,7 @@ def _shares(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 class _BagSampling(torch.autograd.Function):
-    """Keeps only its inputs for the backward pass."""
+    """Sampling that stores only its inputs for the backward pass."""
 
     @staticmethod
     def forward(
@@ -203,7 +202,7 @@ def _sampling_gradients(
     """Fill the gradients of one image.
 
     Args:
-        layout: of its table.
+        layout: of the image's table.
         grad: (Q * M, C) gradient of the output.
         inputs: values (T, M, C), positions (Q, M * L * P, 2), weights (Q, M * L * P).
         grads: of the same shapes, to be filled.
@@ -223,7 +222,7 @@ def _sampling_gradients(
 
 
 def _dots(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
-    """Products of the table's rows that were read with the gradient of what read them.
+    """Dot product of each row that was read with the output gradient of its query and head.
 
     Args:
         rows: (Q, M * L * P).
@@ -235,7 +234,7 @@ def _dots(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
     """
     starts = torch.arange(0, rows.numel() + 1, rows.numel() // len(grad), dtype=rows.dtype)
     with warnings.catch_warnings():
-        # PyTorch calls its sparse matrices unfinished, once.
+        # PyTorch warns once that its sparse CSR tensors are in beta.
         warnings.simplefilter("ignore", UserWarning)
         pattern = torch.sparse_csr_tensor(
             starts,
@@ -250,7 +249,7 @@ def _dots(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
 def _scatter(
     layout: _Table, rows: Tensor, shares: tuple[Tensor, ...], grad: Tensor, length: int
 ) -> Tensor:
-    """Gradient (length, C) of the table: again bags, now one for each row that was read."""
+    """Gradient (length, C) of the table, by `embedding_bag` with one bag per row of the table."""
     read, order = rows.flatten().sort()
     counts = torch.bincount(read, minlength=length)
     starts = counts.cumsum(0) - counts
@@ -265,7 +264,7 @@ def _scatter(
 
 
 class DeformableAttention(nn.Module):
-    """Each query reads a few learned points of every map.
+    """Attention of each query to a few learned sampling points of every map.
 
     Args:
         channels: width of queries and values; a multiple of `heads`.
@@ -319,10 +318,10 @@ class DeformableAttention(nn.Module):
 
         Args:
             query: (N, Q, C).
-            reference: (Q, L, 2) points (x, y) from which offsets count, in cells of each map.
+            reference: (Q, L, 2) points (x, y) that the offsets are added to, in cells of each map.
             value: (N, T, C).
             sizes: (height, width) in cells of each map.
-            valid: (N, T), False where a cell is padding and reads as zero.
+            valid: (N, T), False in padding, whose values count as zero.
 
         Returns:
             (N, Q, C).
@@ -332,11 +331,11 @@ class DeformableAttention(nn.Module):
         if valid is not None:
             value = value.masked_fill(~valid[..., None], 0.0)
         shape = (n, queries, self.heads, self.maps, self.points)
-        # Repeated for each point, which lets the sum run over long rows.
+        # Repeated for each point: the addition is faster over long contiguous rows.
         reference = reference[:, None, :, None].expand(-1, -1, -1, self.points, -1).contiguous()
         positions = reference + self.sampling_offsets(query).view(*shape, 2)
         logits = self.attention_weights(query).view(n * queries * self.heads, -1)
-        # Across long columns the CPU is five times faster than along short rows.
+        # On the CPU softmax over dim 0 of the transpose is five times faster than over short rows.
         weights = logits.t().contiguous().softmax(0).t().contiguous()
         values = value.view(n, value.shape[1], self.heads, -1)
         return self.output_proj(sample_maps(values, sizes, positions, weights.view(shape)))

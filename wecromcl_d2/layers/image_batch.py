@@ -1,4 +1,4 @@
-"""Batches of images for every model of the package."""
+"""Normalised, padded batches of images, the first step of every model of the package."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 def group_by_size(shapes: Iterable[Sequence[int]]) -> list[list[int]]:
     """Indices of the images of each size, sizes in the order of their first image.
 
-    A batch of one size needs no padding to a common one, so the result of an image depends on
-    nothing but the image.
+    Images of one size need no padding to a common size, so the result of an image does not depend
+    on the rest of its batch.
 
     Args:
         shapes: of the image tensors or arrays.
@@ -30,7 +30,7 @@ class ImageModel(nn.Module):
     Args:
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
-        divisors: input sides are padded to a multiple of each; those below 1 count as 1.
+        divisors: sides of the batch are padded to a multiple of each; those below 1 count as 1.
     """
 
     pixel_mean: Tensor
@@ -46,7 +46,7 @@ class ImageModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; images are moved there."""
+        """Device of the weights, to which images are moved."""
         return self.pixel_mean.device
 
     def preprocess_images(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
@@ -54,6 +54,6 @@ class ImageModel(nn.Module):
         images = [x["image"].to(self.device) for x in batched_inputs]
         normal = [(x.float() - self.pixel_mean) / self.pixel_std for x in images]
         batch = ImageList.from_tensors(normal, self.size_divisibility)
-        # Convolutions on CPU and in mixed precision are faster with the channels last.
+        # Convolutions on the CPU and in mixed precision are faster in the channels-last layout.
         batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
         return batch

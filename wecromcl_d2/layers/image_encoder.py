@@ -1,4 +1,4 @@
-"""Image encoder: backbone levels become one fused map.
+"""Image encoder: fuses the levels of the backbone into one map.
 
 Letters: N images, C channels, L maps, H_l x W_l cells of map l, T cells of all maps together.
 """
@@ -17,12 +17,12 @@ from .backbone import conv_norm_relu
 from .deformable_attention import DeformableAttention
 from .position import sine_position
 
-# Cells of a batch above which grids are made anew each time instead of being kept.
+# Grids of batches with at most this many cells are cached; larger ones are computed each time.
 MOST_TOKENS_KEPT = 2**16
 
 
 class FusionHead(nn.Module):
-    """Brings some backbone levels to the stride of the finest one and concatenates them.
+    """Convolves backbone levels, upsamples them to the finest stride and concatenates them.
 
     Args:
         levels: names of backbone outputs, coarsest first.
@@ -74,9 +74,9 @@ class DeformableEncoderLayer(nn.Module):
     def forward(
         self, x: Tensor, position: Tensor, reference: Tensor, sizes: tuple, valid: Tensor | None
     ) -> Tensor:
-        """Transform the last Q of the tokens (N, T, C), Q being those that `reference` has.
+        """The last Q of the tokens (N, T, C), transformed; Q is the length of `reference`.
 
-        Positions, (N or 1, Q, C), go into the queries only, never into the values.
+        The position encoding (N or 1, Q, C) is added to the queries only, not to the values.
         """
         own = x[:, -len(reference) :]
         attended = self.attention(own + position, reference, x, sizes, valid)
@@ -86,7 +86,7 @@ class DeformableEncoderLayer(nn.Module):
 
 
 class DeformableEncoder(nn.Module):
-    """Deformable transformer over several maps; returns the last map.
+    """Deformable transformer over the cells of several maps, of which it returns the last.
 
     Args:
         channels: channels C of every map, a multiple of 32.
@@ -138,11 +138,11 @@ class DeformableEncoder(nn.Module):
     def forward(
         self, maps: list[Tensor], extents: list[list[tuple[int, int]]], valid: Tensor | None
     ) -> Tensor:
-        """Mix the maps.
+        """The last map after all layers.
 
         Args:
             maps: L tensors (N, C, H_l, W_l).
-            extents: for each map N times (height, width) of the true image in cells.
+            extents: for each map the (height, width) of the N images in cells, without padding.
             valid: (N, T), False in padding; None if there is none.
 
         Returns:
@@ -163,7 +163,7 @@ class DeformableEncoder(nn.Module):
         )
         for layer in self.layers:
             if layer is self.layers[-1]:
-                # The last layer only updates tokens of the last map.
+                # The last layer only updates the tokens of the last map: no others are returned.
                 position, reference = position[:, -cells[-1] :], reference[-cells[-1] :]
             if self.checkpoint and torch.is_grad_enabled():
                 x = checkpoint(layer, x, position, reference, sizes, valid, use_reentrant=False)
@@ -187,7 +187,7 @@ def _grids(
 
     Args:
         sizes: (height, width) of each map.
-        extents: for each map the extents of the N images; if all are alike, one result serves all.
+        extents: for each map those of the N images; if all N are equal, the encoding is (1, T, C).
         channels: C.
         device: of the results.
     """
@@ -219,7 +219,7 @@ def _kept_grids(
 
 
 class ImageEncoder(nn.Module):
-    """Fuses backbone levels into one map, optionally mixed by a deformable encoder.
+    """Fuses backbone levels into maps, and the maps into one by a deformable encoder.
 
     Args:
         input_shape: channels and strides of the backbone outputs.
@@ -298,8 +298,8 @@ class ImageEncoder(nn.Module):
 
         Args:
             features: backbone outputs.
-            image_sizes: N times (height, width) in pixels of the true image; what lies right of
-                and below it is padding. None: nothing is padding.
+            image_sizes: (height, width) of the N images in pixels, without the padding to the right
+                and below. None: there is no padding.
 
         Returns:
             (N, C, H / stride, W / stride) map and its (N, H / stride, W / stride) mask, False in

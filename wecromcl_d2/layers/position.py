@@ -11,7 +11,7 @@ TEMPERATURE = 10000.0
 
 
 def wave_exponents(channels: int, device: torch.device | None = None) -> Tensor:
-    """Exponents (D,) of `TEMPERATURE`, a pair of equal ones for each wave, from fast to slow."""
+    """Exponents (D,) of `TEMPERATURE`, two equal ones for each wave, from fast to slow."""
     return torch.arange(channels, device=device).div(2, rounding_mode="floor") * 2 / channels
 
 
@@ -30,12 +30,12 @@ def sine_position(
 
     Args:
         size: (height, width) of the map in cells.
-        extents: N times (height, width) of the true image in cells, in the top left corner.
+        extents: for each of N images its (height, width) in cells, without padding.
         channels: D of the encoding, a multiple of four.
         device: of the result.
 
     Returns:
-        (N, H * W, D). A full turn of the fastest wave spans the true image.
+        (N, H * W, D). A full turn of the fastest wave spans the image without padding.
     """
     frequency = TEMPERATURE ** -wave_exponents(channels // 2, device)
 

@@ -1,4 +1,4 @@
-"""Use trained models: pictures in, plain results out."""
+"""Trained models for inference: images in, lists and arrays out."""
 
 from ..data.images import ImageError, read_image
 from .anchor_finder import AnchorFinder

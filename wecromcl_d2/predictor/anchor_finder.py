@@ -1,4 +1,4 @@
-"""Pictures and their words in, the words' places out."""
+"""The predictor of stage 1: from images and their words to the points of the words."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .results import Anchors
 
 
 class AnchorFinder(Predictor):
-    """Finds the anchor points of words that are known to be in pictures.
+    """Predictor of the anchor points of given words.
 
         finder = AnchorFinder.from_name("quick-anchors")
         result = finder("street.jpg", ["Hill", "Street"])
         print(result.points, result.similarity)
 
-    Every given word gets its most likely place, whether or not the picture shows it; `similarity`
-    tells the words that are there from the others. A word's map is compared over the whole picture,
-    which therefore is never cut into tiles.
+    Every given word gets the strongest peak of its map, whether or not the image contains the word;
+    `similarity` is high only for words that it contains. The map is a softmax over the cells of the
+    whole image, so images are never tiled.
 
     Args:
         config_file: see `Predictor`.
@@ -66,27 +66,27 @@ class AnchorFinder(Predictor):
         color_order: ColorOrder = "RGB",
         batch_size: int = BATCH_SIZE,
     ) -> Anchors | list[Anchors]:
-        """Find the words of one picture, or of several.
+        """Find the words of one image, or of several.
 
         Args:
             images: a path, a Pillow image or an array, see `read_image`; or a list of them.
-            words: words of the picture, a word as often as it occurs. With a list of pictures, the
-                words of all of them, or a list of words for each.
+            words: words of the image, each as often as it occurs. With a list of images, the words
+                of all of them, or a list of words for each.
             color_order: of the channels of arrays, "RGB" or "BGR".
-            batch_size: most images that the model sees at once; they share a batch if they have
-                one size. No result depends on it.
+            batch_size: most images in a forward pass, which takes images of one size. Results do
+                not depend on it.
 
         Returns:
-            The result of the picture; of a list, a list in the same order.
+            The anchors of the image; for a list, a list in the same order.
 
         Raises:
-            ImageError: if a picture cannot be read.
-            ValueError: if `words` is no such list, or not one for each picture.
+            ImageError: if an image cannot be read.
+            ValueError: if `words` is neither a list of words nor one such list for each image.
         """
         if isinstance(images, SINGLE):
             own = _words_of_each(words, 1)
             return self._find([ImageSource(images, color_order)], own, batch_size)[0]
-        sources = [ImageSource(picture, color_order) for picture in images]
+        sources = [ImageSource(image, color_order) for image in images]
         per_image = _words_of_each(words, len(sources))
         results: list[Anchors] = []
         for start in range(0, len(sources), max(1, batch_size)):
@@ -97,12 +97,12 @@ class AnchorFinder(Predictor):
     def _find(
         self, sources: Sequence[ImageSource], words: Sequence[Sequence[str]], batch_size: int
     ) -> list[Anchors]:
-        """Find the words of few enough pictures to hold them all."""
+        """Find the words of a few images, which are in memory at once."""
         sizes, inputs = [], []
         for source, texts in zip(sources, words, strict=True):
-            picture = source.read()
-            height, width = picture.shape[:2]
-            image = self._network_image(picture)
+            original = source.read()
+            height, width = original.shape[:2]
+            image = self._network_image(original)
             sizes.append(image.shape[:2])
             inputs.append({"image": image, "height": height, "width": width, "texts": texts})
         answers = self._run(inputs, batch_size)
@@ -115,7 +115,7 @@ class AnchorFinder(Predictor):
         words: Sequence[str],
         size: tuple[int, int],
     ) -> Anchors:
-        """A model's answer as plain arrays; `size` is the (height, width) it saw."""
+        """`Anchors` from the model's output; `size` is the (height, width) of its input."""
         height, width = instances.image_size
         stride, normalize = self.model.stride, self.model.charset.normalize
         return Anchors(
@@ -135,7 +135,7 @@ class AnchorFinder(Predictor):
 def _words_of_each(
     words: Sequence[str] | Sequence[Sequence[str]], count: int
 ) -> list[Sequence[str]]:
-    """The words of each of `count` pictures.
+    """The words of each of `count` images.
 
     Raises:
         ValueError: see `AnchorFinder.__call__`.
@@ -148,7 +148,7 @@ def _words_of_each(
     per_image = [list(own) for own in words if not isinstance(own, str)]
     if len(per_image) != len(words) or len(words) != count:
         raise ValueError(
-            f"{len(words)} entries of words for {count} pictures; give one list of words for all "
-            "pictures, or a list of words for each"
+            f"{len(words)} entries of words for {count} images; give one list of words for all "
+            "images, or a list of words for each"
         )
     return list(per_image)

@@ -1,4 +1,4 @@
-"""What both predictors share: loading a trained model, and running it on pictures."""
+"""Base class of both predictors: loads a trained model and runs it on images."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ Self = TypeVar("Self", bound="Predictor")
 
 
 class Predictor:
-    """A trained model, ready to use.
+    """A trained model with its config.
 
-    Predictions flush denormal numbers in the thread that calls them, since sharp maps are full of
-    them and slow a CPU down several times.
+    On a CPU predictions flush denormal numbers in the calling thread: sharp activation maps consist
+    mostly of them, and they make the CPU several times slower.
 
     Args:
-        config_file: YAML file; a relative path starts here or in the installed package.
-        weights: checkpoint that fits it.
+        config_file: YAML file; a relative path is looked up by `find_file`.
+        weights: checkpoint of the same model; looked up likewise.
         opts: KEY VALUE pairs that override the config.
         device: such as "cpu" or "cuda:1"; by default the config's, or the CPU if there is no GPU.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        WeightsError: if the weights are damaged or another model's, or their alphabet is another.
+        WeightsError: if the weights are damaged, of another model or of another alphabet.
         ValueError: if the config is one of the other stage.
     """
 
@@ -78,9 +78,9 @@ class Predictor:
         config_file, weights = find_model(name)
         return cls(config_file, weights, device=device, **options)
 
-    def _network_image(self, picture: np.ndarray, resize: bool = True) -> np.ndarray:
-        """Bring an RGB picture into the size and colour order of the network."""
-        image = picture[..., ::-1] if self.cfg.INPUT.FORMAT == "BGR" else picture
+    def _network_image(self, pixels: np.ndarray, resize: bool = True) -> np.ndarray:
+        """An RGB image in the size and channel order of the network's input."""
+        image = pixels[..., ::-1] if self.cfg.INPUT.FORMAT == "BGR" else pixels
         if not resize:
             return image
         aug_input = T.AugInput(np.ascontiguousarray(image))
@@ -91,11 +91,11 @@ class Predictor:
         """Run the model, on images of one size at a time.
 
         Args:
-            inputs: what the model takes, with `image` still a (h, w, 3) array.
+            inputs: inputs of the model, but with `image` a (h, w, 3) array.
             batch_size: most images at once.
 
         Returns:
-            Its answers in the order of the inputs, on the CPU.
+            The model's outputs in the order of the inputs, on the CPU.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; use 1 or more")
@@ -118,7 +118,7 @@ def _with_tensor(x: dict[str, Any]) -> dict[str, Any]:
 
 
 def _config_for(cfg: CfgNode, device: str | None) -> CfgNode:
-    """The config with the device on which it will run."""
+    """A copy of the config with the device chosen; CPU if there is no GPU."""
     cfg = cfg.clone()
     cfg.defrost()
     if device is not None:

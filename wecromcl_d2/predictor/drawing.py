@@ -1,4 +1,4 @@
-"""Pictures of spotted words, in any script."""
+"""Drawing of spotted words, in any script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..visualizer import (
     overlap,
 )
 
-# Smaller pictures are enlarged to at least this many pixels of the longest side.
+# Smaller images are enlarged so that their longest side has at least this many pixels.
 SHORTEST_SHOWN = 640
 
 
@@ -34,10 +34,10 @@ def draw_spotting(
 ) -> np.ndarray:
     """Draw spotted words: a dot at each point, the line through each word, and its text beside it.
 
-    Every text is written; one that finds no free place covers something.
+    Every text is written, even if there is no free place for it.
 
     Args:
-        image: picture; small ones are enlarged by a whole number.
+        image: RGB image; a small one is enlarged by a whole number.
         texts: `N` words.
         points: `(N, 2)`.
         polylines: `(N, K, 2)`, None without lines.
@@ -61,13 +61,13 @@ def draw_spotting(
         dots[:, None] if polylines is None else np.concatenate([dots[:, None], lines], axis=1)
     )
     boxes = [_word_box(*parts) for parts in zip(texts, outlines, strict=True)]
-    picture = Image.fromarray(result)
-    _write_beside(picture, texts, boxes, inks, 8 + round(longest / 80))
-    return np.array(picture)
+    canvas = Image.fromarray(result)
+    _write_beside(canvas, texts, boxes, inks, 8 + round(longest / 80))
+    return np.array(canvas)
 
 
 def _word_box(text: str, points: np.ndarray) -> Box:
-    """The box that a word fills, guessed from its points (M, 2): the first one and its line."""
+    """The estimated box of a word from `points` (M, 2): its own point, then those of its line."""
     left, top, right, bottom = bounding_box(points.ravel().tolist())
     length = float(np.linalg.norm(np.diff(points[1:], axis=0), axis=1).sum())
     around = 0.55 * length / max(len(text) - 1, 1)
@@ -75,27 +75,27 @@ def _word_box(text: str, points: np.ndarray) -> Box:
 
 
 def _write_beside(
-    picture: Image.Image,
+    canvas: Image.Image,
     texts: Sequence[str],
     boxes: Sequence[Box],
     colors: Sequence[Color],
     size: int,
 ) -> None:
-    """Write texts above, below or beside boxes, inside the picture and clear of what is there."""
-    draw = ImageDraw.Draw(picture)
+    """Write texts above, below or beside their boxes, inside the image and without overlaps."""
+    draw = ImageDraw.Draw(canvas)
     occupied = list(boxes)
     for text, color, (left, top, right, bottom) in zip(texts, colors, boxes, strict=True):
         font, shown = font_for(text, size)
-        length, middle = font.getlength(shown), (top + bottom - size) / 2
+        length, centered = font.getlength(shown), (top + bottom - size) / 2
         spots = []
         for x, y in (
             (left, top - 1.5 * size),
             (left, bottom + size / 2),
-            (right + size / 2, middle),
-            (left - size / 2 - length, middle),
+            (right + size / 2, centered),
+            (left - size / 2 - length, centered),
         ):
-            x = max(2.0, min(x, picture.width - length - 2))
-            y = max(2.0, min(y, picture.height - size - 3))
+            x = max(2.0, min(x, canvas.width - length - 2))
+            y = max(2.0, min(y, canvas.height - size - 3))
             spots.append((x - 2, y - 2, x + length + 2, y + size + 3))
         free = [box for box in spots if not any(overlap(box, other) for other in occupied)]
         box = (free or spots)[0]

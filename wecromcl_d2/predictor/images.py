@@ -1,4 +1,4 @@
-"""Where the predictor's images come from."""
+"""Sources of the predictors' images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SINGLE = (str, os.PathLike, np.ndarray, Image.Image)
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Origin of an image, so that it can be read again for drawing.
+    """Path, array or Pillow image of a result, read again for drawing.
 
     Attributes:
         image: path, array or Pillow image, see `read_image`.
-        color_order: of an array.
+        color_order: channel order of an array, "RGB" or "BGR".
     """
 
     image: ImageInput
@@ -28,7 +28,7 @@ class ImageSource:
 
     @property
     def file_name(self) -> str | None:
-        """The path, if it is one."""
+        """The path; None for an array or a Pillow image."""
         return os.fspath(self.image) if isinstance(self.image, (str, os.PathLike)) else None
 
     def read(self) -> np.ndarray:

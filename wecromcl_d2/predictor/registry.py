@@ -1,4 +1,4 @@
-"""Names of trained models: which config and which weights belong to them.
+"""Names of trained models, each for a config and a checkpoint.
 
 Nothing is downloaded: a name stands for files that a training on this computer has written.
 """
@@ -19,7 +19,8 @@ class ModelEntry:
     Attributes:
         config_file: YAML file.
         weights: checkpoint.
-        made_by: what makes the files, for the message that they are missing; empty if unknown.
+        made_by: command that creates the files, for the error that they are missing; empty if
+            unknown.
     """
 
     config_file: str
@@ -46,12 +47,12 @@ def register_model(
     """Give a trained model a name, for this process.
 
     Args:
-        name: that no other model has.
+        name: a new name.
         config_file: YAML file; see `find_file`.
         weights: checkpoint; see `find_file`.
 
     Raises:
-        ValueError: if the name stands for other files already.
+        ValueError: if the name already stands for other files.
     """
     entry = ModelEntry(os.fspath(config_file), os.fspath(weights))
     if _MODELS.setdefault(name, entry) != entry:

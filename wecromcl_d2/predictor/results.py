@@ -1,4 +1,4 @@
-"""What a prediction gives back: plain lists and arrays that turn into a dict, JSON or a picture.
+"""Results of the predictors: lists and arrays, with conversion to a dict, to JSON and to a drawing.
 
 Points are (x, y) in pixels of the original image, continuous in [0, width] x [0, height].
 """
@@ -16,25 +16,25 @@ from ..visualizer import WordView, anchor_sheet
 from .drawing import draw_spotting
 from .images import ImageSource
 
-# Digits behind the point in dicts.
+# Decimal digits in dicts.
 _POINT_DIGITS, _SCORE_DIGITS = 2, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Spotting:
-    """Words found and read in an image, the surest first.
+    """Words found and read in an image, by falling score.
 
     Attributes:
         words: N texts.
         points: (N, 2) float64.
         scores: (N,) from 0 to 1.
-        det_scores: (N,) how sure the model is that there is a word.
-        rec_scores: (N,) how sure it is of the text.
-        polylines: (N, K, 2) float64 lines through the words, along which they were read; None if
-            the model gives none.
+        det_scores: (N,) confidence of the detection.
+        rec_scores: (N,) confidence of the text.
+        polylines: (N, K, 2) float64 lines along which the words were read; None for a model
+            without lines.
         height: of the image.
         width: of the image.
-        source: where the image is, for `draw`.
+        source: the image itself, for `draw`.
     """
 
     words: list[str]
@@ -51,7 +51,7 @@ class Spotting:
         return len(self.words)
 
     def take(self, rows: np.ndarray) -> Spotting:
-        """Only the words of some rows, in their order."""
+        """The words of the given rows, in the order of `rows`."""
         return Spotting(
             [self.words[row] for row in rows.tolist()],
             self.points[rows],
@@ -65,7 +65,7 @@ class Spotting:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as lists, numbers and strings; wecromcl evaluate reads it as predictions."""
+        """All fields in JSON types; `wecromcl evaluate` reads such records as predictions."""
         content = _head(self.source, self.height, self.width) | {
             "texts": list(self.words),
             "points": _rounded(self.points, _POINT_DIGITS),
@@ -92,21 +92,21 @@ class Spotting:
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """Where the given words of an image are.
+    """Points of the given words of an image.
 
     Attributes:
         words: Q words, as given.
         points: (Q, 2) float64 anchors.
-        scores: (Q,) heights of the peaks; 0 where a word was given more often than there are peaks,
-            so that it has no anchor.
-        similarity: (Q,) from -1 to 1, how well the place that the model sees a word in agrees with
-            the word: the cosine that training optimises. Low for a word that is not in the image.
-        maps: (Q, h, w) float32, 0 or more: how much the model sees each word in each cell.
-        cell_size: (height, width) in pixels of the image that a cell of the maps covers.
-        unread: given words without any character of the model's alphabet, which have no anchor.
+        scores: (Q,) values of the maps' peaks; 0 if a word was given more often than its map has
+            peaks, so that this copy has no anchor.
+        similarity: (Q,) from -1 to 1, cosine of the pooled image feature and the text feature,
+            which training maximises. Low for a word that is not in the image.
+        maps: (Q, h, w) float32 activation maps, 0 or more.
+        cell_size: (height, width) of a cell of the maps, in pixels of the image.
+        unread: given words without any character of the model's alphabet; they have no anchor.
         height: of the image.
         width: of the image.
-        source: where the image is, for `draw`.
+        source: the image itself, for `draw`.
     """
 
     words: list[str]
@@ -126,9 +126,8 @@ class Anchors:
     def to_dict(self) -> dict[str, Any]:
         """A record of a label file with `points`, `point_scores` and `similarity`.
 
-        Words without anchor are in it too.
-
-        The maps are left out.
+        Words without anchor have no point and no score, unread words no similarity either; the maps
+        are left out.
         """
         found = self.scores > 0
         points: list = _rounded(self.points, _POINT_DIGITS)

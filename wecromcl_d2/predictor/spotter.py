@@ -1,4 +1,4 @@
-"""Pictures in, words out."""
+"""The predictor of stage 2: from images to their words."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .tiling import Tile, TileWords, Tiling
 
 
 class Spotter(Predictor):
-    """Finds and reads the words of pictures.
+    """Predictor of the words of an image: points, texts and scores.
 
         spotter = Spotter.from_name("quick")
         result = spotter("street.jpg")
         print(result.words, result.points, result.scores)
 
-    Images are resized as the config says. What is still larger than a tile is cut into overlapping
-    tiles, and the words of the tiles are put together.
+    Images are resized as the config says. An image that is still larger than a tile is cut into
+    overlapping tiles; words found in several tiles are merged.
 
     Args:
         config_file: see `Predictor`.
@@ -32,8 +32,8 @@ class Spotter(Predictor):
         opts: see `Predictor`.
         device: see `Predictor`.
         threshold: least score of a word; by default TEST.SPOTTING_THRESHOLD of the config.
-        tiling: how large images are cut up; None never cuts.
-        full_size: do not resize; for small words in large pictures, which then are tiled.
+        tiling: how large images are cut into tiles; None for never.
+        full_size: do not resize; for small words in large images, which are tiled then.
 
     Raises:
         FileNotFoundError: see `Predictor`.
@@ -51,7 +51,7 @@ class Spotter(Predictor):
         *,
         device: str | None = None,
         threshold: float | None = None,
-        tiling: Tiling | None = Tiling(),  # noqa: B008  it cannot change
+        tiling: Tiling | None = Tiling(),  # noqa: B008  frozen
         full_size: bool = False,
     ) -> None:
         super().__init__(config_file, weights, opts, device=device)
@@ -75,39 +75,39 @@ class Spotter(Predictor):
         color_order: ColorOrder = "RGB",
         batch_size: int = BATCH_SIZE,
     ) -> Spotting | list[Spotting]:
-        """Read one picture, or several.
+        """Read one image, or several.
 
         Args:
             images: a path, a Pillow image or an array, see `read_image`; or a list of them.
             color_order: of the channels of arrays, "RGB" or "BGR".
-            batch_size: most images, or tiles, that the model sees at once; they share a batch if
-                they have one size. No result depends on it.
+            batch_size: most images, or tiles, in a forward pass, which takes images of one size.
+                Results do not depend on it.
 
         Returns:
-            The result of the picture; of a list, a list in the same order.
+            The words of the image; for a list, a list in the same order.
 
         Raises:
-            ImageError: if a picture cannot be read.
+            ImageError: if an image cannot be read.
         """
         if isinstance(images, SINGLE):
             return self._spot([ImageSource(images, color_order)], batch_size)[0]
-        sources = [ImageSource(picture, color_order) for picture in images]
+        sources = [ImageSource(image, color_order) for image in images]
         results: list[Spotting] = []
         for start in range(0, len(sources), max(1, batch_size)):
             results += self._spot(sources[start : start + batch_size], batch_size)
         return results
 
     def _spot(self, sources: Sequence[ImageSource], batch_size: int) -> list[Spotting]:
-        """Read few enough pictures to hold them all."""
+        """Read a few images, which are in memory at once."""
         sizes, resized, cuts, inputs = [], [], [], []
         for source in sources:
-            picture = source.read()
-            image = self._network_image(picture, not self.full_size)
+            original = source.read()
+            image = self._network_image(original, not self.full_size)
             tiles = self._tiles(image.shape[:2])
-            sizes.append(picture.shape[:2])
+            sizes.append(original.shape[:2])
             resized.append(image.shape[:2])
             cuts.append(tiles)
-            inputs += [_tile_input(image, tile, len(tiles), picture.shape[:2]) for tile in tiles]
+            inputs += [_tile_input(image, tile, len(tiles), original.shape[:2]) for tile in tiles]
         answers = iter(self._run(inputs, batch_size))
         results = []
         for source, size, small, tiles in zip(sources, sizes, resized, cuts, strict=True):
@@ -118,24 +118,24 @@ class Spotter(Predictor):
         return results
 
     def _tiles(self, size: tuple[int, int]) -> list[Tile]:
-        """Tiles of a network image of this (height, width)."""
+        """The tiles of a network input of this (height, width)."""
         return [Tile(0, 0, size[1], size[0])] if self.tiling is None else self.tiling.split(size)
 
     def _join(
         self, parts: Sequence[Spotting], tiles: list[Tile], size: tuple[int, int]
     ) -> Spotting:
-        """Put the words of tiles together.
+        """The words of all tiles in pixels of the original image, duplicates removed.
 
         Args:
             parts: words of each tile, in its own pixels.
-            tiles: of an image of this size.
-            size: (height, width) of the network image.
+            tiles: of the network input.
+            size: (height, width) of the network input.
         """
         assert self.tiling is not None
         owner = np.repeat(np.arange(len(tiles)), [len(part) for part in parts])
         corners = np.array([[tile.left, tile.top] for tile in tiles], np.float64)[owner]
         points = np.concatenate([part.points for part in parts]) + corners
-        # A part without words may not know how many points a line has.
+        # Parts without words are skipped: their lines may have another number of points.
         own = [part.polylines for part in parts if len(part)]
         given = [line for line in own if line is not None]
         lines = np.concatenate(given) + corners[:, None] if given else None
@@ -162,14 +162,17 @@ class Spotter(Predictor):
 
 
 def _tile_input(image: np.ndarray, tile: Tile, count: int, size: tuple[int, int]) -> dict:
-    """What the model gets of one tile of `count`; its answer is in tile or in image pixels."""
+    """Model input of one of `count` tiles.
+
+    Points of the output are in pixels of the tile; of a single tile, in pixels of the original.
+    """
     pixels = image[tile.top : tile.bottom, tile.left : tile.right]
     height, width = size if count == 1 else pixels.shape[:2]
     return {"image": pixels, "height": height, "width": width}
 
 
 def _result(instances: Instances, source: ImageSource, size: tuple[int, int]) -> Spotting:
-    """A model's answer as plain arrays."""
+    """`Spotting` from the model's output."""
     lines = instances.pred_polylines if instances.has("pred_polylines") else None
     return Spotting(
         list(instances.pred_texts),

@@ -1,6 +1,6 @@
-"""Very large images in overlapping tiles, and their words put together again.
+"""Tiles of very large images, and the removal of words that were found in several tiles.
 
-Everything is in pixels of the image that is cut up. Points are (x, y), sizes (height, width).
+Coordinates are pixels of the image that is tiled. Points are (x, y), sizes (height, width).
 Letters: T tiles, W words of all tiles, K points of a word's line.
 """
 
@@ -13,18 +13,18 @@ from rapidfuzz import fuzz
 
 from ..stage2.suppression import SAME_LINE
 
-# Tiles start at multiples of this, so that every cell of a network of this stride or less covers
+# Tiles start at multiples of this: then the cells of a feature map of stride 32, 16, 8 or 4 cover
 # the same pixels as in the whole image.
 STEP = 32
 # Least width of a character in pixels, for words too short to measure it.
 _LEAST_CHARACTER = 8.0
-# How well, of 100, a cut word must fit somewhere into the whole one.
+# Least `partial_ratio`, of 100, at which a text counts as a part of another.
 _PART_RATIO = 75.0
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of whole pixels; right and bottom lie outside."""
+    """A rectangle of whole pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -34,13 +34,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How large images are cut up.
+    """Size and overlap of tiles.
 
     Attributes:
         side: largest side of a tile, rounded down to a multiple of `STEP`; at the right and the
             bottom of the image less than `STEP` pixels may be added.
-        overlap: that neighbouring tiles have at least, rounded down likewise. A word, and some
-            space around it, must fit into it to be read whole wherever it lies.
+        overlap: least overlap of neighbouring tiles, rounded down likewise. A word that fits into
+            it with some space around it is whole in at least one tile.
 
     Raises:
         ValueError: if the overlap is below `STEP` or above half the side.
@@ -64,7 +64,7 @@ class Tiling:
         return [Tile(left, top, right, bottom) for top, bottom in rows for left, right in columns]
 
     def _spans(self, length: int) -> list[tuple[int, int]]:
-        """Starts and ends along one side, evenly spread, as short as their number allows."""
+        """Starts and ends of tiles along one side: as few as possible, evenly spread."""
         even = length // STEP * STEP
         if even <= self.side:
             return [(0, length)]
@@ -76,16 +76,16 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class TileWords:
-    """Words that were found in tiles.
+    """Words found in the tiles of one image.
 
     Attributes:
         tiles: T tiles.
         size: (height, width) of the image.
-        owner: (W,) the tile that each word was found in.
+        owner: (W,) index of the tile in which each word was found.
         texts: W strings.
         points: (W, 2).
         scores: (W,).
-        polylines: (W, K, 2) lines through the words; None if the model gives none.
+        polylines: (W, K, 2) lines through the words; None for a model without lines.
     """
 
     tiles: list[Tile]
@@ -97,17 +97,19 @@ class TileWords:
     polylines: np.ndarray | None
 
     def distinct(self, overlap: int) -> np.ndarray:
-        """The words to keep: each only once, and from the tile that sees most around it.
+        """The words to keep: of duplicates the one farthest from the borders of its tile.
 
-        1. A word's depth is the least distance of its line, or without lines of its point, from
-           the borders between tiles, but at most half the overlap.
-        2. Words are taken the deepest first, then by score, so that a word that a border cuts comes
-           after the whole one of the tile beyond. A word is dropped if it is the same as one taken
-           before, of another tile that also holds its point.
-        3. With lines, words are the same if one line keeps close to the other, whatever was read.
-        4. Without, their points must be less than half the overlap apart. Words as deep as can be
-           are whole: they must have equal texts, each point must lie in both tiles, and a word is
-           the same as one of each other tile only. The text of any other may be a part.
+        1. The depth of a word is the distance of its line, or without lines of its point, from the
+           nearest border between tiles, but at most half the overlap.
+        2. Words are visited by falling depth, then by falling score, so that a word cut by a border
+           comes after the whole word of the next tile. A word is dropped if it duplicates a word
+           already kept that was found in another tile which contains the point of this word.
+        3. With lines, two words are duplicates if one line stays close to the other; the texts do
+           not matter.
+        4. Without lines, two words are duplicates if their points are less than half the overlap
+           apart and the texts fit. A word of the largest depth is whole: its text must be equal,
+           each of the two points must lie in both tiles, and a kept word has at most one duplicate
+           per tile. The text of a word of less depth may also be a part of the kept one's.
 
         Args:
             overlap: of the tiles, see `Tiling`.
@@ -136,7 +138,7 @@ class TileWords:
         return np.flatnonzero(kept)
 
     def _clearance(self) -> np.ndarray:
-        """(W,) distance of each word from the nearest border between tiles; infinite without."""
+        """(W,) distance of each word from the nearest border between tiles, or infinite."""
         lines = self.points[:, None] if self.polylines is None else self.polylines
         height, width = self.size
         edges = np.array(
@@ -155,7 +157,7 @@ class TileWords:
         return np.minimum(before, behind).min(axis=1)
 
     def _on_one_line(self, word: int, others: np.ndarray) -> bool:
-        """Whether the line of a word and that of any of some others are one."""
+        """Whether the line of a word duplicates the line of one of `others`."""
         assert self.polylines is not None
         line, lines = self.polylines[word], self.polylines[others]
         reach = np.array(
@@ -164,13 +166,16 @@ class TileWords:
                 for own, k in zip(lines, others.tolist(), strict=True)
             ]
         ).reshape(-1, 1)
-        # Boxes that keep apart spare most of the exact distances.
+        # Exact distances only where the lines' boxes are close.
         near = (lines.min(axis=1) - reach < line.max(axis=0)).all(axis=1)
         near &= (lines.max(axis=1) + reach > line.min(axis=0)).all(axis=1)
         return any(_gap(lines[k], line) < reach[k, 0] for k in np.flatnonzero(near).tolist())
 
     def _nearest_first(self, word: int, others: np.ndarray, reach: float, whole: bool) -> list[int]:
-        """Which of some words within reach read the same, or if not `whole` more, nearest first."""
+        """Those of `others` within reach whose text fits, nearest first.
+
+        The texts must be equal; unless `whole`, the word's text may be a part of the other.
+        """
         distance = np.linalg.norm(self.points[others] - self.points[word], axis=1)
         near = others[np.argsort(distance, kind="stable")][: int((distance < reach).sum())]
         text = self.texts[word]
@@ -187,13 +192,13 @@ def _inside(tile: Tile, points: np.ndarray) -> np.ndarray:
 
 
 def _character(line: np.ndarray, text: str) -> float:
-    """Width of a character of a word whose line (K, 2) runs from its first to its last."""
+    """Width of a character of a word whose line (K, 2) runs from the first to the last one."""
     length = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
     return max(length / max(len(text) - 1, 1), _LEAST_CHARACTER)
 
 
 def _gap(one: np.ndarray, other: np.ndarray) -> float:
-    """How far two lines (K, 2) keep apart, on the average over the one that keeps closer."""
+    """Distance of two lines (K, 2): the smaller of the mean distances from one to the other."""
     return min(_mean_distance(one, other), _mean_distance(other, one))
 
 

@@ -19,7 +19,7 @@ from .text_encoder import build_charset
 BATCHES_PER_SHARD = 8
 # Keys of a record that the model gets beside its texts; no positions.
 ASKED_KEYS = ("file_name", "height", "width")
-# What a shard holds of each asked word.
+# Results of a shard for each of `asked_words`.
 ANSWER_KEYS = ("points", "scores", "similarity")
 
 

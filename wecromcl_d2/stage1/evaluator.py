@@ -301,18 +301,18 @@ def _nearest_point_chance(images: Sequence[AnchorImage]) -> dict[str, float]:
     Nothing without the size of every image.
     """
     generator = np.random.default_rng(0)
-    truths: dict[tuple[int, int], PointWords] = {}
+    ground_truth: dict[tuple[int, int], PointWords] = {}
     found: dict[tuple[int, int], PointWords] = {}
     for index, image in enumerate(images):
         if image.image_size is None:
             return {}
         texts, (height, width) = image.predictions.texts, image.image_size
-        truth = image.pointed()
+        gt = image.pointed()
         for draw in range(CHANCE_DRAWS):
             points = generator.uniform((0, 0), (width, height), (len(texts), 2))
-            truths[draw, index] = truth
+            ground_truth[draw, index] = gt
             found[draw, index] = PointWords(texts, points, np.ones(len(texts)))
-    (score,) = score_nearest_points(truths, found, (0.0,))
+    (score,) = score_nearest_points(ground_truth, found, (0.0,))
     return {"hmean_chance": score.hmean}
 
 

@@ -42,7 +42,7 @@ class LabelledImage:
         record: dataset dict of the source, with its ground truth, if any.
         points: anchors, None for a word without one.
         scores: values of the maps' peaks, None for a word without anchor.
-        similarity: cosine of region and text, None for a word that was not asked for.
+        similarity: cosine of region and text, None for a word that is not in `asked_words`.
         weights: in 0 .. 1.
         outcomes: one of `OUTCOMES` for each word.
     """

@@ -154,7 +154,7 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
         names = [f"{entry['from']:.3g}" for entry in bins]
         for plot, key, title in (
             (axes[1, 0], "inside_rate", "anchors on their word"),
-            (axes[1, 1], "distance_median", "median distance from the centre, in word sizes"),
+            (axes[1, 1], "distance_median", "median distance from the center, in word sizes"),
         ):
             plot.bar(places, [entry.get(key, 0.0) for entry in bins])
             plot.set_xticks(places, names)

@@ -111,7 +111,7 @@ class BatchSampler:
         self.batch_size, self.seed, self.max_tries = batch_size, seed, max_tries
         self.num_queries, self.exclusion = num_queries, exclusion
         self.num_negatives = num_negatives if negatives != "none" else 0
-        self.draw_false: Callable = NEGATIVE_SAMPLERS.get(negatives)
+        self.draw_negatives: Callable = NEGATIVE_SAMPLERS.get(negatives)
         normal = [[_normalize(text, charset, compare) for text in image] for image in texts]
         length = max_length if compare == "labels" else None
         self._index([[text[:length] for text in image] for image in normal])
@@ -124,7 +124,7 @@ class BatchSampler:
         self.places = np.array([place.get(word, -1) for word in self.words], dtype=np.int64)
         logger.info(
             "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
-            "are never asked for, %d longer than %d characters are cut; negatives are drawn from "
+            "are never queries, %d longer than %d characters are cut; negatives are drawn from "
             "%d",
             len(texts),
             len(self.images),
@@ -269,8 +269,7 @@ class BatchSampler:
         """
         image = self._draw_image(rng)
         texts = self._texts_of(image)
-        asked = chain.from_iterable(queries)
-        if self.exclusion == "both" and not texts.isdisjoint(asked):
+        if self.exclusion == "both" and not texts.isdisjoint(chain.from_iterable(queries)):
             return False
         own = sorted(texts.difference(*(self._texts_of(other) for other in images)))
         if not own:
@@ -283,15 +282,15 @@ class BatchSampler:
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> list[BatchEntry]:
         texts = [set(self.places[list(self._texts_of(image))].tolist()) - {-1} for image in images]
-        asked = [[self.words[i] for i in own] for own in queries]
-        false = self.draw_false(rng, self.vocabulary, texts, asked, self.num_negatives)
+        words = [[self.words[i] for i in own] for own in queries]
+        drawn = self.draw_negatives(rng, self.vocabulary, texts, words, self.num_negatives)
         return [
             BatchEntry(
                 index=int(self.images[image]),
                 queries=own,
-                negatives=[self.vocabulary[i] for i in false_per_image],
+                negatives=[self.vocabulary[i] for i in negatives],
             )
-            for image, own, false_per_image in zip(images, asked, false, strict=True)
+            for image, own, negatives in zip(images, words, drawn, strict=True)
         ]
 
 

@@ -50,13 +50,13 @@ class PointInput(T.AugInput):
         image: (H, W, 3) uint8.
         points: (N, 2) on the image, arbitrary for words that are not located.
         located: (N,) bool, whether the word has a point.
-        readable: (N,) bool, whether the word is learned, so that no crop may cut it.
+        readable: (N,) bool, whether the word is a training target, which no crop may cut.
         lengths: (N,) characters of each word.
 
     Attributes:
-        cut: (N,) bool: a crop lost the word's point, but the word may reach into the image. Its
-            point is then the nearest one on the image border.
-        gone: (N,) bool: a crop lost the word.
+        cut: (N,) bool: the word's point is outside a crop, but the word may extend into the image.
+            Its point is then the nearest one on the image border.
+        gone: (N,) bool: the word is outside a crop.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class PointCrop(T.Augmentation):
     side, and the assumed largest width of a character. Words outside the window but within m times
     their length are marked as cut. No distance is kept from window borders that are image borders,
     since they cut nothing. Images with a readable word that is not located are not cropped, as it
-    is unknown whether the window shows it. If the image has a readable word, so has the window.
+    is unknown whether the window contains it. If the image has a readable word, so has the window.
 
     Args:
         size: (height, width) in pixels, or least shares of the image's height and width.
-        relative: whether `size` is meant as shares.
+        relative: whether `size` is given as shares.
         margin: m / shorter side of the window.
     """
 
@@ -163,7 +163,7 @@ class PointCrop(T.Augmentation):
 def window_fits(
     points: np.ndarray, window: tuple[int, int, int, int], full: np.ndarray, margin: float
 ) -> bool:
-    """Whether a crop cuts none of some words, as far as points can tell.
+    """Whether a crop cuts none of some words, judged by their points.
 
     Args:
         points: (N, 2).
@@ -172,7 +172,7 @@ def window_fits(
         margin: least distance of a point from those borders that are not the image's, in pixels.
 
     Returns:
-        True if every point keeps its distance and, unless there is none, one is inside.
+        True if every point has the distance and, if there are points, one is inside.
     """
     if not len(points):
         return True

@@ -22,12 +22,12 @@ class PointMapper:
     """Reads and augments the image of a record together with the points of its words.
 
     Args:
-        is_train: give `IMAGE_KEYS` and `instances`. Otherwise the whole record is kept, for the
+        is_train: return `IMAGE_KEYS` and `instances`; otherwise the whole record, for the
             evaluators.
         augmentations: of a `PointInput`.
         image_format: colour order, as in INPUT.FORMAT.
-        require_points: refuse training records without points.
-        ignore_radius: of the places where a crop lost a word, in pixels.
+        require_points: raise an error for training records without points.
+        ignore_radius: in pixels, of the ignored area around words that a crop cut.
     """
 
     @configurable
@@ -65,7 +65,7 @@ class PointMapper:
         Returns:
             `image`, a uint8 tensor (C, H, W), with the record, copied, for testing; for training
             with its `IMAGE_KEYS` and `instances`, which has a row for each word, in the record's
-            order and without those that a crop lost far away:
+            order, without those completely outside a crop:
 
             - `gt_points` (N, 2) float32, (x, y) in pixels of `image`; 0 where not located.
             - `gt_texts` TextList, as in the record; "" where a crop cut the word.
@@ -79,7 +79,7 @@ class PointMapper:
 
         Raises:
             ImageError: if the image is missing, damaged or of another size than its record says,
-                if the point of a word to be learned lies outside it, or no such word has a point
+                if the point of a training target lies outside it, or no target has a point
                 though points are required.
             LabelError: if points are required, but the record has no such key.
         """

@@ -28,7 +28,7 @@ class ImageEntry:
 
 
 class ShuffleSampler:
-    """Shuffles the images anew for each epoch.
+    """Samples every image once per epoch, in a new order each time.
 
     Args:
         num_images: of the dataset.
@@ -36,7 +36,7 @@ class ShuffleSampler:
         seed: of all random draws.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if the dataset is empty.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int):

@@ -1,4 +1,4 @@
-"""Training of stage 2: its samples, its batches and its metrics."""
+"""Training of stage 2: mapper, batch sampler and evaluator."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ THRESHOLDS = tuple(step / 50 for step in range(1, 50))
 
 
 class SpottingTrainer(Trainer):
-    """Stage 2: learns from points and transcriptions to find and read words."""
+    """Trainer of the spotters, stage 2, on points and transcriptions."""
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Truths of one file a set: JSON, MATLAB and tables, with values worked out by hand."""
+"""Ground truth with one file per set: JSON, MATLAB and tables; values worked out by hand."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from wecromcl_d2.data.datasets import LabelError
 from wecromcl_d2.data.readers.abcnet import bezier_outline, decode_word, read_abcnet
-from wecromcl_d2.data.readers.base import Tally, Truth, Word
+from wecromcl_d2.data.readers.base import ImageGT, Tally, Word
 from wecromcl_d2.data.readers.cocotext import read_cocotext
 from wecromcl_d2.data.readers.official import read_official
 from wecromcl_d2.data.readers.synthtext import read_synthtext
@@ -51,11 +51,11 @@ def test_words_of_37_symbols():
 
 
 def test_bezier_sides():
-    outline, middle = bezier_outline(STRAIGHT)
+    outline, center = bezier_outline(STRAIGHT)
     assert outline.shape == (14, 2)
     np.testing.assert_allclose(outline[:7], [[5 * i, 0] for i in range(7)], atol=1e-12)
     np.testing.assert_allclose(outline[7:], [[30 - 5 * i, 10] for i in range(7)], atol=1e-12)
-    np.testing.assert_allclose(middle, [15, 5])
+    np.testing.assert_allclose(center, [15, 5])
     # At t = 0.5 a cubic is (p0 + 3 p1 + 3 p2 + p3) / 8, which is not half of this curve's length.
     bent = [0, 0, 0, 8, 0, 16, 24, 16, 24, 0, 0, 0, 0, 0, 0, 0]
     np.testing.assert_allclose(bezier_outline(bent)[1], [(24 / 8 + 24 / 8) / 2, (88 / 8) / 2])
@@ -63,11 +63,11 @@ def test_bezier_sides():
 
 def test_abcnet(tmp_path):
     tally = Tally()
-    (truth,) = read_abcnet(write(tmp_path / "train.json", abcnet()), tally)
-    assert truth.names == ("0000007.jpg",)
-    assert truth.size == (480, 640)
-    assert truth.image_id == 7
-    (word,) = truth.words
+    (gt,) = read_abcnet(write(tmp_path / "train.json", abcnet()), tally)
+    assert gt.names == ("0000007.jpg",)
+    assert gt.size == (480, 640)
+    assert gt.image_id == 7
+    (word,) = gt.words
     assert word.text == "CAFE"
     assert word.point == [15, 5]
     assert word.polygon[:4] == [0, 0, 5, 0]
@@ -77,17 +77,17 @@ def test_abcnet(tmp_path):
 
 def test_abcnet_without_bezier_padded_or_unreadable(tmp_path):
     path = tmp_path / "train.json"
-    (truth,) = read_abcnet(write(path, abcnet(bezier_pts=None)), Tally())
-    assert truth.words == [Word("CAFE", BOX)]
+    (gt,) = read_abcnet(write(path, abcnet(bezier_pts=None)), Tally())
+    assert gt.words == [Word("CAFE", BOX)]
     padded = [1, 2, 3, 4, 5, 6, 7, 8] + [0] * 8
-    (truth,) = read_abcnet(write(path, abcnet(bezier_pts=padded)), Tally())
-    assert truth.words == [Word("CAFE", [1, 2, 3, 4, 5, 6, 7, 8])]
+    (gt,) = read_abcnet(write(path, abcnet(bezier_pts=padded)), Tally())
+    assert gt.words == [Word("CAFE", [1, 2, 3, 4, 5, 6, 7, 8])]
     tally = Tally()
-    (truth,) = read_abcnet(write(path, abcnet(bezier_pts=[1, 2] + [0] * 14)), tally)
-    assert truth.words == [Word("CAFE")]
+    (gt,) = read_abcnet(write(path, abcnet(bezier_pts=[1, 2] + [0] * 14)), tally)
+    assert gt.words == [Word("CAFE")]
     assert list(tally.notes) == ["words with fewer than three points"]
-    (truth,) = read_abcnet(write(path, abcnet(rec=[95] + [96] * 24)), Tally())
-    assert truth.words[0].ignore
+    (gt,) = read_abcnet(write(path, abcnet(rec=[95] + [96] * 24)), Tally())
+    assert gt.words[0].ignore
     tally = Tally()
     list(read_abcnet(write(path, abcnet(rec=[65] * 25)), tally))
     assert tally.notes["words as long as their code, so perhaps cut"].count == 1
@@ -97,8 +97,8 @@ def test_abcnet_of_the_wrong_vocabulary(tmp_path):
     path = write(tmp_path / "train.json", abcnet(rec=[2, 0, 36]))
     with pytest.raises(LabelError, match="looks like 37 symbols"):
         list(read_abcnet(path, Tally()))
-    (truth,) = read_abcnet(path, Tally(), vocabulary=37)
-    assert truth.words[0].text == "ca"
+    (gt,) = read_abcnet(path, Tally(), vocabulary=37)
+    assert gt.words[0].text == "ca"
     write(path, abcnet())
     with pytest.raises(LabelError, match="outside the vocabulary of 37"):
         list(read_abcnet(path, Tally(), vocabulary=37))
@@ -107,8 +107,8 @@ def test_abcnet_of_the_wrong_vocabulary(tmp_path):
 def test_abcnet_images_and_annotations_must_fit(tmp_path):
     path = tmp_path / "train.json"
     tally = Tally()
-    (truth,) = read_abcnet(write(path, abcnet(image_id=8)), tally)
-    assert truth.words == []
+    (gt,) = read_abcnet(write(path, abcnet(image_id=8)), tally)
+    assert gt.words == []
     assert tally.dropped["annotations of images that are not listed"].count == 1
     twice = abcnet()
     twice["images"] *= 2
@@ -126,12 +126,12 @@ def test_abcnet_images_and_annotations_must_fit(tmp_path):
 def test_official(tmp_path):
     path = write(tmp_path / "a.json", {"img_3.jpg": ["Hill", "Hill"], "img_4.jpg.txt": []})
     assert list(read_official(path, Tally())) == [
-        Truth(f"{path}: 'img_3.jpg'", ("img_3.jpg",), [Word("Hill"), Word("Hill")]),
-        Truth(f"{path}: 'img_4.jpg.txt'", ("img_4.jpg",), []),
+        ImageGT(f"{path}: 'img_3.jpg'", ("img_3.jpg",), [Word("Hill"), Word("Hill")]),
+        ImageGT(f"{path}: 'img_4.jpg.txt'", ("img_4.jpg",), []),
     ]
     write(path, {"img_3.jpg": {"text": ["Hill"], "points": [[258, 74]]}})
-    (truth,) = read_official(path, Tally())
-    assert truth.words == [Word("Hill", point=[258, 74])]
+    (gt,) = read_official(path, Tally())
+    assert gt.words == [Word("Hill", point=[258, 74])]
 
 
 @pytest.mark.parametrize(
@@ -188,9 +188,9 @@ COCO_TEXT = {
 def test_cocotext(tmp_path):
     path = write(tmp_path / "cocotext.json", COCO_TEXT)
     tally = Tally()
-    (truth,) = read_cocotext(path, tally, subset="train")
-    assert (truth.names, truth.size, truth.image_id) == (("a.jpg",), (48, 64), 9)
-    assert truth.words == [
+    (gt,) = read_cocotext(path, tally, subset="train")
+    assert (gt.names, gt.size, gt.image_id) == (("a.jpg",), (48, 64), 9)
+    assert gt.words == [
         Word("Hill", [1, 2, 3, 4, 5, 6]),
         Word("S", BOX),
         Word("", BOX, ignore=True),
@@ -222,12 +222,12 @@ def test_tables(tmp_path):
     path = write(tmp_path / "words.csv", 'image,words\r\na.jpg,Hill,"Fish, chips"\r\nb/c.png\r\n')
     rows = list(read_table(path, Tally()))
     assert rows == [
-        Truth(f"{path}:2", ("a.jpg",), [Word("Hill"), Word("Fish, chips")]),
-        Truth(f"{path}:3", ("b/c.png",), []),
+        ImageGT(f"{path}:2", ("a.jpg",), [Word("Hill"), Word("Fish, chips")]),
+        ImageGT(f"{path}:3", ("b/c.png",), []),
     ]
     path = write(tmp_path / "words.tsv", 'a.jpg\tHill\t"5\n\na.jpg\t\tStreet\n')
-    (truth,) = read_table(path, Tally())
-    assert [word.text for word in truth.words] == ["Hill", '"5', "Street"]
+    (gt,) = read_table(path, Tally())
+    assert [word.text for word in gt.words] == ["Hill", '"5', "Street"]
 
 
 @pytest.mark.parametrize("content", ['a.jpg,"open\n', "a.jpg,x\n../b.jpg,y\n", ",x\n"])

@@ -1,4 +1,4 @@
-"""Whatever a source holds, a reader yields sound truths or raises the one error with the file."""
+"""Whatever a source holds, a reader yields sound ground truth or raises the one error."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ COCO_TEXT = {
     "anns": {"1": {"image_id": 9, "mask": [1, 2, 3, 4, 5, 6], "utf8_string": "Hill"}},
 }
 
-# Reader, name of the truth file, and a good one.
+# Reader, name of the ground-truth file, and a good one.
 SOURCES = {
     "icdar2013": (read_icdar2013, "gt_1.txt", '12 30 88 61 "Hill"\r\n1, 2, 3, 4, "###"'),
     "icdar2015": (
@@ -109,18 +109,18 @@ def damaged(draw, good):
 def check(read, path):
     """Read a source; everything it yields must fit the label format."""
     try:
-        truths = list(read(path, Tally()))
+        ground_truth = list(read(path, Tally()))
     except LabelError as error:
         assert str(error).startswith(str(path)), error
         return
-    for truth in truths:
-        assert truth.names
-        for name in truth.names:
+    for gt in ground_truth:
+        assert gt.names
+        for name in gt.names:
             assert name
             assert "\0" not in name
             assert not posixpath.isabs(name)
             assert ".." not in posixpath.normpath(name).split("/")
-        for word in truth.words:
+        for word in gt.words:
             assert isinstance(word.text, str)
             assert "\0" not in word.text
             word.text.encode("utf-8")
@@ -131,12 +131,12 @@ def check(read, path):
                     assert abs(number) <= MAX_COORDINATE
             assert word.polygon is None or (len(word.polygon) >= 6 and len(word.polygon) % 2 == 0)
             assert word.point is None or len(word.point) == 2
-        if truth.size is not None:
-            assert all(type(side) is int and side > 0 for side in truth.size)
+        if gt.size is not None:
+            assert all(type(side) is int and side > 0 for side in gt.size)
 
 
 def place(folder, name, data):
-    """Write a truth; returns the path to read: the folder's or the file's."""
+    """Write ground truth; returns the path to read: the folder's or the file's."""
     file = SOURCES[name][1]
     (folder / file).write_bytes(data)
     return folder if name in IN_FOLDERS else folder / file
@@ -145,8 +145,8 @@ def place(folder, name, data):
 @pytest.mark.parametrize("name", SOURCES)
 def test_good_sources_have_words(tmp_path, name):
     read, _, good = SOURCES[name]
-    truths = list(read(place(tmp_path, name, good.encode()), Tally()))
-    assert sum(len(truth.words) for truth in truths) >= 1
+    ground_truth = list(read(place(tmp_path, name, good.encode()), Tally()))
+    assert sum(len(gt.words) for gt in ground_truth) >= 1
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -245,8 +245,8 @@ def read_one(folder, read, file, text):
     folder = folder / read.__name__
     folder.mkdir(exist_ok=True)
     (folder / file).write_bytes(text.encode())
-    (truth,) = read(folder, Tally())
-    return truth.words
+    (gt,) = read(folder, Tally())
+    return gt.words
 
 
 @TESTS
@@ -316,14 +316,14 @@ def test_labels_in_xml_come_back(tmp_path, text, numbers):
 def test_words_of_tables_and_json_come_back(tmp_path, texts):
     path = tmp_path / "words.json"
     path.write_text(json.dumps({"a.jpg": texts}), encoding="utf-8")
-    (truth,) = read_official(path, Tally())
-    assert [word.text for word in truth.words] == texts
+    (gt,) = read_official(path, Tally())
+    assert [word.text for word in gt.words] == texts
     stripped = [text.strip() for text in texts]
     path = tmp_path / "words.csv"
     with open(path, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerow(["a.jpg", *stripped])
-    (truth,) = read_table(path, Tally())
-    assert [word.text for word in truth.words] == [text for text in stripped if text]
+    (gt,) = read_table(path, Tally())
+    assert [word.text for word in gt.words] == [text for text in stripped if text]
 
 
 @TESTS
@@ -335,8 +335,8 @@ def test_coded_words_come_back(tmp_path, text):
     content["annotations"][0]["rec"] = codes + [96] * (25 - len(codes))
     path = tmp_path / "train.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    (truth,) = read_abcnet(path, Tally())
-    assert truth.words[0].text == text
+    (gt,) = read_abcnet(path, Tally())
+    assert gt.words[0].text == text
 
 
 @TESTS

@@ -1,4 +1,4 @@
-"""Every dialect of one truth file an image, with values read off by hand."""
+"""Every dialect with one ground-truth file per image; values read off by hand."""
 
 import io
 
@@ -116,9 +116,9 @@ def test_marks_lines_and_line_ends(tmp_path):
         "\ufeff1,2,3,4,5,6,7,8,Hill\r\n\r\n1,2,3,4,5,6,7,8,###\r\n1,2,3,4,5,6,7,8,a\u2028b\x85c"
     )
     (tmp_path / "gt_img_3.txt").write_bytes(content.encode())
-    (truth,) = read_icdar2015(tmp_path, Tally())
-    assert truth.names == ("img_3",)
-    assert [(w.text, w.ignore) for w in truth.words] == [
+    (gt,) = read_icdar2015(tmp_path, Tally())
+    assert gt.names == ("img_3",)
+    assert [(w.text, w.ignore) for w in gt.words] == [
         ("Hill", False),
         ("###", True),
         ("a\u2028b\x85c", False),
@@ -129,8 +129,8 @@ def test_other_encodings_on_request_only(tmp_path):
     (tmp_path / "gt_img_1.txt").write_bytes(b"1,2,3,4,5,6,7,8,ok\n1,2,3,4,5,6,7,8,Caf\xe9\n")
     with pytest.raises(LabelError, match=r"gt_img_1\.txt:2: not utf-8"):
         list(read_icdar2015(tmp_path, Tally()))
-    (truth,) = read_icdar2015(tmp_path, Tally(), encoding="latin-1")
-    assert truth.words[1].text == "Café"
+    (gt,) = read_icdar2015(tmp_path, Tally(), encoding="latin-1")
+    assert gt.words[1].text == "Café"
 
 
 def test_nul_names_its_line():
@@ -138,7 +138,7 @@ def test_nul_names_its_line():
         decode_text(b"a\nb\0c")
 
 
-def test_order_is_natural_and_no_image_has_two_truths(tmp_path):
+def test_order_is_natural_and_no_image_has_two_files(tmp_path):
     for name in ("gt_img_10.txt", "gt_img_2.txt", ".hidden.txt", "readme.md"):
         (tmp_path / name).write_text("", encoding="utf-8")
     assert [t.names[0] for t in read_icdar2015(tmp_path, Tally())] == ["img_2", "img_10"]

@@ -1,4 +1,4 @@
-"""Published truths and images, if they lie beside the project; they are never part of it."""
+"""Published ground truth and images, if they lie beside the project; they are never part of it."""
 
 import time
 from pathlib import Path
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(
 
 def read(name):
     (part,) = BENCHMARKS[name].splits["test"].parts
-    truths = list(part.read(REAL / name / "test_gts.zip", Tally()))
-    return truths, [word for truth in truths for word in truth.words]
+    ground_truth = list(part.read(REAL / name / "test_gts.zip", Tally()))
+    return ground_truth, [word for gt in ground_truth for word in gt.words]
 
 
 def count(words, condition):
@@ -26,8 +26,8 @@ def count(words, condition):
 
 
 def test_icdar2015():
-    truths, words = read("icdar2015")
-    assert (len(truths), len(words)) == (500, 5230)
+    ground_truth, words = read("icdar2015")
+    assert (len(ground_truth), len(words)) == (500, 5230)
     assert count(words, lambda w: w.ignore) == 3153
     scored = [word for word in words if not word.ignore]
     assert len(scored) == 2077
@@ -38,8 +38,8 @@ def test_icdar2015():
 
 
 def test_totaltext():
-    truths, words = read("totaltext")
-    assert (len(truths), len(words)) == (300, 2543)
+    ground_truth, words = read("totaltext")
+    assert (len(ground_truth), len(words)) == (300, 2543)
     scored = [word for word in words if not word.ignore]
     assert len(scored) == 2215
     assert count(scored, lambda w: len(w.text) >= 3) == 1967
@@ -49,8 +49,8 @@ def test_totaltext():
 
 
 def test_ctw1500():
-    truths, words = read("ctw1500")
-    assert (len(truths), len(words)) == (500, 3075)
+    ground_truth, words = read("ctw1500")
+    assert (len(ground_truth), len(words)) == (500, 3075)
     assert count(words, lambda w: w.ignore) == 387
     assert {len(word.polygon) for word in words} == {28}
     assert count(words, lambda w: " " in w.text) == 1095

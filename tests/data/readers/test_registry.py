@@ -66,7 +66,7 @@ def test_pieces_are_found_under_each_of_their_names(tmp_path):
     (nothing,) = locate(split, tmp_path)
     assert nothing.missing(tmp_path) == [
         f"images: {tmp_path}/train_images, or ch4_training_images",
-        f"truth: {tmp_path}/train_gts, or ch4_training_localization_transcription_gt, "
+        f"ground truth: {tmp_path}/train_gts, or ch4_training_localization_transcription_gt, "
         "or train_gts.zip, or ch4_training_localization_transcription_gt.zip",
     ]
     (tmp_path / "ch4_training_images").mkdir()
@@ -74,7 +74,7 @@ def test_pieces_are_found_under_each_of_their_names(tmp_path):
     archive.write_bytes(b"")
     (found,) = locate(split, tmp_path)
     assert found.missing(tmp_path) == []
-    assert (found.images, found.truth) == (tmp_path / "ch4_training_images", archive)
+    assert (found.images, found.gt) == (tmp_path / "ch4_training_images", archive)
 
 
 def test_no_annotated_image_is_an_error(tmp_path):

@@ -40,7 +40,7 @@ def test_archives_are_read_in_place_whatever_their_folders(tmp_path):
     members = [("gt/gt_img_1.txt", LINE), ("../../gt_img_2.txt", LINE), ("/gt_img_3.txt", LINE)]
     members += [("__MACOSX/gt/._gt_img_1.txt", b"\0"), ("readme.md", b"\0")]
     path = archive(tmp_path / "gts.zip", members)
-    assert sorted(truth.names[0] for truth in read(path)) == ["img_1", "img_2", "img_3"]
+    assert sorted(gt.names[0] for gt in read(path)) == ["img_1", "img_2", "img_3"]
     assert os.listdir(tmp_path) == ["gts.zip"]
 
 
@@ -49,10 +49,10 @@ def test_zip_bombs(tmp_path, monkeypatch):
     with pytest.raises(LabelError, match=r"gts\.zip/gt_1\.txt: more than"):
         read(archive(tmp_path / "gts.zip", [("gt_1.txt", big)]))
     monkeypatch.setattr(sources, "MAX_ARCHIVE_BYTES", len(big))
-    with pytest.raises(LabelError, match="are no truths of a benchmark"):
+    with pytest.raises(LabelError, match="are no ground truth of a benchmark"):
         read(archive(tmp_path / "gts.zip", [("gt_1.txt", big), ("x.bin", b"1")]))
     monkeypatch.setattr(sources, "MAX_ARCHIVE_FILES", 2)
-    with pytest.raises(LabelError, match="are no truths of a benchmark"):
+    with pytest.raises(LabelError, match="are no ground truth of a benchmark"):
         read(archive(tmp_path / "gts.zip", [(f"gt_{n}.txt", LINE) for n in range(3)]))
 
 
@@ -84,7 +84,7 @@ def test_damaged_archives(tmp_path):
         read(path)
 
 
-def test_links_pipes_and_folders_in_the_place_of_truths(tmp_path):
+def test_links_pipes_and_folders_in_place_of_ground_truth(tmp_path):
     loop = tmp_path / "loop"
     loop.mkdir()
     (loop / "gt_1.txt").symlink_to("gt_2.txt")

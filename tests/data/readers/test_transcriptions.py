@@ -28,8 +28,8 @@ def photos(tmp_path):
 
 
 def texts_of(path, photos, **reading):
-    truths = read_transcriptions(path, Reading(**reading), photos)
-    return {truth.names[0]: [word.text for word in truth.words] for truth in truths}
+    ground_truth = read_transcriptions(path, Reading(**reading), photos)
+    return {gt.names[0]: [word.text for word in gt.words] for gt in ground_truth}
 
 
 @pytest.mark.parametrize(

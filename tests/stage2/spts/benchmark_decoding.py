@@ -9,7 +9,7 @@ The decoder is made to say sequences of so many words of so many letters, about 
 image of 1000x1824 pixels. "plain" is the loop of `plain.py`, the published arithmetic: no cache,
 one image at a time, all 27 tokens of a word, each step on the whole sequence and with the image's
 projections anew. Of its steps every n-th is run (--every) and stands for n. Both choose from the
-same logits; neither includes backbone and encoder. Seconds are of the clock and of the CPU, which
+same logits; neither includes backbone and encoder. Seconds are wall time and CPU time, which
 other programs disturb less; the ratio is that of the CPU's, per image. Memory is what the peak of a
 process of its own grows by during the decoding.
 """
@@ -128,7 +128,7 @@ def time_plain(words, args):
 
 
 def now():
-    """Seconds of the clock and of this process's CPU time."""
+    """Wall time and CPU time of this process in seconds."""
     return time.perf_counter(), time.process_time()
 
 

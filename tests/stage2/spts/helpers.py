@@ -111,11 +111,11 @@ def training_batch():
     for seed, (texts, (height, width)) in enumerate(zip(words, sizes, strict=True)):
         points = [[width * (0.2 + 0.3 * i), height * (0.2 + 0.3 * i)] for i in range(len(texts))]
         own = instances((height, width), texts, points)
-        batch.append({"image": picture(height, width, seed), "instances": own})
+        batch.append({"image": make_image(height, width, seed), "instances": own})
     return batch
 
 
-def picture(height, width, seed=0):
+def make_image(height, width, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
 

@@ -8,7 +8,7 @@ import torch
 from tests.stage2.spts.helpers import (
     KINDS,
     TRAINED,
-    picture,
+    make_image,
     tiny_model,
     trained_model,
     training_batch,
@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 
 
 def inputs():
-    return [{"image": picture(*size, seed)} for seed, size in enumerate(SIZES)]
+    return [{"image": make_image(*size, seed)} for seed, size in enumerate(SIZES)]
 
 
 class Watched(GreedyDecoder):

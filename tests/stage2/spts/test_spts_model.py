@@ -9,7 +9,7 @@ from tests.stage2.spts.helpers import (
     KINDS,
     TRAINED,
     instances,
-    picture,
+    make_image,
     tiny_config,
     tiny_model,
     trained_model,
@@ -44,7 +44,7 @@ def test_training_in_half_precision_gives_a_loss(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_without_words_can_be_learned(kind):
     model = build_model(tiny_config(kind))
-    batch = [{"image": picture(48, 64), "instances": instances((48, 64), [], [])}]
+    batch = [{"image": make_image(48, 64), "instances": instances((48, 64), [], [])}]
     loss = model(batch)["loss_sequence"]
     loss.backward()
     assert torch.isfinite(loss)
@@ -58,11 +58,11 @@ def test_unknown_places_teach_texts_but_no_place(kind):
     for point in ([10.0, 10.0], [50.0, 40.0]):
         own = instances(size, ["ab", "c"], [point, [5, 5]], weights=[0.0, 1.0])
         torch.manual_seed(0)
-        losses.add(model([{"image": picture(*size), "instances": own}])["loss_sequence"].item())
+        losses.add(model([{"image": make_image(*size), "instances": own}])["loss_sequence"].item())
     assert len(losses) == 1
     bins = model.decoder.token_embedding.weight[: model.vocabulary.bins]
     own = instances(size, ["ab"], located=[False])
-    model([{"image": picture(*size), "instances": own}])["loss_sequence"].backward()
+    model([{"image": make_image(*size), "instances": own}])["loss_sequence"].backward()
     gradient = model.decoder.token_embedding.weight.grad[: len(bins)]
     assert not gradient.any()
 
@@ -71,7 +71,7 @@ def test_words_that_do_not_fit_are_counted():
     model = build_model(tiny_config("padded"))
     own = instances((48, 64), ["abcdefgh", "b", "cc", "dd", "e"], [[5, 5]] * 5)
     with EventStorage() as storage:
-        model([{"image": picture(48, 64), "instances": own}])
+        model([{"image": make_image(48, 64), "instances": own}])
         latest = storage.latest()
     assert (latest["words_left_out"][0], latest["words_cut"][0]) == (1, 0)
 
@@ -99,7 +99,7 @@ def test_trained_models_cover_each_way_to_read():
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_have_the_fields_of_a_spotter(kind):
     model = tiny_model(kind)
-    (result,) = model([{"image": picture(48, 64), "height": 480, "width": 320}])
+    (result,) = model([{"image": make_image(48, 64), "height": 480, "width": 320}])
     words = result["instances"]
     assert words.image_size == (480, 320)
     assert words.pred_points.dtype == torch.float64
@@ -116,7 +116,7 @@ def test_results_have_the_fields_of_a_spotter(kind):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (200, 3)])
 def test_images_of_odd_sizes_are_read(size):
-    (result,) = tiny_model("padded")([{"image": picture(*size)}])
+    (result,) = tiny_model("padded")([{"image": make_image(*size)}])
     assert result["instances"].image_size == size
 
 
@@ -129,7 +129,7 @@ def test_weights_that_are_not_finite_are_noticed():
     with torch.no_grad():
         model.input_proj.bias[0] = float("nan")
     with pytest.raises(FloatingPointError, match="weights"):
-        model([{"image": picture(48, 64)}])
+        model([{"image": make_image(48, 64)}])
 
 
 def test_a_checkpoint_of_another_alphabet_is_refused():
@@ -161,7 +161,7 @@ def test_configs_that_cannot_be_built_say_why(opts, message):
 def words_found(*opts):
     model = tiny_model("padded", *opts)
     with torch.no_grad():
-        return len(model([{"image": picture(48, 64)}])[0]["instances"])
+        return len(model([{"image": make_image(48, 64)}])[0]["instances"])
 
 
 def test_a_bias_of_the_end_token_changes_how_many_words_are_found():

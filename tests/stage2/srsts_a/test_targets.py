@@ -35,7 +35,7 @@ def drawn(targets):
 
 def test_a_lone_point_has_a_disk_and_a_ring():
     targets = confidence_targets(make_words([[5.5, 5.5]], [YES]), (11, 11), None)
-    # Radii 1.5 and 4 around the centre of cell (5, 5).
+    # Radii 1.5 and 4 around the center of cell (5, 5).
     assert drawn(targets) == [
         "-----------",
         "-----.-----",

@@ -1,4 +1,4 @@
-"""JSON as ABCNet and SPTS read it: Bezier outlines and coded words. CurvedSynText150k has no other.
+"""JSON as ABCNet and SPTS read it, the format of CurvedSynText150k: Bezier outlines, coded words.
 
 A word is a list of codes of fixed length. With 96 symbols, codes 0 to 94 are the printable ASCII
 characters from the blank on, 95 is an unknown character and 96 padding; with 37, codes 0 to 25 are
@@ -18,8 +18,8 @@ import numpy as np
 
 from ..datasets import LabelError
 from .base import (
+    ImageGT,
     Tally,
-    Truth,
     Word,
     box_outline,
     checked_identity,
@@ -50,7 +50,7 @@ _NO_OUTLINE = "words with fewer than three points"
 
 
 class _Entry(NamedTuple):
-    """A compact annotation: a dataset has a million of them."""
+    """An annotation in little memory, as a dataset has a million of them."""
 
     image: int | str
     text: str
@@ -62,14 +62,15 @@ class _Entry(NamedTuple):
 
 def read_abcnet(
     path: Path, tally: Tally, encoding: str = "utf-8", vocabulary: int = 96
-) -> Iterator[Truth]:
+) -> Iterator[ImageGT]:
     """Read images and annotations; images without annotation come with no word.
 
     Args:
         path: the file.
-        tally: takes annotations of unlisted images, words that may be cut and missing outlines.
+        tally: annotations of unlisted images, words that may be cut and missing outlines are
+            counted in it.
         encoding: of the file.
-        vocabulary: number of symbols, 96 or 37; no single word tells which.
+        vocabulary: number of symbols, 96 or 37; a single word may be valid in both.
 
     Raises:
         LabelError: with file and place, or if no code fits the vocabulary.
@@ -88,7 +89,7 @@ def read_abcnet(
         identity = image["id"]
         try:
             names = (checked_name(image.get("file_name")),)
-            yield Truth(place, names, words.pop(identity), checked_size(image), identity)
+            yield ImageGT(place, names, words.pop(identity), checked_size(image), identity)
         except LabelError as error:
             raise LabelError(f"{place}: {error}") from None
 
@@ -128,7 +129,7 @@ def _words_by_image(
 
 
 def _shrink(record: dict[str, Any], vocabulary: int) -> Any:
-    """Replace an annotation by what is needed of it, leave other objects alone."""
+    """An `_Entry` in place of an annotation; other objects unchanged."""
     if "image_id" not in record or "rec" not in record:
         return record
     try:

@@ -1,7 +1,7 @@
-"""What all readers share: the words they yield, their counts, and checked numbers and strings.
+"""Shared by all readers: the words they yield, counts, and checks of numbers and strings.
 
-A reader turns one split's ground truth into `Truth`s. Whatever is wrong with a source ends
-in a `LabelError` that names file and line, or in a count of the `Tally`.
+A reader turns the ground truth of one split into `ImageGT`s. A fault of a source ends in a
+`LabelError` that names file and line, or in a count of the `Tally`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Word(NamedTuple):
     Attributes:
         text: transcription as in the source.
         polygon: outline `x1, y1, ...` in the source's order of vertices; None if unknown.
-        point: centre (x, y) where the source gives it; None to derive it from the outline.
-        ignore: whether the source says that the text must not count.
+        point: center (x, y) where the source gives it; None to derive it from the outline.
+        ignore: whether the source marks the text as not to be evaluated.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Word(NamedTuple):
     ignore: bool = False
 
 
-class Truth(NamedTuple):
+class ImageGT(NamedTuple):
     """The annotation of one image.
 
     Attributes:
@@ -59,7 +59,7 @@ class Truth(NamedTuple):
 
 @dataclass
 class Names:
-    """How many things of a kind there were, and what the first of them are called."""
+    """Number of things of a kind, and the names of the first ones."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -82,17 +82,17 @@ class Tally:
     Attributes:
         images: images written.
         words: texts of these images, ignored ones included.
-        ignored: texts that must not count, blank ones included.
+        ignored: texts that are not evaluated, blank ones included.
         blank: texts without a visible character.
         outlines: texts with an outline.
-        outside: texts whose centre lies outside their outline.
+        outside: texts whose center lies outside their outline.
         turned: images that the loader turns because of their EXIF tag; their positions were
             turned likewise.
-        characters: how often each character occurs in the texts that count.
-        missing: annotated images that are not there.
+        characters: how often each character occurs in the texts that are not ignored.
+        missing: annotated images that do not exist.
         damaged: images that cannot be read.
         dropped: other things left out, by reason.
-        notes: things kept that deserve a look, by kind.
+        notes: things kept that may be faults, by kind.
     """
 
     images: int = 0
@@ -109,11 +109,11 @@ class Tally:
     notes: dict[str, Names] = field(default_factory=dict)
 
     def drop(self, reason: str, name: str) -> None:
-        """Count something that was left out."""
+        """Count a thing that was left out."""
         self.dropped.setdefault(reason, Names()).add(name)
 
     def note(self, kind: str, name: str) -> None:
-        """Count something worth a look."""
+        """Count a thing that may be a fault."""
         self.notes.setdefault(kind, Names()).add(name)
 
 
@@ -144,7 +144,7 @@ def load_text(path: Path, encoding: str = "utf-8") -> str:
     """Read and decode a whole file.
 
     Raises:
-        LabelError: naming the file, and the line of what cannot be decoded.
+        LabelError: naming the file, and the line that cannot be decoded.
     """
     try:
         return decode_text(path.read_bytes(), encoding)
@@ -155,7 +155,7 @@ def load_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def parse_lines(text: str, parse: Callable[[str], Word]) -> list[Word]:
-    """Parse every line that is not blank; errors get the line number in front."""
+    """Parse every line that is not blank; errors start with the line number."""
     words = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -189,7 +189,7 @@ def _bounded(value: float) -> float:
 
 
 def checked_numbers(values: Any, count: int | None = None) -> list[float]:
-    """A list of finite numbers out of JSON, whole ones as integers.
+    """A list of finite numbers from JSON, whole ones as integers.
 
     Raises:
         LabelError: if it is no list of numbers, has another length than `count`, or one of them
@@ -207,7 +207,7 @@ def checked_numbers(values: Any, count: int | None = None) -> list[float]:
 
 
 def checked_text(value: Any) -> str:
-    """A string that UTF-8 can hold.
+    """A string that can be encoded as UTF-8.
 
     Raises:
         LabelError: if it is no string, or holds a NUL or a lone surrogate.
@@ -232,7 +232,7 @@ def checked_name(value: Any) -> str:
 
 
 def checked_identity(value: Any) -> int | str:
-    """An identity out of JSON.
+    """An image's identity from JSON.
 
     Raises:
         LabelError: if it is neither an integer nor a string.

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..datasets import LabelError
 from .base import (
+    ImageGT,
     Tally,
-    Truth,
     Word,
     box_outline,
     checked_identity,
@@ -26,12 +26,12 @@ _UNLISTED = "annotations of images that are not listed"
 
 def read_cocotext(
     path: Path, tally: Tally, encoding: str = "utf-8", subset: str | None = None
-) -> Iterator[Truth]:
+) -> Iterator[ImageGT]:
     """Read `imgs` and `anns`; a text that is illegible or not given is ignored.
 
     Args:
         path: the file.
-        tally: takes annotations of unlisted images.
+        tally: annotations of unlisted images are counted in it.
         encoding: of the file.
         subset: keep images whose `set` is this; None for all.
 
@@ -59,7 +59,7 @@ def read_cocotext(
             if str(identity) != key:
                 raise LabelError(f"id is {identity!a:.40}")
             names = (checked_name(image.get("file_name")),)
-            yield Truth(place, names, words[key], checked_size(image), identity)
+            yield ImageGT(place, names, words[key], checked_size(image), identity)
         except LabelError as error:
             raise LabelError(f"{place}: {error}") from None
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ...geometry import polygon_center
 from ..datasets import LabelError, Record
-from .base import Tally, Truth, Word
+from .base import ImageGT, Tally, Word
 from .sources import IMAGE_SUFFIXES
 
 _ORIENTATION_TAG = 0x0112
@@ -43,7 +43,7 @@ class ImageFolder:
         self._found: set[str] = set()
 
     def find(self, names: tuple[str, ...]) -> str | None:
-        """The first of the names that is there, with its suffix; None if none is.
+        """The first of the names that exists, with its suffix; None if none does.
 
         Raises:
             LabelError: if a stem belongs to several images.
@@ -64,7 +64,7 @@ class ImageFolder:
         return None
 
     def unused(self) -> list[str]:
-        """The images that were looked for by no stem, if any was looked for."""
+        """The images whose stem `find` never got; none if it never got a stem."""
         stems = self._by_stem or {}
         return sorted(name for stem, names in stems.items() if stem not in self._found
                       for name in names)  # fmt: skip
@@ -81,7 +81,7 @@ class ImageFolder:
 
 
 def convert(
-    truths: Iterable[Truth],
+    ground_truth: Iterable[ImageGT],
     images: ImageFolder,
     tally: Tally,
     *,
@@ -90,27 +90,27 @@ def convert(
     min_length: int = 1,
     decode: bool = False,
 ) -> Iterator[Record]:
-    """One record an annotated image that is there.
+    """One record for each annotated image that exists.
 
     The ground truth of published sets refers to the stored pixels, but the loader turns an
-    image as its EXIF tag says; positions follow, and sizes are those after turning.
+    image as its EXIF tag says; positions are turned likewise, and sizes are those after turning.
 
     Args:
-        truths: what a reader yields.
-        images: where the images are.
-        tally: takes the counts.
+        ground_truth: of a reader.
+        images: folder of the images.
+        tally: counts are added to it.
         prefix: path of the image folder relative to the root of `file_name`.
-        words_only: write the words that count and nothing else: no position, no ignored word.
+        words_only: write texts only, without positions and without ignored words.
         min_length: ignore words of fewer characters.
         decode: decode every image completely instead of its header.
 
     Raises:
         LabelError: if an image has another size than annotated, or its name is ambiguous.
     """
-    for truth in truths:
-        name = images.find(truth.names)
+    for gt in ground_truth:
+        name = images.find(gt.names)
         if name is None:
-            tally.missing.add(truth.names[0])
+            tally.missing.add(gt.names[0])
             continue
         try:
             stored, orientation = _read_header(images.path / name, decode)
@@ -118,20 +118,21 @@ def convert(
             tally.damaged.add(name)
             continue
         size = stored[::-1] if orientation >= 5 else stored
-        if truth.size is not None and truth.size not in (stored, size):
+        if gt.size is not None and gt.size not in (stored, size):
             raise LabelError(
-                f"{truth.where}: image {name} is {stored[0]} x {stored[1]} pixels high and wide, "
-                f"its truth says {truth.size[0]} x {truth.size[1]}"
+                f"{gt.where}: image {name} is {stored[0]} x {stored[1]} pixels high and wide, "
+                f"its ground truth says {gt.size[0]} x {gt.size[1]}"
             )
-        # A stated size tells in which frame the positions are, unless the image is square.
-        turn = 1 if truth.size is not None and truth.size != stored else orientation
+        # The stated size shows whether positions refer to the stored or to the turned image; a
+        # square image leaves it open.
+        turn = 1 if gt.size is not None and gt.size != stored else orientation
         tally.turned += orientation != 1
         file_name = posixpath.join(prefix, name)
-        words = [_placed(word, turn, stored, min_length) for word in truth.words]
+        words = [_placed(word, turn, stored, min_length) for word in gt.words]
         _count(words, file_name, tally)
         record: Record = {"file_name": file_name, "height": size[0], "width": size[1]}
-        if truth.image_id is not None:
-            record["image_id"] = truth.image_id
+        if gt.image_id is not None:
+            record["image_id"] = gt.image_id
         yield record | (_texts(words) if words_only else _columns(words))
 
 
@@ -152,7 +153,7 @@ def _columns(words: list[Word]) -> Record:
 
 
 def _placed(word: Word, orientation: int, stored: tuple[int, int], min_length: int) -> Word:
-    """The word with its centre, turned as its image, and ignored if it is blank or too short."""
+    """The word with its center, turned like its image, and ignored if it is blank or too short."""
     point = word.point
     if point is None and word.polygon is not None:
         point = _center(word.polygon)
@@ -166,7 +167,7 @@ def _placed(word: Word, orientation: int, stored: tuple[int, int], min_length: i
 
 def _center(polygon: list[float]) -> list[float]:
     if len(polygon) == 8:
-        # The general rule comes to the mean for four vertices, and most sets have no others.
+        # `polygon_center` of four vertices is their mean; computed here, as most words have four.
         return [sum(polygon[0::2]) / 4, sum(polygon[1::2]) / 4]
     return polygon_center(polygon).tolist()
 

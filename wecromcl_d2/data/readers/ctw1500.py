@@ -9,34 +9,34 @@ from pathlib import Path
 from xml.parsers import expat
 
 from ..datasets import LabelError
-from .base import UNREADABLE, Tally, Truth, Word, checked_text, parse_lines, parse_numbers
-from .sources import image_stem, read_truths, text_parser
+from .base import UNREADABLE, ImageGT, Tally, Word, checked_text, parse_lines, parse_numbers
+from .sources import image_stem, read_ground_truth, text_parser
 
 _NUMBERS = 28
 _SEPARATOR = ",####"
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});)")
 
 
-def read_ctw1500_xml(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
+def read_ctw1500_xml(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[ImageGT]:
     """Read `0009.xml`.
 
     Raises:
-        LabelError: with file and line, see `read_truths`.
+        LabelError: with file and line, see `read_ground_truth`.
     """
-    return read_truths(path, ".xml", _image_names, text_parser(parse_xml, encoding))
+    return read_ground_truth(path, ".xml", _image_names, text_parser(parse_xml, encoding))
 
 
-def read_ctw1500_text(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
+def read_ctw1500_text(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[ImageGT]:
     """Read `0001009.txt`.
 
     Raises:
-        LabelError: with file and line, see `read_truths`.
+        LabelError: with file and line, see `read_ground_truth`.
     """
 
     def parse(text: str) -> list[Word]:
         return parse_lines(text, parse_line)
 
-    return read_truths(path, ".txt", _image_names, text_parser(parse, encoding))
+    return read_ground_truth(path, ".txt", _image_names, text_parser(parse, encoding))
 
 
 def parse_line(line: str) -> Word:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from ..datasets import LabelError
-from .base import UNREADABLE, Tally, Truth, Word, box_outline, parse_lines, parse_numbers
-from .sources import image_stem, read_truths, text_parser
+from .base import UNREADABLE, ImageGT, Tally, Word, box_outline, parse_lines, parse_numbers
+from .sources import image_stem, read_ground_truth, text_parser
 
 SCRIPTS = (
     "Arabic", "Latin", "Chinese", "Japanese", "Korean", "Bangla", "Hindi", "Symbols", "Mixed",
@@ -17,41 +17,41 @@ SCRIPTS = (
 )  # fmt: skip
 
 _CORNERS = 8
-# The eighth number and, behind a blank, the text: a converter's dialect.
+# The eighth number and, after a blank, the text, as one published converter writes them.
 _NUMBER_THEN_TEXT = re.compile(r"[ \t]*([^ \t,]+)[ \t](.*\S.*)")
 
 
-def read_icdar2013(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
+def read_icdar2013(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[ImageGT]:
     """Read boxes: `12 30 88 61 "Corner"` (training) or `12, 30, 88, 61, "Corner"` (test).
 
     Raises:
-        LabelError: with file and line, see `read_truths`.
+        LabelError: with file and line, see `read_ground_truth`.
     """
     return _read(path, parse_box_line, encoding)
 
 
-def read_icdar2015(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
+def read_icdar2015(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[ImageGT]:
     """Read quadrilaterals: `210,64,305,61,306,85,211,88,Hill, Street`.
 
     Raises:
-        LabelError: with file and line, see `read_truths`.
+        LabelError: with file and line, see `read_ground_truth`.
     """
     return _read(path, parse_quadrilateral_line, encoding)
 
 
 def read_mlt(
     path: Path, tally: Tally, encoding: str = "utf-8", scripts: tuple[str, ...] = SCRIPTS
-) -> Iterator[Truth]:
+) -> Iterator[ImageGT]:
     """Read quadrilaterals with a script: `12,30,88,31,88,61,12,60,Latin,Corner, shop`.
 
     Args:
         path: folder or archive.
-        tally: takes nothing of this reader.
+        tally: not used.
         encoding: of the files.
         scripts: texts of other scripts are ignored.
 
     Raises:
-        LabelError: with file and line, see `read_truths`; or if a wanted script is unknown.
+        LabelError: with file and line, see `read_ground_truth`; or if a wanted script is unknown.
     """
     unknown = sorted(set(scripts) - set(SCRIPTS))
     if unknown:
@@ -94,8 +94,8 @@ def _word(text: str, polygon: list[float]) -> Word:
     return Word(text, polygon, ignore=text == UNREADABLE)
 
 
-def _read(path: Path, parse: Callable[[str], Word], encoding: str) -> Iterator[Truth]:
-    return read_truths(
+def _read(path: Path, parse: Callable[[str], Word], encoding: str) -> Iterator[ImageGT]:
+    return read_ground_truth(
         path, ".txt", _image_names, text_parser(partial(parse_lines, parse=parse), encoding)
     )
 

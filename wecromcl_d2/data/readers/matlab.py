@@ -12,7 +12,7 @@ from scipy.io import loadmat, whosmat
 
 from ..datasets import LabelError
 
-# Cells of one variable, far above any published set's; a damaged size would fill the memory.
+# Most cells of a variable, far above any published set's: a damaged size could fill the memory.
 MAX_CELLS = 10_000_000
 
 

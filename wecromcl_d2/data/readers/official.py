@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import LabelError
-from .base import Tally, Truth, Word, checked_name, checked_numbers, checked_text, load_json
+from .base import ImageGT, Tally, Word, checked_name, checked_numbers, checked_text, load_json
 from .sources import image_stem
 
 
-def read_official(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
+def read_official(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[ImageGT]:
     """Read `{"img_3.jpg": ["Hill"]}` or `{"img_3.jpg": {"text": [..], "points": [..]}}`.
 
     The authors leave out unreadable words and those of fewer than three characters, so images hold
@@ -30,7 +30,7 @@ def read_official(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator
             # One of their converters names the ground-truth file instead: img_3.jpg.txt.
             if name.endswith(".txt") and image_stem(name.removesuffix(".txt")) != name:
                 name = name.removesuffix(".txt")
-            yield Truth(place, (name,), _words(value))
+            yield ImageGT(place, (name,), _words(value))
         except LabelError as error:
             raise LabelError(f"{place}: {error}") from None
 
@@ -41,7 +41,7 @@ def _words(value: Any) -> list[Word]:
     if not isinstance(value, dict) or not isinstance(value.get("text"), list):
         raise LabelError("neither a list of words nor an object with text and points")
     if "scores" in value:
-        raise LabelError("scores are results, not truths")
+        raise LabelError("scores are results, not ground truth")
     points = value.get("points")
     texts = value["text"]
     if not isinstance(points, list) or len(points) != len(texts):

@@ -1,4 +1,4 @@
-"""The benchmarks by name: what their folders hold, who reads it, where it comes from."""
+"""The benchmarks by name: files, reader, licence and source of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..datasets import LabelError, Record, dataset_root, load_dataset
 from .abcnet import read_abcnet
-from .base import Truth
+from .base import ImageGT
 from .cocotext import read_cocotext
 from .ctw1500 import read_ctw1500_text, read_ctw1500_xml
 from .icdar import read_icdar2013, read_icdar2015, read_mlt
@@ -20,7 +20,7 @@ from .tables import read_table
 from .totaltext import read_totaltext
 
 # Called with the ground truth's path and the tally, and with options of its own by name.
-Reader = Callable[..., Iterator[Truth]]
+Reader = Callable[..., Iterator[ImageGT]]
 
 _NO_LICENCE = "none stated"
 _OWN = "where you have them from"
@@ -34,13 +34,14 @@ class Part:
     Attributes:
         read: reader of the ground truth.
         images: names that the image folder may have.
-        truths: names that the ground truth may have: a file, a folder, or a folder's zip archive.
+        ground_truth: names that the ground truth may have: of a file, a folder, or the zip archive
+            of a folder.
         options: options of the reader that belong to the part.
     """
 
     read: Reader
     images: tuple[str, ...]
-    truths: tuple[str, ...]
+    ground_truth: tuple[str, ...]
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,11 +81,13 @@ def _folders(
     read: Reader,
     split: str,
     images: tuple[str, ...] = (),
-    truths: tuple[str, ...] = (),
+    ground_truth: tuple[str, ...] = (),
     count: int | None = None,
 ) -> Split:
     """Images and ground truth as one folder each, under a plain name or a published one."""
-    return Split((Part(read, (f"{split}_images", *images), (f"{split}_gts", *truths)),), count)
+    return Split(
+        (Part(read, (f"{split}_images", *images), (f"{split}_gts", *ground_truth)),), count
+    )
 
 
 def _folder_format(title: str, read: Reader) -> Benchmark:
@@ -95,8 +98,8 @@ def _file_format(title: str, read: Reader, *suffixes: str) -> Benchmark:
     """A ground-truth file for each split, beside the images."""
     splits = {}
     for split in _SPLITS:
-        truths = tuple(f"{split}{suffix}" for suffix in suffixes)
-        splits[split] = Split((Part(read, (f"{split}_images", "images", "."), truths),))
+        ground_truth = tuple(f"{split}{suffix}" for suffix in suffixes)
+        splits[split] = Split((Part(read, (f"{split}_images", "images", "."), ground_truth),))
     return Benchmark(title, splits)
 
 
@@ -161,9 +164,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         "SCUT-CTW1500",
         {
             "train": _folders(
-                read_ctw1500_xml, "train", truths=("ctw1500_train_labels",), count=1000
+                read_ctw1500_xml, "train", ground_truth=("ctw1500_train_labels",), count=1000
             ),
-            "test": _folders(read_ctw1500_text, "test", truths=("gt_ctw1500",), count=500),
+            "test": _folders(read_ctw1500_text, "test", ground_truth=("gt_ctw1500",), count=500),
         },
         page="https://github.com/Yuliang-Liu/Curve-Text-Detector",
         level="line",

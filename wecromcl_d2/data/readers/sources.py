@@ -1,4 +1,4 @@
-"""Ground truth of one file per image, in a folder or in a zip archive that is read in place."""
+"""Ground truth with one file per image, in a folder or in a zip archive, which is not unpacked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..datasets import LabelError
-from .base import Truth, Word, decode_text
+from .base import ImageGT, Word, decode_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -45,16 +45,16 @@ def natural_key(name: str) -> tuple[list[Any], str]:
     return parts, name
 
 
-def read_truths(
+def read_ground_truth(
     path: Path,
     suffix: str,
     image_names: Callable[[str], tuple[str, ...]],
     parse: ParseFile,
-) -> Iterator[Truth]:
+) -> Iterator[ImageGT]:
     """Read one ground-truth file per image, in natural order of their names.
 
-    Hidden files, files of other suffixes and folders are left alone; in an archive, files count
-    wherever they lie.
+    Hidden files, files of other suffixes and folders are skipped; the files of an archive may lie
+    in any of its folders.
 
     Args:
         path: folder or zip archive.
@@ -67,7 +67,7 @@ def read_truths(
     """
     with _open_source(path) as (names, read):
         described_by: dict[str, str] = {}
-        for name in sorted((n for n in names if _is_truth(n, suffix)), key=natural_key):
+        for name in sorted((n for n in names if _is_gt_file(n, suffix)), key=natural_key):
             where = f"{path}/{name}"
             images = image_names(PurePosixPath(name).stem)
             earlier = described_by.setdefault(images[0], where)
@@ -78,7 +78,7 @@ def read_truths(
                 words = parse(data)
             except LabelError as error:
                 raise LabelError(f"{where}:{error}") from None
-            yield Truth(where, images, words, image_id=images[0])
+            yield ImageGT(where, images, words, image_id=images[0])
         if not described_by:
             raise LabelError(f"{path}: no {suffix} file in it")
 
@@ -94,7 +94,7 @@ def image_stem(stem: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else stem
 
 
-def _is_truth(name: str, suffix: str) -> bool:
+def _is_gt_file(name: str, suffix: str) -> bool:
     path = PurePosixPath(name)
     hidden = path.name.startswith(".") or "__MACOSX" in path.parts
     return path.suffix.lower() == suffix and not hidden
@@ -108,7 +108,7 @@ def _open_source(path: Path) -> AbstractContextManager[tuple[list[str], ReadMemb
 def _open_folder(path: Path) -> Iterator[tuple[list[str], ReadMember]]:
     def read(name: str) -> bytes:
         try:
-            # A device or pipe would never end.
+            # Reading a device or a pipe might never end.
             if not os.path.isfile(path / name):
                 raise LabelError(f"{path / name}: not a file")
             with open(path / name, "rb") as stream:
@@ -148,7 +148,7 @@ def _open_archive(path: Path) -> Iterator[tuple[list[str], ReadMember]]:
         size = sum(member.file_size for member in members)
         if len(members) > MAX_ARCHIVE_FILES or size > MAX_ARCHIVE_BYTES:
             raise LabelError(
-                f"{path}: {len(members)} files of {size} bytes are no truths of a benchmark; "
+                f"{path}: {len(members)} files of {size} bytes are no ground truth of a benchmark; "
                 "unpack the archive if you trust it and name its folder"
             )
         if len(set(names)) != len(names):
@@ -158,5 +158,7 @@ def _open_archive(path: Path) -> Iterator[tuple[list[str], ReadMember]]:
 
 def _limited(data: bytes, where: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
-        raise LabelError(f"{where}: more than {MAX_FILE_BYTES} bytes are no truth of one image")
+        raise LabelError(
+            f"{where}: more than {MAX_FILE_BYTES} bytes are no ground truth of one image"
+        )
     return data

@@ -15,17 +15,17 @@ from .registry import Part, Split
 
 @dataclass(frozen=True)
 class Located:
-    """A part with the paths of its pieces; None for one that is not there."""
+    """A part with the paths of its images and ground truth; None for a missing one."""
 
     part: Part
     images: Path | None
-    truth: Path | None
+    gt: Path | None
 
     def missing(self, root: Path) -> list[str]:
-        """Say what is not there, and under which names it was looked for."""
+        """What is missing, with all names under which it was looked for."""
         pieces = (
             ("images", self.images, self.part.images),
-            ("truth", self.truth, truth_names(self.part)),
+            ("ground truth", self.gt, gt_names(self.part)),
         )
         return [
             f"{kind}: {root / names[0]}" + "".join(f", or {name}" for name in names[1:])
@@ -34,20 +34,20 @@ class Located:
         ]
 
 
-def truth_names(part: Part) -> tuple[str, ...]:
+def gt_names(part: Part) -> tuple[str, ...]:
     """The possible names of a part's ground truth; folders may be zip archives."""
-    archives = tuple(f"{name}.zip" for name in part.truths if not Path(name).suffix)
-    return part.truths + archives
+    archives = tuple(f"{name}.zip" for name in part.ground_truth if not Path(name).suffix)
+    return part.ground_truth + archives
 
 
 def locate(split: Split, root: Path) -> list[Located]:
-    """Look for the pieces of a split under all their names."""
+    """The parts of a split, looked up under all their names."""
     found = []
     for part in split.parts:
         images = next((root / name for name in part.images if (root / name).is_dir()), None)
-        truths = (root / name for name in truth_names(part))
-        truth = next((path for path in truths if path.exists()), None)
-        found.append(Located(part, images, truth))
+        ground_truth = (root / name for name in gt_names(part))
+        gt = next((path for path in ground_truth if path.exists()), None)
+        found.append(Located(part, images, gt))
     return found
 
 
@@ -64,27 +64,27 @@ def read_split(
     """The records of a split, with `file_name` relative to `root`.
 
     Args:
-        located: its parts, all of whose pieces are there.
+        located: its parts, none of them missing anything.
         root: folder of the benchmark.
-        tally: takes the counts.
+        tally: counts are added to it.
         words_only: see `convert`.
         min_length: see `convert`.
         decode: see `convert`.
         options: options of the readers.
 
     Raises:
-        LabelError: for the first fault of the source; if no annotated image is there; or if an
+        LabelError: for the first fault of the source; if no annotated image exists; or if an
             image folder lies outside `root`.
     """
     for place in located:
-        assert place.images is not None and place.truth is not None
+        assert place.images is not None and place.gt is not None
         folder = ImageFolder(place.images)
         if not place.images.is_relative_to(root) or ".." in place.images.relative_to(root).parts:
             raise LabelError(f"image folder {place.images} lies outside {root}")
         prefix = place.images.relative_to(root).as_posix()
-        truths = place.part.read(place.truth, tally, **place.part.options, **options)
+        ground_truth = place.part.read(place.gt, tally, **place.part.options, **options)
         for record in convert(
-            truths,
+            ground_truth,
             folder,
             tally,
             prefix="" if prefix == "." else prefix,
@@ -93,11 +93,11 @@ def read_split(
             decode=decode,
         ):
             if len(located) > 1:
-                # Parts count their images independently.
+                # Identities are only unique within a part.
                 record.pop("image_id", None)
             yield record
         for name in folder.unused():
-            tally.note("images that no truth describes", name)
+            tally.note("images without ground truth", name)
     if not tally.images:
         raise LabelError(
             f"none of the {tally.missing.count} annotated images is in "

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets import MAX_COORDINATE, LabelError
-from .base import Tally, Truth, Word, checked_name, checked_text
+from .base import ImageGT, Tally, Word, checked_name, checked_text
 from .matlab import load_variables, numbers, rows
 
 _MISMATCH = "images whose words and boxes differ in number"
 
 
-def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
-    """Read `imnames`, `wordBB` and `txt` of `gt.mat` side by side.
+def read_synthtext(path: Path, tally: Tally) -> Iterator[ImageGT]:
+    """Read `imnames`, `wordBB` and `txt` of `gt.mat` image by image.
 
-    The three columns are held in memory, some 500 MiB in all for 100,000 images.
+    The three columns are in memory at once, some 500 MiB in all for 100,000 images.
     Coordinates are rounded to a hundredth of a pixel.
 
     Args:
         path: the file.
-        tally: takes the images whose words and boxes differ in number.
+        tally: images whose words and boxes differ in number are counted in it.
 
     Raises:
         LabelError: with file and image number.
@@ -36,18 +36,18 @@ def read_synthtext(path: Path, tally: Tally) -> Iterator[Truth]:
             raise LabelError("imnames, wordBB and txt differ in length")
         for name, boxes, text in zip(*(column.ravel(order="F") for column in columns), strict=True):
             number += 1
-            truth = _truth(f"{path}: image {number}", "".join(rows(name)), boxes, text)
-            if truth is None:
+            gt = _image_gt(f"{path}: image {number}", "".join(rows(name)), boxes, text)
+            if gt is None:
                 tally.drop(_MISMATCH, "".join(rows(name)))
             else:
-                yield truth
+                yield gt
     except LabelError as error:
         place = f"{path}: image {number}" if number else f"{path}"
         raise LabelError(f"{place}: {error}") from None
 
 
-def _truth(place: str, name: str, boxes: np.ndarray, text: np.ndarray) -> Truth | None:
-    # A box array of one word has two dimensions, of several three: x and y, corner, word.
+def _image_gt(place: str, name: str, boxes: np.ndarray, text: np.ndarray) -> ImageGT | None:
+    # Boxes of one word are an array (2, 4) of x and y of 4 corners, of W > 1 words (2, 4, W).
     flat = numbers(boxes)
     if flat and boxes.shape[:2] != (2, 4):
         raise LabelError(f"wordBB has shape {boxes.shape}, not 2 x 4 x words")
@@ -60,4 +60,4 @@ def _truth(place: str, name: str, boxes: np.ndarray, text: np.ndarray) -> Truth 
         if not all(abs(value) <= MAX_COORDINATE for value in corners):
             raise LabelError(f"wordBB holds {corners}, no coordinates")
         words.append(Word(checked_text(word), [round(value, 2) for value in corners]))
-    return Truth(place, (checked_name(name),), words)
+    return ImageGT(place, (checked_name(name),), words)

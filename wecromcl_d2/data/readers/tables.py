@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..datasets import LabelError
-from .base import Tally, Truth, Word, checked_name, checked_text, load_text
+from .base import ImageGT, Tally, Word, checked_name, checked_text, load_text
 from .sources import IMAGE_SUFFIXES
 
 _IMAGE_HEADS = ("image", "file_name", "filename", "file", "photo", "path")
@@ -27,8 +27,8 @@ def read_table(
     *,
     columns: tuple[str, str] | None = None,
     check: Callable[[Any], str] = checked_name,
-) -> Iterator[Truth]:
-    """Read rows of an image and its words, one text a cell; images may have several rows.
+) -> Iterator[ImageGT]:
+    """Read rows of an image and its words, one text per cell; images may have several rows.
 
     Empty cells are skipped. A first row that starts with `image`, `file_name` or the like is a
     heading, also one that has it elsewhere beside `text`, `words` or the like. It tells which
@@ -65,7 +65,7 @@ def read_table(
     except (csv.Error, LabelError) as error:
         raise LabelError(f"{path}:{rows.line_num}: {error}") from None
     for name, found in words.items():
-        yield Truth(f"{path}:{lines[name]}", (name,), found)
+        yield ImageGT(f"{path}:{lines[name]}", (name,), found)
 
 
 def _rows(path: Path, content: str) -> Any:

@@ -10,15 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..datasets import LabelError
-from .base import UNREADABLE, Tally, Truth, Word, checked_text, outline, parse_lines, parse_numbers
+from .base import (
+    UNREADABLE,
+    ImageGT,
+    Tally,
+    Word,
+    checked_text,
+    outline,
+    parse_lines,
+    parse_numbers,
+)
 from .matlab import load_variables, numbers, rows
-from .sources import image_stem, read_truths, text_parser
+from .sources import image_stem, read_ground_truth, text_parser
 
 # Total-Text's own mark of an unreadable text, as transcription or as orientation.
 _OWN_UNREADABLE = "#"
 _SEPARATOR = ",####"
 _FEWEST_NUMBERS = 6
-# No two runs of blanks meet, so a record that does not match fails in linear time.
+# No two runs of blanks are adjacent, so a record that does not match fails in linear time.
 _RECORD = re.compile(
     r"x:\s*\[\[([^\]]*)\]\]\s*,\s*y:\s*\[\[([^\]]*)\]\]\s*,"
     r"\s*ornt:\s*\[\s*(?:u?['\"]([^'\"\\]?)['\"]\s*)?\]\s*,"
@@ -27,15 +36,15 @@ _RECORD = re.compile(
 _MAT_COLUMNS = 6
 
 
-def read_totaltext(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[Truth]:
+def read_totaltext(path: Path, tally: Tally, encoding: str = "utf-8") -> Iterator[ImageGT]:
     """Read native text, MATLAB, comma-separated or ABCNet files, told apart by their content.
 
     Raises:
-        LabelError: with file and line, see `read_truths`.
+        LabelError: with file and line, see `read_ground_truth`.
     """
     if path.is_dir() and not any(path.glob("*.txt")) and any(path.glob("*.mat")):
-        return read_truths(path, ".mat", _image_names, parse_mat)
-    return read_truths(path, ".txt", _image_names, text_parser(parse_text, encoding))
+        return read_ground_truth(path, ".mat", _image_names, parse_mat)
+    return read_ground_truth(path, ".txt", _image_names, text_parser(parse_text, encoding))
 
 
 def parse_text(text: str) -> list[Word]:
@@ -48,8 +57,8 @@ def parse_text(text: str) -> list[Word]:
 def parse_polygon_line(line: str) -> Word:
     """Parse `x1,y1,...,CAFE` or, as ABCNet writes it, `x1,y1,...,####CAFE`.
 
-    In the first form the text begins behind the last of the leading numbers, or with the last field
-    if all are numbers; the coordinates before it must come in pairs.
+    In the first form the text begins after the last of the leading numbers, or with the last field
+    if all are numbers; the number of coordinates before it must be even.
     """
     line = line.rstrip(" \t\r")
     numbers, separator, text = line.partition(_SEPARATOR)
@@ -114,7 +123,7 @@ def _native_word(xs: list[str], ys: list[str], orientation: str, text: str) -> W
 
 
 def _literal(literal: str | None) -> str:
-    """The string that a literal of Python 2 stands for."""
+    """The value of a string literal of Python 2."""
     if literal is None:
         return ""
     try:

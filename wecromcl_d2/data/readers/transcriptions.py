@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..datasets import LabelError, read_labels
-from .base import Tally, Truth, Word, checked_text
+from .base import ImageGT, Tally, Word, checked_text
 from .convert import ImageFolder
-from .sources import IMAGE_SUFFIXES, image_stem, natural_key, read_truths, text_parser
+from .sources import IMAGE_SUFFIXES, image_stem, natural_key, read_ground_truth, text_parser
 from .tables import read_table
 
 SPLITS = ("train", "val", "test")
@@ -102,7 +102,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def read_transcriptions(path: Path, reading: Reading, folder: PhotoFolder) -> Iterator[Truth]:
+def read_transcriptions(path: Path, reading: Reading, folder: PhotoFolder) -> Iterator[ImageGT]:
     """The words of each photograph, one entry a photograph.
 
     Args:
@@ -114,25 +114,25 @@ def read_transcriptions(path: Path, reading: Reading, folder: PhotoFolder) -> It
     Raises:
         LabelError: if the source cannot be understood, naming file and line.
     """
-    truths: dict[str, Truth] = {}
-    for truth in _read(path, reading):
+    ground_truth: dict[str, ImageGT] = {}
+    for gt in _read(path, reading):
         # A photograph may be called by several names.
-        name = folder.find(truth.names) or truth.names[0]
-        words = [Word(text) for word in truth.words for text in _texts(word.text, reading.lines)]
-        earlier = truths.get(name)
+        name = folder.find(gt.names) or gt.names[0]
+        words = [Word(text) for word in gt.words for text in _texts(word.text, reading.lines)]
+        earlier = ground_truth.get(name)
         if earlier is not None:
             words = earlier.words + words
-        truths[name] = Truth(truth.where, (name,), words)
-    if not truths:
+        ground_truth[name] = ImageGT(gt.where, (name,), words)
+    if not ground_truth:
         raise LabelError(f"{path}: no row in it; write one line an image")
-    yield from truths.values()
+    yield from ground_truth.values()
 
 
-def _read(path: Path, reading: Reading) -> Iterator[Truth]:
+def _read(path: Path, reading: Reading) -> Iterator[ImageGT]:
     suffix = path.suffix.lower()
     if path.is_dir() or suffix == ".zip":
         parse = text_parser(_text_lines, reading.encoding)
-        return read_truths(path, ".txt", lambda stem: (image_stem(stem),), parse)
+        return read_ground_truth(path, ".txt", lambda stem: (image_stem(stem),), parse)
     if suffix in _SHEETS:
         raise LabelError(f"{path}: save the sheet as CSV (UTF-8) and name that file")
     if suffix in (".json", ".jsonl"):
@@ -140,10 +140,10 @@ def _read(path: Path, reading: Reading) -> Iterator[Truth]:
     return read_table(path, Tally(), reading.encoding, columns=reading.columns, check=_checked_cell)
 
 
-def _labels(path: Path) -> Iterator[Truth]:
+def _labels(path: Path) -> Iterator[ImageGT]:
     for record in read_labels(path, os.curdir):
         name = os.path.relpath(record["file_name"], os.curdir)
-        yield Truth(f"{path}: {name}", (name,), [Word(text) for text in record["texts"]])
+        yield ImageGT(f"{path}: {name}", (name,), [Word(text) for text in record["texts"]])
 
 
 def _text_lines(content: str) -> list[Word]:

@@ -1,4 +1,4 @@
-"""Synthetic scene text: words and pictures with exact truth, without a download."""
+"""Synthetic scene text: images of words with exact ground truth, without a download."""
 
 from .cache import build_cache
 from .recipe import DIFFICULTIES, FAMILIES, SPLITS, SceneRecipe, parse_difficulty

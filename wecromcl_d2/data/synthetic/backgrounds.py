@@ -1,6 +1,6 @@
 """Backgrounds without text: gradients, noise, textures and clutter.
 
-Luminance and colours are in [0, 255]; pictures are RGB.
+Luminance and colours are in [0, 255]; images are RGB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def colour_of_luminance(
 
     Args:
         rng: source of the hue.
-        luminance: wanted luminance, cut to [0, 255].
+        luminance: target luminance, clipped to [0, 255].
         saturation: 0 gives grey, 1 any hue.
 
     Returns:
@@ -46,15 +46,15 @@ def paint_background(
     texture: float,
     clutter: float,
 ) -> np.ndarray:
-    """Paint a picture that holds no text.
+    """Paint an image without text.
 
     Args:
-        rng: decides everything.
+        rng: source of all random choices.
         size: (height, width) in pixels.
-        bright: only light tones, as paper has; otherwise any tone.
-        saturation: how far colours may leave grey, from 0 to 1.
+        bright: light tones only, as of paper; otherwise any tone.
+        saturation: largest saturation of colours, 0 for grey to 1.
         texture: largest luminance step of the texture; 0 leaves a plain gradient.
-        clutter: most shapes per 160x160 pixels.
+        clutter: largest number of shapes per 160x160 pixels.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -70,15 +70,15 @@ def paint_background(
     ).reshape(2, 2, 3)
     shape = (int(rng.integers(3, 8)), int(rng.integers(3, 8)))
     coarse = _stretch(corners, *shape) + _signed(rng, (*shape, 3)) * (0.35 * texture)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     if texture > 0 and rng.random() < 0.75:
         field = _FIELDS[int(rng.integers(len(_FIELDS)))](rng, height, width)
         step = _signed(rng, (3,)) * (0.4 * saturation) + (1 if rng.random() < 0.5 else -1)
         step *= texture * rng.uniform(0.3, 1)
-        picture += cv2.merge([field * channel for channel in step])
-    picture = np.clip(picture, 0, 255).astype(np.uint8)
-    _draw_clutter(rng, picture, clutter, contrast=20 + texture, saturation=saturation)
-    return picture
+        image += cv2.merge([field * channel for channel in step])
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    _draw_clutter(rng, image, clutter, contrast=20 + texture, saturation=saturation)
+    return image
 
 
 def _signed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -150,7 +150,7 @@ def _blotches(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _grain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Long thin streaks, as in wood or cloth."""
+    """Long thin streaks, like those of wood or cloth."""
     long, thin = rng.uniform(20, 60), rng.uniform(2, 5)
     down, across = (long, thin) if rng.random() < 0.5 else (thin, long)
     grid = _signed(rng, (2 + int(height / down), 2 + int(width / across)))
@@ -162,49 +162,49 @@ _FIELDS: tuple[Field, ...] = (_stripes, _checks, _bricks, _speckle, _blotches, _
 
 def _draw_clutter(
     rng: np.random.Generator,
-    picture: np.ndarray,
+    image: np.ndarray,
     most: float,
     *,
     contrast: float,
     saturation: float,
 ) -> None:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     count = int(rng.random() * (most * height * width / 160**2 + 1)) if most else 0
     for _ in range(count):
         start = (int(rng.integers(width)), int(rng.integers(height)))
-        own = float(picture[start[1], start[0]] @ LUMINANCE_WEIGHTS)
+        own = float(image[start[1], start[0]] @ LUMINANCE_WEIGHTS)
         colour = colour_of_luminance(rng, own + rng.uniform(-contrast, contrast), saturation)
-        _draw_shape(rng, picture, start, tuple(colour.tolist()))
+        _draw_shape(rng, image, start, tuple(colour.tolist()))
 
 
 def _draw_shape(
     rng: np.random.Generator,
-    picture: np.ndarray,
+    image: np.ndarray,
     start: tuple[int, int],
     colour: tuple[float, ...],
 ) -> None:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     thickness = int(rng.integers(1, 4))
     kind = int(rng.integers(5))
     if kind == 0:
         end = (int(rng.integers(width)), int(rng.integers(height)))
-        cv2.line(picture, start, end, colour, thickness, cv2.LINE_AA)
+        cv2.line(image, start, end, colour, thickness, cv2.LINE_AA)
         return
     reach = rng.integers(4, max(5, min(height, width) // 3), 2)
     if kind == 1:
         filled = thickness if rng.random() < 0.6 else cv2.FILLED
         cv2.ellipse(
-            picture, start, reach.tolist(), rng.uniform(0, 180), 0, 360, colour, filled, cv2.LINE_AA
+            image, start, reach.tolist(), rng.uniform(0, 180), 0, 360, colour, filled, cv2.LINE_AA
         )
     elif kind == 2:
         end = (start[0] + int(reach[0]), start[1] + int(reach[1]))
         filled = thickness if rng.random() < 0.6 else cv2.FILLED
-        cv2.rectangle(picture, start, end, colour, filled)
+        cv2.rectangle(image, start, end, colour, filled)
     elif kind == 3:
         first = rng.uniform(0, 360)
         last = first + rng.uniform(40, 200)
-        cv2.ellipse(picture, start, reach.tolist(), 0, first, last, colour, thickness, cv2.LINE_AA)
+        cv2.ellipse(image, start, reach.tolist(), 0, first, last, colour, thickness, cv2.LINE_AA)
     else:
         steps = rng.normal(0, 0.35, (int(rng.integers(3, 8)), 2)) * reach
         scribble = (np.cumsum(steps, axis=0) + start).astype(np.int32)
-        cv2.polylines(picture, [scribble], False, colour, thickness, cv2.LINE_AA)
+        cv2.polylines(image, [scribble], False, colour, thickness, cv2.LINE_AA)

@@ -1,10 +1,11 @@
-"""Render a recipe once into a folder, and trust that folder only while it is whole.
+"""Render a recipe once into a folder, and use that folder again only if it is complete.
 
 A finished folder holds `images/NNNNNN.jpg`, `labels.jsonl` in the project's label format, and
 `manifest.json`: the recipe, the count, the renderer's version, and size and checksum of each file.
-The folder appears by one rename at the end, so it is complete or absent; a lock file beside it
-makes several builders of one folder wait for the first and then share its result. Until then the
-pictures lie beside it, in a folder that the next builder of the same recipe goes on with.
+The folder is created by one rename at the end, so it is complete or absent. A lock file beside it
+makes other processes that render into the same folder wait for the first and use its result. Until
+the rename, images are in a folder beside it, which the next process with the same recipe continues
+after an interruption.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ from .scenes import Scene
 _IMAGES = "images"
 _LABELS = "labels.jsonl"
 _MANIFEST = "manifest.json"
-_JOURNAL = "journal"  # in an unfinished folder: what `_render_chunk` returned, a file a chunk
-_CHUNK = 64  # pictures that a process renders before it reports
+_JOURNAL = "journal"  # in an unfinished folder: results of `_render_chunk`, one file per chunk
+_CHUNK = 64  # images of a chunk, the unit of work of a process
 
 
 class _File(NamedTuple):
-    """What the manifest and the label file say about one picture."""
+    """Entries of one image in the manifest and the label file."""
 
     size: int
     checksum: int
@@ -60,21 +61,20 @@ def build_cache(
     progress: bool = True,
     full_check: bool = False,
 ) -> Path:
-    """Make sure that a folder holds the first `count` pictures of a recipe.
+    """Create a folder with the first `count` images of a recipe, unless it exists.
 
-    A folder that already holds them is used as it is; one that is damaged or was rendered from
-    something else is rendered anew. What an interrupted call has rendered is kept and used by the
-    next one. The bytes do not depend on the number of workers.
+    A folder that is damaged or was rendered from something else is rendered again. An interrupted
+    call is continued by the next one. The bytes do not depend on the number of workers.
 
     Args:
         recipe: what to render.
-        count: number of pictures, at least 1.
-        folder: where; created with its parents.
+        count: number of images, at least 1.
+        folder: of the result; created with its parents.
         workers: processes, started afresh ("spawn"), so a script that calls this needs the usual
-            `if __name__ == "__main__"` guard. None: one per CPU, fewer for few pictures. 1: none.
+            `if __name__ == "__main__"` guard. None: one per CPU, fewer for few images. 1: none.
         progress: show count, rate and remaining time on the standard error.
-        full_check: read all pictures of an existing folder and compare checksums; otherwise only
-            their sizes and the checksum of the labels are compared.
+        full_check: compare the checksums of all images of an existing folder; otherwise only their
+            sizes and the checksum of the labels are compared.
 
     Returns:
         The path of the label file.
@@ -82,15 +82,17 @@ def build_cache(
     Raises:
         ValueError: if `count` or `workers` is below 1.
         RuntimeError: if the calling script lacks the guard.
-        FileExistsError: if the folder holds files that are not from here; nothing is touched.
-        OSError: if writing fails; a folder that was there before is left as it was.
+        FileExistsError: if the folder contains files that this function did not write; nothing is
+            changed then.
+        OSError: if writing fails; an existing folder is not changed.
     """
     if count < 1:
-        raise ValueError(f"count {count} is below 1: ask for at least one picture")
+        raise ValueError(f"count {count} is below 1: ask for at least one image")
     if workers is not None and workers < 1:
         raise ValueError(f"workers {workers} is below 1: use None or at least 1")
-    # In a process that is only just being started for us, this names the missing main guard;
-    # without it that process would wait for the lock for ever.
+    # If the script lacks the main guard, a worker calls this function while it is being started.
+    # This line then raises an error with the reason; otherwise the worker would wait for the lock
+    # forever.
     spawn.get_preparation_data("")
     target = Path(folder).absolute()
     if _is_valid(target, recipe, count, full_check):
@@ -100,7 +102,7 @@ def build_cache(
         if _is_valid(target, recipe, count, full_check):
             return target / _LABELS
         _refuse_foreign(target)
-        prepare(recipe)  # here, so that what is wrong with its files is said once, by this process
+        prepare(recipe)  # here, so that warnings on its files appear once, from this process
         part = _unfinished(target, recipe, count)
         try:
             _fill(part, recipe, count, workers or _default_workers(count), progress)
@@ -113,14 +115,14 @@ def build_cache(
 
 @contextmanager
 def _lock(target: Path) -> Iterator[None]:
-    # The kernel frees the lock when its holder dies, so a dead run never blocks the next one.
+    # The kernel releases the lock when the process ends, so a killed run never blocks the next one.
     with open(target.parent / f".{target.name}.lock", "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _default_workers(count: int) -> int:
-    # Starting a process, which imports the whole package, costs as much as about 1000 pictures.
+    # Starting a process, which imports the whole package, takes as long as about 1000 images.
     return max(1, min(os.cpu_count() or 1, count // 1000))
 
 
@@ -133,7 +135,7 @@ def _identity(recipe: Recipe, count: int) -> dict[str, object]:
 
 
 def _unfinished(target: Path, recipe: Recipe, count: int) -> Path:
-    """The folder for unfinished work, with what a dead run of the same recipe left in it."""
+    """The folder for unfinished work, with the results of interrupted runs of the same recipe."""
     identity = json.dumps(_identity(recipe, count), sort_keys=True).encode("utf-8")
     name = f".{target.name}.part-{hashlib.sha256(identity).hexdigest()[:16]}"
     for leftover in target.parent.glob(f".{target.name}.part-*"):
@@ -170,7 +172,7 @@ def _refuse_foreign(target: Path) -> None:
     if not target.exists():
         return
     if not target.is_dir():
-        raise FileExistsError(f"{target} is a file: name another folder for the rendered pictures")
+        raise FileExistsError(f"{target} is a file: name another folder for the rendered images")
     foreign = {p.name for p in target.iterdir()} - {_IMAGES, _LABELS, _MANIFEST}
     if foreign:
         raise FileExistsError(
@@ -180,7 +182,7 @@ def _refuse_foreign(target: Path) -> None:
 
 
 def _fill(part: Path, recipe: Recipe, count: int, workers: int, progress: bool) -> None:
-    """Render what is missing into an unfinished folder, and finish it."""
+    """Render the missing images into an unfinished folder, then write labels and manifest."""
     chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
     work = partial(_render_chunk, recipe, part)
     pool = (
@@ -208,12 +210,12 @@ def _fill(part: Path, recipe: Recipe, count: int, workers: int, progress: bool) 
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    logging.getLogger(__package__).setLevel(logging.ERROR)  # the parent has warned already
+    logging.getLogger(__package__).setLevel(logging.ERROR)  # the parent process logs the warnings
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
-    # A killed parent tells its pool nothing, and the pool would wait for work for ever.
+    # If the parent is killed, its pool gets no message and would wait for work forever.
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -230,7 +232,7 @@ def _render_chunk(recipe: Recipe, part: Path, indices: range) -> list[_File]:
 
 
 def _read_journal(journal: Path, part: Path, indices: range) -> list[_File] | None:
-    """What is known of a chunk that a dead run has rendered, or None if it is not whole."""
+    """Entries of a chunk that an interrupted run rendered; None if a file is missing or damaged."""
     try:
         entries = json.loads(journal.read_text(encoding="utf-8"))
         files = [_File(*entry) for entry in entries]
@@ -267,7 +269,7 @@ def _label(scene: Scene, index: int) -> str:
 
 
 def _replace(target: Path, part: Path) -> None:
-    """Put the finished folder in its place; an old one goes only once the new one stands."""
+    """Rename the finished folder to its final name; an old folder is deleted after that."""
     mode = 0o777 & ~umask()
     for folder in (part, part / _IMAGES):
         os.chmod(folder, mode)
@@ -286,6 +288,6 @@ def _explained(error: OSError, target: Path) -> OSError:
     free = shutil.disk_usage(target.parent).free // 2**20
     return OSError(
         error.errno,
-        f"no space left to render pictures into {target} ({free} MiB free): "
-        "free some, choose another disk, or ask for fewer pictures",
+        f"no space left to render images into {target} ({free} MiB free): "
+        "free some, choose another disk, or ask for fewer images",
     )

@@ -1,4 +1,4 @@
-"""What to render: the recipe of a synthetic data set and what its difficulty means."""
+"""Recipe of a synthetic dataset, and the numbers behind its difficulty."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MIN_FONT_HEIGHT = 6
 
 
 def parse_difficulty(value: str | float) -> float:
-    """Turn a difficulty's name or number into a number.
+    """The number of a difficulty given by name or number.
 
     Args:
         value: one of `DIFFICULTIES`, or a number in [0, 1] (also as a string).
@@ -40,23 +40,23 @@ def parse_difficulty(value: str | float) -> float:
 
 @dataclass(frozen=True)
 class SceneRecipe:
-    """Everything the pictures of one synthetic data set depend on, apart from their index.
+    """Everything that the images of a synthetic dataset depend on, apart from their index.
 
     Attributes:
         family: "words" (one word on a small canvas) or "scenes" (several words).
         size: (height, width) in pixels; with `max_size`, the smallest one.
-        max_size: largest (height, width); each picture draws its own sides. None: all are `size`.
+        max_size: largest (height, width); sides are drawn for each image. None: all are `size`.
         difficulty: from 0 (clean) to 1 (nasty), see `DIFFICULTIES`.
-        num_words: fewest and most words of a picture. None: (2, 8) for scenes, (1, 1) for words.
+        num_words: fewest and most words of an image. None: (2, 8) for scenes, (1, 1) for words.
         font_heights: smallest and largest font size (its em) in pixels, before perspective. None:
-            (18, 34) for scenes, half to 0.85 of the picture's height for words. Words that do not
+            (18, 34) for scenes, half to 0.85 of the image's height for words. Words that do not
             fit are drawn smaller.
         word_lengths: fewest and most characters of a word.
-        split: "train", "val" or "test"; no picture is in two of them.
-        seed: pictures of different seeds are unrelated.
+        split: "train", "val" or "test"; no image is in two of them.
+        seed: images of different seeds are unrelated.
         vocabulary_size: number of distinct words to draw from. None: no limit.
-        vocabulary_split: split whose words are drawn, where data sets of several splits shall share
-            a closed vocabulary. None: that of the pictures, so that no word is in two splits.
+        vocabulary_split: split whose words are drawn, so that datasets of several splits may share
+            a closed vocabulary. None: the split itself, so that no word is in two splits.
 
     Raises:
         ValueError: for a value out of its range.
@@ -106,17 +106,17 @@ class SceneRecipe:
         check_ascending("word_lengths", self.word_lengths, 1)
         if self.family == "words" and self.num_words not in (None, (1, 1)):
             raise ValueError(
-                f"num_words {self.num_words} in the words family, whose pictures hold one word: "
+                f"num_words {self.num_words} in the words family, whose images have one word: "
                 "leave it None or use family 'scenes'"
             )
 
     @property
     def word_count(self) -> tuple[int, int]:
-        """Fewest and most words of a picture, defaults filled in."""
+        """Fewest and most words of an image, defaults filled in."""
         return self.num_words or ((1, 1) if self.family == "words" else (2, 8))
 
     def font_range(self, height: int) -> tuple[float, float]:
-        """Smallest and largest font size in pixels for a picture of this height."""
+        """Smallest and largest font size in pixels for an image of this height."""
         if self.font_heights is not None:
             return self.font_heights
         return (18, 34) if self.family == "scenes" else (0.5 * height, 0.85 * height)
@@ -124,8 +124,8 @@ class SceneRecipe:
     def to_dict(self) -> dict[str, object]:
         """The recipe as JSON types; equal recipes give equal dictionaries.
 
-        A vocabulary that is not shared is left out, for pictures rendered before there were shared
-        ones to stay what they are.
+        A `vocabulary_split` of None is left out: the dictionary identifies rendered folders, and
+        those rendered before the option existed stay valid.
         """
         return {
             key: list(value) if isinstance(value, tuple) else value
@@ -151,7 +151,7 @@ def check_ascending(name: str, pair: tuple[int, int] | None, least: int) -> None
         raise ValueError(f"{name} {pair} is no range: give (low, high) with {least} <= low <= high")
 
 
-# Rows: the quantity at clean, easy, medium, hard and nasty; values between are interpolated.
+# Rows: values of a limit of `Style` at clean, easy, medium, hard and nasty, interpolated between.
 _KNOTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _TABLE = {
     "rotation": (0, 6, 15, 28, 45),
@@ -174,19 +174,19 @@ _TABLE = {
 
 @dataclass(frozen=True)
 class Style:
-    """The limits that a difficulty sets; a picture or word draws its own values inside them.
+    """Limits at a difficulty, within which values are drawn for each image or word.
 
     Attributes:
-        rotation: largest turn in the picture plane, degrees.
-        tilt: largest turn of the word's plane out of the picture, degrees (perspective).
+        rotation: largest rotation in the image plane, degrees.
+        tilt: largest rotation of the word's plane out of the image plane, degrees (perspective).
         bend_chance: share of words on a curved baseline.
         bend: largest angle that a curved baseline spans, degrees.
         stretch: largest relative change of a word's width.
         contrast: least difference of luminance (of 255) between word and surroundings.
         light_text: share of words lighter than their surroundings.
-        saturation: how far colours may leave grey, from 0 to 1.
+        saturation: largest saturation of colours, 0 for grey to 1.
         texture: largest luminance step (of 255) of a background's texture.
-        clutter: most shapes that are no text, per 160x160 pixels.
+        clutter: largest number of shapes without text, per 160x160 pixels.
         plate_chance: share of words on a plate of one colour.
         effect_chance: share of words with an outline, and with a shadow.
         blur: largest standard deviation of the blur, pixels.
@@ -212,7 +212,7 @@ class Style:
 
     @classmethod
     def of(cls, recipe: SceneRecipe) -> Style:
-        """The limits of a recipe: its difficulty's, with milder geometry for single words."""
+        """The limits of a recipe; for single words those of geometry are multiplied by 0.4."""
         values = {
             name: float(np.interp(recipe.difficulty, _KNOTS, row)) for name, row in _TABLE.items()
         }

@@ -1,4 +1,4 @@
-"""One way to render an image of any recipe."""
+"""Rendering of images of both kinds of recipes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def render(recipe: Recipe, index: int) -> Scene:
 
 
 def prepare(recipe: Recipe) -> None:
-    """Open what a recipe draws on; what cannot be used is logged and left out.
+    """Load the files of a recipe; unusable ones are logged and left out.
 
     Raises:
         ValueError: if nothing usable is left.
@@ -37,5 +37,5 @@ def prepare(recipe: Recipe) -> None:
 
 
 def renderer_version(recipe: Recipe) -> int:
-    """A number that changes with what the same recipe and index give."""
+    """Version of the renderer; it changes whenever equal recipes and indices give other images."""
     return STREET_VERSION if isinstance(recipe, StreetRecipe) else RENDERER_VERSION

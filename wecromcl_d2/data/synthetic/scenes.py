@@ -1,4 +1,4 @@
-"""Compose one synthetic picture: place the words, paint the background, ink, blur and noise."""
+"""Composition of one synthetic image: placement of words, background, ink, blur and noise."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .recipe import FAMILIES, SPLITS, SceneRecipe, Style
 from .vocabulary import Vocabulary, change_case
 from .words import FONTS, Canvas, Pose, cached_font_size, lay_out, outline, rasterise
 
-# Bump whenever the same recipe and index give other pixels or another truth.
+# Increase whenever equal recipes and indices give other pixels or another ground truth.
 RENDERER_VERSION = 2
 
 _GAP = 3  # pixels between two words
-_MARGIN = 1  # pixels between a word and the picture's border
-_CELL = 4  # pixels of a cell of the grid on which free places are looked up
+_MARGIN = 1  # pixels between a word and the image's border
+_CELL = 4  # side in pixels of the cells in which free places are searched
 _PAD = 3  # pixels around a word's polygon in its patch: room for outline and shadow
 _SHRINK = 0.85
 _SMALLEST_FONT = 6.0
@@ -34,7 +34,7 @@ _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One rendered picture and its truth.
+    """One rendered image and its ground truth.
 
     Attributes:
         image: (height, width, 3) uint8 RGB.
@@ -42,8 +42,8 @@ class Scene:
         polygons: per word (n, 2) float64 of (x, y) in pixels, continuous, clockwise on the screen
             from the word's own top-left: first half the top side, second half the bottom side
             backwards. n is 4, or 14 on a curved baseline.
-        ink: (height, width) uint8, 255 where letters cover the pixel wholly.
-        jpeg_quality: quality at which the recipe wants the picture stored.
+        ink: (height, width) uint8 coverage by letters, 255 for complete.
+        jpeg_quality: quality of the JPEG file of the image.
     """
 
     image: np.ndarray
@@ -58,14 +58,14 @@ class _Word:
     text: str
     canvas: Canvas
     pose: Pose
-    polygon: np.ndarray  # (n, 2) in the picture
-    origin: tuple[float, float]  # of the word's plane, in the picture
+    polygon: np.ndarray  # (n, 2) in the image
+    origin: tuple[float, float]  # of the word's plane, in the image
 
 
 def render(recipe: SceneRecipe, index: int) -> Scene:
-    """Render picture `index` of a recipe.
+    """Render image `index` of a recipe.
 
-    The result depends on nothing else: not on other pictures, processes or global random state.
+    The result does not depend on other images, on processes or on global random state.
 
     Args:
         recipe: what to render.
@@ -75,7 +75,7 @@ def render(recipe: SceneRecipe, index: int) -> Scene:
         ValueError: for a negative index.
     """
     if index < 0:
-        raise ValueError(f"index {index} is negative: pictures are counted from 0")
+        raise ValueError(f"index {index} is negative: images are counted from 0")
     key = [recipe.seed, SPLITS.index(recipe.split), FAMILIES.index(recipe.family), index]
     rng = np.random.default_rng(key)
     style, _ = _prepare(recipe)
@@ -141,7 +141,7 @@ def _place_word(
     text: str,
     required: bool,
 ) -> _Word | None:
-    """Find room for a word, making it smaller until it fits, and mark it as occupied."""
+    """Find a free place for a word, shrinking it until it fits, and mark the place as occupied."""
     low, high = recipe.font_range(occupied.shape[0])
     font_height = rng.uniform(low, high)
     font = FONTS[int(rng.integers(len(FONTS)))]
@@ -170,7 +170,7 @@ def _draw_pose(rng: np.random.Generator, style: Style, canvas: Canvas, scale: fl
     stretch = 1 + stretch * style.stretch
     bend = 0.0
     if rng.random() < style.bend_chance:
-        # The inner side of the arc keeps a radius of about half the letters' height.
+        # This limit leaves the inner side of the arc a radius of about half the letters' height.
         tightest = canvas.ink[0] * stretch / canvas.ink[1]
         bend = min(np.deg2rad(style.bend) * rng.uniform(0.4, 1), tightest)
         bend = bend if rng.random() < 0.6 else -bend
@@ -181,7 +181,7 @@ def _draw_pose(rng: np.random.Generator, style: Style, canvas: Canvas, scale: fl
 def _find_room(
     rng: np.random.Generator, polygon: np.ndarray, occupied: np.ndarray, taken: np.ndarray
 ) -> np.ndarray | None:
-    """A random (x, y) that moves the polygon to a free place, or None if there is none."""
+    """A random shift (x, y) of the polygon to a free place; None if there is none."""
     start, end = polygon.min(axis=0), polygon.max(axis=0)
     spare = np.array(occupied.shape[::-1]) - 2 * _MARGIN - (end - start)
     if spare.min() < 0:
@@ -203,7 +203,7 @@ def _find_room(
 
 
 def _to_cells(mask: np.ndarray) -> np.ndarray:
-    """1.0 for each whole cell in which any pixel of the mask is set, else 0.0."""
+    """1.0 for each complete cell in which any pixel of the mask is set, else 0.0."""
     rows, columns = mask.shape[0] // _CELL, mask.shape[1] // _CELL
     whole = mask[: rows * _CELL, : columns * _CELL]
     cells = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
@@ -220,7 +220,7 @@ def _fill(mask: np.ndarray, polygon: np.ndarray, grow: int, line: int = cv2.LINE
 def _draw_word(
     rng: np.random.Generator, style: Style, image: np.ndarray, ink: np.ndarray, word: _Word
 ) -> None:
-    """Blend a word, perhaps with plate, outline and shadow, into the picture and the ink mask."""
+    """Blend a word, perhaps with plate, outline and shadow, into the image and the ink mask."""
     left, top = np.maximum(np.floor(word.polygon.min(axis=0)).astype(int) - _PAD, 0).tolist()
     right, bottom = (np.ceil(word.polygon.max(axis=0)).astype(int) + _PAD).tolist()
     patch, ink_patch = image[top:bottom, left:right], ink[top:bottom, left:right]
@@ -248,7 +248,7 @@ def _draw_word(
 def _choose_tone(
     rng: np.random.Generator, style: Style, mean: float, deviation: float
 ) -> float | None:
-    """A luminance that differs enough from the surroundings', or None if there is none."""
+    """A luminance of enough contrast to the surroundings; None if there is none."""
     low, high = mean - 1.5 * deviation, mean + 1.5 * deviation
     darkest, lightest = low - style.contrast, high + style.contrast
     options = [
@@ -282,8 +282,8 @@ def _shadow_effect(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
 
 def _blend(patch: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
     """Move the pixels of a uint8 patch towards a colour, in place."""
-    # Weights of 0 to 128 keep every product within 16 bits. Whole rows are far quicker to
-    # combine than pixels of three values.
+    # Weights of 0 to 128 keep every product within 16 bits. Operations on whole rows are much
+    # faster than on pixels of three values.
     height, width = alpha.shape
     weight = ((alpha >> 1) + (alpha >> 7)).astype(np.int16)
     step = np.tile(np.round(colour).astype(np.int16), width) - patch.reshape(height, 3 * width)
@@ -294,7 +294,7 @@ def _blend(patch: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
 
 
 def _degrade(rng: np.random.Generator, style: Style, image: np.ndarray) -> np.ndarray:
-    """Blur the picture and add noise, as a camera would."""
+    """Blur the image and add noise, like a camera."""
     sigma = rng.uniform(0, style.blur)
     if sigma > 0.3:
         image = cv2.GaussianBlur(image, (5, 5) if sigma < 1 else (7, 7), sigma)

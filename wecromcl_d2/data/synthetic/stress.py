@@ -1,6 +1,6 @@
-"""Pictures that each make one thing hard: turned, tiny, faint, crowded or upright-stacked words.
+"""Images with one difficulty each: rotated, tiny, faint, crowded or stacked words.
 
-Everything else about them is easy, so that a score says what a model makes of that one thing.
+Everything else in them is easy, so that a score measures a model on this difficulty alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAINT = (14.0, 28.0)  # differences of luminance
 
 @dataclass(frozen=True, eq=False)
 class StressCase:
-    """One picture and its truth.
+    """One image and its ground truth.
 
     Attributes:
         image: (height, width, 3) uint8 RGB.
@@ -43,7 +43,7 @@ class StressCase:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """A flat text, and where its middle lies in the word that it is a part of."""
+    """A flat text, and the offset of its center from the origin of its word."""
 
     canvas: Canvas
     pose: Pose
@@ -51,7 +51,7 @@ class _Piece:
 
 
 class _Page:
-    """A picture that words are put on, with room between them."""
+    """An image on which words are placed with a distance between them."""
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
         self.rng, self.size = rng, size
@@ -60,23 +60,23 @@ class _Page:
         self.inked: list[tuple[_Piece, np.ndarray]] = []
 
     def word(self, shortest: int, longest: int, fixed_case: bool = False) -> str:
-        """A word that is not on the page yet."""
+        """A random word that is not on the page yet."""
         vocabulary = Vocabulary("test", (shortest, longest))
         used = {text.lower() for text in self.texts}
         text = next(t for t in iter(lambda: vocabulary.draw(self.rng), "") if t not in used)
         return text if fixed_case else change_case(self.rng, text)
 
     def font(self) -> str:
-        """Any font."""
+        """A random font."""
         return FONTS[int(self.rng.integers(len(FONTS)))]
 
     def write(self, text: str, height: float, degrees: float = 0.0) -> None:
-        """Put a word on a free place; it is left out if there is none.
+        """Place a word where there is room; it is left out if there is none.
 
         Args:
             text: the word.
-            height: font size in pixels; less if the word would not fit the page.
-            degrees: turn, clockwise on the screen.
+            height: font size in pixels; reduced if the word would not fit the page.
+            degrees: rotation, clockwise on the screen.
         """
         piece = _lay(text, self.font(), height, math.radians(degrees))
         room = np.array(self.size[::-1]) - 2 * _MARGIN
@@ -87,7 +87,7 @@ class _Page:
         self.put(text, [piece], outline(piece.canvas, piece.pose))
 
     def stack(self, text: str, height: float) -> None:
-        """Put a word on a free place, its letters upright and below each other."""
+        """Place a word where there is room, with upright letters below each other."""
         font, pitch = self.font(), 1.05 * height
         pieces = [
             replace(_lay(letter, font, height), offset=(0.0, pitch * number))
@@ -95,12 +95,12 @@ class _Page:
         ]
         corners = np.concatenate([outline(p.canvas, p.pose) + p.offset for p in pieces])
         (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-        # The word starts at the top, so its own top-left is the page's top-right.
+        # The word is read downwards, so its own top-left is the top-right of the box.
         box = np.array([[right, top], [right, bottom], [left, bottom], [left, top]])
         self.put(text, pieces, box)
 
     def put(self, text: str, pieces: Sequence[_Piece], polygon: np.ndarray) -> None:
-        """Put pieces on a free place, all together."""
+        """Place all pieces of a word where there is room."""
         low, high = polygon.min(axis=0), polygon.max(axis=0)
         spare = np.array(self.size[::-1]) - 2 * _MARGIN - (high - low)
         if spare.min() < 0:
@@ -112,7 +112,7 @@ class _Page:
                 return
 
     def is_free(self, polygon: np.ndarray) -> bool:
-        """Whether the box of a polygon keeps clear of those of all words."""
+        """Whether the bounding box of a polygon has a distance of `_GAP` to those of all words."""
         low, high = polygon.min(axis=0) - _GAP, polygon.max(axis=0) + _GAP
         return not any(
             (p.min(axis=0) < high).all() and (p.max(axis=0) > low).all() for p in self.polygons
@@ -121,17 +121,18 @@ class _Page:
     def add(
         self, text: str, pieces: Sequence[_Piece], polygon: np.ndarray, place: np.ndarray
     ) -> None:
-        """Put pieces at a place, given as (x, y) of the word's middle."""
+        """Place pieces with the origin of their word at `place` (x, y)."""
         self.texts.append(text)
         self.polygons.append(polygon + place)
         self.inked += [(piece, place + piece.offset) for piece in pieces]
 
     def paint(self, contrast: tuple[float, float] | None = None, rough: bool = False) -> StressCase:
-        """Draw ground and words.
+        """Draw background and words.
 
         Args:
-            contrast: least and greatest difference of luminance; None for dark ink on light ground.
-            rough: a ground of texture and shapes that are no text.
+            contrast: least and greatest difference of luminance; None for dark ink on a light
+                background.
+            rough: whether the background has texture and shapes.
         """
         rng = self.rng
         image = paint_background(
@@ -142,8 +143,8 @@ class _Page:
             texture=70.0 if rough else 6.0,
             clutter=12.0 if rough else 0.0,
         ).astype(np.float32)
-        for piece, middle in self.inked:
-            alpha = rasterise(piece.canvas, piece.pose, tuple(middle.tolist()), self.size) / 255.0
+        for piece, center in self.inked:
+            alpha = rasterise(piece.canvas, piece.pose, tuple(center.tolist()), self.size) / 255.0
             weight = alpha[..., None].astype(np.float32)
             if contrast is None:
                 tone = rng.uniform(*_DARK_INK)
@@ -239,7 +240,7 @@ def _empty(page: _Page) -> StressCase:
     return page.paint(rough=True)
 
 
-# What each kind makes hard, and how its pictures are made.
+# For each kind its difficulty and the function that renders it.
 STRESS_KINDS: dict[str, tuple[str, Callable[[_Page], StressCase]]] = {
     "plain": ("nothing: dark upright words of 22 to 30 pixels, to compare with", _plain),
     "turned_30": ("words turned by up to 30 degrees", _turned(0, 30)),
@@ -247,7 +248,7 @@ STRESS_KINDS: dict[str, tuple[str, Callable[[_Page], StressCase]]] = {
     "turned_90": ("words turned by 60 to 90 degrees", _turned(60, 90)),
     "turned_180": ("words turned by 90 to 180 degrees, so upside down", _turned(90, 180)),
     "tiny": ("words of 8 to 11 pixels", _tiny),
-    "huge": ("words of up to 130 pixels that fill the picture", _huge),
+    "huge": ("words of up to 130 pixels that fill the image", _huge),
     "low_contrast": ("ink 14 to 28 of 255 steps darker than the ground", _low_contrast),
     "repeated": ("the same word several times", _repeated),
     "adjacent": ("lines of words with little space between them", _adjacent),
@@ -260,14 +261,14 @@ STRESS_KINDS: dict[str, tuple[str, Callable[[_Page], StressCase]]] = {
 def render_stress(
     kind: str, index: int, *, seed: int = 0, size: tuple[int, int] = (256, 256)
 ) -> StressCase:
-    """Render a picture of a kind, of words of the test split.
+    """Render an image of a kind, with words of the test split.
 
-    The result depends on nothing else than the arguments.
+    The result depends on the arguments alone.
 
     Args:
         kind: one of `STRESS_KINDS`.
         index: 0 or more.
-        seed: pictures of different seeds are unrelated.
+        seed: images of different seeds are unrelated.
         size: (height, width) in pixels, 96 or more.
 
     Raises:

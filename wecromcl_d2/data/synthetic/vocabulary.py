@@ -1,7 +1,7 @@
-"""Words without end: pronounceable, random and numeric strings over a-z and 0-9.
+"""An unlimited vocabulary: pronounceable, random and numeric strings over a-z and 0-9.
 
-The split of a word is a property of the word alone, so no seed, size or later version of a data
-set can move a word from test to train.
+The split of a word is a function of the word alone, so no seed, size or later version of a dataset
+can move a word from test to train.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MAX_DRAWS = 20000
 
 
 def split_of(word: str) -> str:
-    """The split ("train", "val" or "test": 80, 10 and 10 %) that a word belongs to for ever.
+    """The split of a word: "train", "val" or "test", of 80, 10 and 10 % of all words.
 
     Args:
-        word: any text; upper and lower case give the same answer.
+        word: any text; case does not matter.
     """
     digest = hashlib.blake2b(word.casefold().encode("utf-8"), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 10
@@ -56,7 +56,7 @@ class Vocabulary:
             self._words = self._collect(size, np.random.default_rng([seed, *split.encode("utf-8")]))
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A word in lower case; only `rng` decides which."""
+        """A random word in lower case, chosen by `rng` alone."""
         if self._words:
             return self._words[int(rng.integers(len(self._words)))]
         for _ in range(_MAX_DRAWS):

@@ -1,10 +1,10 @@
-"""From a word to an alpha mask in the picture, with the polygon that surrounds its ink.
+"""Rendering of a word as an alpha mask in the image, and the polygon around its ink.
 
-Glyphs are drawn once per font and size and kept; a word is laid out from them on a flat canvas,
-and the canvas is bent, tilted and turned into the picture by one warp of its own patch.
+Glyphs are drawn once per font and size and cached; a word is laid out from them on a flat canvas,
+and one warp bends, tilts and rotates the canvas into a patch of the image.
 
-Frames: *canvas* pixels of the flat word; *plane*, the same centred on the ink, in picture pixels;
-*patch* or picture coordinates, continuous, (x, y) with y down.
+Frames: *canvas* pixels of the flat word; *plane*, the same centered on the ink, in image pixels;
+*patch* or image coordinates, continuous, (x, y) with y down.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FONTS = (
     *("cmr10", "cmb10", "cmss10", "cmtt10"),
 )
 
-_BORDER = 2  # empty canvas pixels around the ink, so that the warp can fade it out
-_INK_MARGIN = 0.6  # picture pixels between the ink and its polygon
-_FOCAL_LENGTH = 2.2  # of the camera that sees a tilted word, in widths of that word
+_BORDER = 2  # empty canvas pixels around the ink, so that the warp interpolates to zero at its edge
+_INK_MARGIN = 0.6  # image pixels between the ink and its polygon
+_FOCAL_LENGTH = 2.2  # of the camera for a tilted word, in widths of that word
 _FLAT_SIDE = np.array([-1.0, 1.0])
 _BENT_SIDE = np.linspace(-1, 1, 7)
 
@@ -51,14 +51,14 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a flat word lies in the picture; angles in radians.
+    """Pose of a flat word in the image; angles in radians.
 
     Attributes:
-        scale: picture pixels per canvas pixel.
-        stretch: width is multiplied by this on top of `scale`.
-        bend: angle that the baseline's arc spans; above 0 like a rainbow, below like a smile.
-        tilt: turns about the horizontal and the vertical axis (perspective).
-        rotation: turn in the picture plane, clockwise on the screen.
+        scale: image pixels per canvas pixel.
+        stretch: additional factor of the width.
+        bend: angle of the baseline's arc; positive if its center is below the word, else above.
+        tilt: rotations about the horizontal and the vertical axis (perspective).
+        rotation: rotation in the image plane, clockwise on the screen.
     """
 
     scale: float = 1.0
@@ -107,7 +107,7 @@ def _face(name: str, size: int) -> _Face:
 
 
 def cached_font_size(height: float) -> int:
-    """The next larger size of a ladder in steps of about 12 %, so that few sizes are cached."""
+    """The font size rounded up to one of a series in steps of 12 %, so that few are cached."""
     size = 8
     while size < height:
         size = max(size + 1, round(size * 1.12))
@@ -164,11 +164,11 @@ def outline(canvas: Canvas, pose: Pose) -> np.ndarray:
 def rasterise(
     canvas: Canvas, pose: Pose, origin: tuple[float, float], size: tuple[int, int]
 ) -> np.ndarray:
-    """Draw a word into a patch.
+    """The coverage of a patch by a word.
 
     Args:
         canvas: the flat word.
-        pose: how it lies.
+        pose: of the word.
         origin: (x, y) in the patch of the plane's origin, continuous.
         size: (height, width) of the patch.
 
@@ -178,7 +178,7 @@ def rasterise(
     view = _translation(*origin) @ _view(canvas, pose)
     if pose.bend:
         return _remap_bent(canvas, pose, view, size)
-    # OpenCV counts from the centre of the first pixel, we from its corner.
+    # OpenCV's origin is the center of the first pixel, ours its corner.
     matrix = _translation(-0.5, -0.5) @ view @ _to_plane(canvas, pose) @ _translation(0.5, 0.5)
     return cv2.warpPerspective(canvas.mask, matrix, size[::-1], flags=cv2.INTER_LINEAR)
 
@@ -212,14 +212,14 @@ def _translation(x: float, y: float) -> np.ndarray:
 
 
 def _to_plane(canvas: Canvas, pose: Pose) -> np.ndarray:
-    centre_x = _BORDER + canvas.ink[0] / 2
-    centre_y = _BORDER + canvas.ink[1] / 2
+    center_x = _BORDER + canvas.ink[0] / 2
+    center_y = _BORDER + canvas.ink[1] / 2
     sx, sy = pose.scale * pose.stretch, pose.scale
-    return np.array([[sx, 0, -sx * centre_x], [0, sy, -sy * centre_y], [0, 0, 1]], np.float64)
+    return np.array([[sx, 0, -sx * center_x], [0, sy, -sy * center_y], [0, 0, 1]], np.float64)
 
 
 def _view(canvas: Canvas, pose: Pose) -> np.ndarray:
-    """Homography from the word's own plane to the picture: tilt, perspective, then rotation."""
+    """Homography from the word's plane to the image: tilt, perspective, then rotation."""
     sin_a, sin_b, sin_c = map(math.sin, (*pose.tilt, pose.rotation))
     cos_a, cos_b, cos_c = map(math.cos, (*pose.tilt, pose.rotation))
     focal = _FOCAL_LENGTH * 2 * max(_half_size(canvas, pose))

@@ -63,9 +63,9 @@ class GreedyDecoder:
 
         Args:
             memory: of I images.
-            start: (I * G, M, D) what each sequence begins with, embedded; G sequences in a row
-                belong to one image.
-            skipped: (I * G,) bool, sequences that stay empty.
+            start: (I * G, M, D) embedded first tokens of each sequence; G sequences in a row belong
+                to one image.
+            skipped: (I * G,) bool, sequences that are not decoded.
             keep_states: return the decoder's states.
         """
         run = _Run(self, memory, start, skipped, keep_states)
@@ -117,7 +117,7 @@ class _Run:
         self.x = start
         self.counts = torch.full((total,), start.shape[1], device=device)
         self.steps = 0
-        # On a CPU a check costs nothing.
+        # On a CPU a check needs no synchronisation.
         self.checks_always = device.type == "cpu"
         vocabulary = self.grammar.vocabulary
         characters = len(vocabulary.charset) if self.grammar.characters else 0
@@ -151,7 +151,7 @@ class _Run:
         return True
 
     def _positions(self, width: int) -> Tensor:
-        """(R, M) places of the next tokens; those beyond a sequence's own count mean nothing."""
+        """(R, M) places of the next tokens; those beyond a sequence's own count are not used."""
         places = self.lengths[:, None] + torch.arange(width, device=self.lengths.device)
         return places.clamp(max=self.room - 1)
 
@@ -180,7 +180,7 @@ class _Run:
         choices.lengths[self.rows] += ~self.progress.done
 
     def _check_finished(self) -> bool:
-        """Remove finished sequences if they are many; false if no other is left."""
+        """Remove finished sequences if they are at least half; false if all are finished."""
         done = self.progress.done.view(self.images, self.group)
         left = (~done).sum(1)
         most = int(left.max()) if len(left) else 0
@@ -188,7 +188,7 @@ class _Run:
             return False
         images = left > 0
         if 2 * int(images.sum()) * most <= len(self.rows):
-            # Of each image that goes on, those that are not done come first.
+            # In each remaining image, unfinished sequences come first.
             kept = images.nonzero()[:, 0]
             columns = done[kept].long().argsort(dim=1, stable=True)[:, :most]
             self._select(kept, (kept[:, None] * self.group + columns).flatten())

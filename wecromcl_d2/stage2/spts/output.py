@@ -1,4 +1,4 @@
-"""What a spotter returns: words as `Instances` in pixels of the original image."""
+"""Output of the model: words as `Instances` in pixels of the original image."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ class ArrayList:
         return ArrayList(array for arrays in lists for array in arrays)
 
     def to(self, *args: Any, **kwargs: Any) -> "ArrayList":
-        """Itself: the arrays stay in main memory."""
+        """This list: NumPy arrays have no device. Accepts the arguments of `torch.Tensor.to`."""
         return self
 
 
@@ -59,9 +59,9 @@ def to_instances(
     Without points (NPTS) all points are the center of the image, and no word is a duplicate.
 
     Args:
-        words: what was read.
+        words: decoded words.
         size: (height, width) of the original image.
-        vocabulary: says what the bins mean.
+        vocabulary: the tokens.
         duplicate_distance: of words with equal texts closer than this share of the image's
             diagonal, the one of highest score is kept.
 

@@ -34,7 +34,7 @@ class SPTS(ImageModel):
     """Single-point text spotter: SPTS, NPTS or SPTSv2, depending on the config.
 
     Args:
-        backbone: gives the feature map that is encoded.
+        backbone: computes the feature map that is encoded.
         in_feature: name of that feature map.
         encoder: cells (I, h, w, D), their positions and their validity mask -> (I, h, w, D).
         decoder: the transformer decoder.
@@ -175,9 +175,9 @@ class SPTS(ImageModel):
 
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """Read images, of which those of one network size are encoded together.
+        """Read images; those of one size are encoded together.
 
-        Decoding takes all together, for a sequence sees nothing but the cells of its own image.
+        All are decoded together, as a sequence attends only to the cells of its own image.
 
         Args:
             batched_inputs: see `forward`.
@@ -224,7 +224,7 @@ class SPTS(ImageModel):
 
 
 def _check_choices(keys: CfgNode) -> None:
-    """Refuse values of MODEL.SPTS that do not exist or contradict each other."""
+    """Raise a `ValueError` for unknown or contradictory values of MODEL.SPTS."""
     choices = {"DECODER": READERS, "LAYOUT": LAYOUTS, "ORDER": ORDERS, "ENCODER": ENCODERS}
     for key, values in choices.items():
         check_choice(f"MODEL.SPTS.{key}", keys[key], values)

@@ -118,7 +118,7 @@ class Cache:
     Args:
         layers: decoder layers.
         shape: sequences R, most tokens T, heads h, channels per head.
-        like: tensor whose device and dtype the buffers take.
+        like: tensor with the device and dtype of the buffers.
     """
 
     def __init__(self, layers: int, shape: tuple[int, int, int, int], like: Tensor):

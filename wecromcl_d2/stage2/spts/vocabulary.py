@@ -13,16 +13,16 @@ from ...data.text import Charset
 
 
 class Vocabulary:
-    """What each token id stands for.
+    """The token ids and their meaning.
 
-    Padding of a batch is never a target and never read, so where a word's place is unknown its id
-    stands for "no location" in the decoder's input.
+    The padding token is never a target and its outputs are not used, so its id also means "no
+    location" in the decoder's input, where the place of a word is unknown.
 
     Args:
-        charset: characters that texts are made of.
-        bins: steps into which a side of the image is divided; 0 for a vocabulary without places.
-        noise: whether there is a token for words that do not exist, which SPTSv2's weights know
-            and nothing here uses.
+        charset: characters of texts.
+        bins: number of bins of a side of the image; 0 for a vocabulary without places.
+        noise: whether to add the token of SPTSv2 for words that do not exist, which its weights
+            have and nothing here uses.
 
     Raises:
         ValueError: for a single bin or fewer than none.
@@ -45,10 +45,10 @@ class Vocabulary:
         return self.padding + 1
 
     def encode_text(self, text: str, max_length: int) -> list[int]:
-        """Tokens of a text's characters, at most `max_length`; what the charset lacks is left out.
+        """Tokens of a text's characters, at most `max_length`; unknown characters are left out.
 
         Raises:
-            CharsetError: if the charset refuses unknown characters and the text has one.
+            CharsetError: if the charset's policy is "error" and the text has an unknown character.
         """
         labels = self.charset.encode([text], max_length)[0]
         return (labels[labels > 0] - 1 + self.first_character).tolist()
@@ -62,7 +62,7 @@ class Vocabulary:
         """Bins of points.
 
         Args:
-            points: (N, 2) as (x, y) in pixels; those outside the image take its border's bin.
+            points: (N, 2) as (x, y) in pixels; those outside the image get the bin of its border.
             size: (height, width) of the image in the same pixels, without padding.
 
         Returns:
@@ -79,7 +79,7 @@ class Vocabulary:
         return (points.double() * self.bins / sides).floor().long().clamp(0, self.bins - 1)
 
     def decode_points(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """Centers of bins; SPTS takes the lower edges, which are half a bin off.
+        """Centers of bins; SPTS uses their lower edges, which are half a bin off.
 
         Args:
             tokens: (N, 2) token ids of x and y.

@@ -22,7 +22,8 @@ class Criterion:
     Args:
         max_iter: length of the training in iterations, to which the schedules refer.
         confidence: loss of the confidence map, "focal" or "dice".
-        extent_warmup: share of the training before the predicted texts say how far words reach.
+        extent_warmup: share of the training after which predicted lines determine the extent of
+            words.
         confidence_weight: weight of the confidence loss.
         reading_weight: weight of the CTC loss.
         consistency_weight: weight of `consistency`, see `line_losses`; this weight and the next

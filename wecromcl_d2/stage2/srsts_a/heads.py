@@ -71,7 +71,7 @@ class Sampler(nn.Module):
         norm: normalisation of the convolutions.
         reach: half the length, in cells, of the horizontal line of points that an untrained sampler
             predicts. With 0 all points would sample the same feature, and the recogniser would
-            learn nothing but blanks.
+            only learn to predict blanks.
     """
 
     def __init__(
@@ -255,5 +255,5 @@ class NoBlock(nn.Module):
         super().__init__()
 
     def forward(self, samples: Tensor, positions: Tensor) -> Tensor:
-        """The samples as they are."""
+        """The samples, unchanged."""
         return samples

@@ -35,13 +35,13 @@ class SRSTSA(ImageModel):
     """Single-point text spotter that learns from points and transcriptions.
 
     Args:
-        backbone: gives the levels that `image_encoder` fuses.
+        backbone: computes the levels that `image_encoder` fuses.
         image_encoder: backbone levels -> fused map.
         anchor_head: fused map -> confidence.
         sampler: fused map -> sampling points.
         recognizer: fused map and sampling points -> logits of the characters.
         charset: characters; class 0 is the blank.
-        criterion: what is minimised in training.
+        criterion: the training loss.
         sampler_eval: "dense" or "patch", see `Sampler`; for inference.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
@@ -176,7 +176,7 @@ class SRSTSA(ImageModel):
         return self.image_encoder(self.backbone(images.tensor), images.image_sizes)
 
     def prepare_words(self, instances: Sequence[Instances]) -> PaddedTargets:
-        """Bring the words of the images to cells and labels, padded to the longest list."""
+        """Points in cells and labels of the images' words, padded to the largest number."""
         most = max(1, *(len(x) for x in instances))
 
         def padded(values: list[Tensor]) -> Tensor:
@@ -184,7 +184,7 @@ class SRSTSA(ImageModel):
             missing = batch.new_zeros(len(batch), most - batch.shape[1], *batch.shape[2:])
             return torch.cat([batch, missing], 1).to(self.device)
 
-        # One label more than can be read, so that longer texts do not fit.
+        # One label more than CTC can align, so that longer texts are recognised as too long.
         length = self.recognizer_points + 1
         labels = [self.charset.encode(list(x.gt_texts), length) for x in instances]
         points = padded([x.gt_points.float() for x in instances]) / self.stride

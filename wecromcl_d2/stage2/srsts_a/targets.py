@@ -13,7 +13,7 @@ from torch import Tensor
 # shares of the distance to the nearest other point.
 POSITIVE_RADIUS, POSITIVE_SHARE = 1.5, 0.4
 IGNORE_RADIUS, IGNORE_SHARE = 4.0, 0.5
-# At least half the diagonal of a cell, so that the disk holds the center of the point's cell.
+# At least half the diagonal of a cell, so that the disk contains the center of the point's cell.
 LEAST_RADIUS = 0.71
 # Least reach, in cells, of a word to both sides of its sampling points.
 LEAST_EXTENT = 2.0
@@ -26,9 +26,9 @@ class PaddedTargets:
     Attributes:
         points: (N, M, 2), float32.
         labels: (N, M, L) int64, padded with 0.
-        weights: (N, M) how much the word counts, from 0 to 1.
-        is_positive: (N, M) whether the word has a point to learn from.
-        is_ignored: (N, M) whether the word is neither learned nor background.
+        weights: (N, M) loss weight of the word, from 0 to 1.
+        is_positive: (N, M) whether the word's point is a training target.
+        is_ignored: (N, M) whether cells around the word's point are neither positive nor negative.
         radii: (N, M) reach of `is_ignored` in cells.
     """
 
@@ -141,8 +141,8 @@ def choose_anchors(
     chance = torch.where(chosen, chance, -1.0)
     kept = chance.topk(min(per_image, chance.shape[1]), dim=1).indices
     mask = torch.zeros_like(chosen).scatter_(1, kept, True) & chosen
-    # Without any word, one cell that no loss counts: every part of the model must have a gradient
-    # where several processes share a batch.
+    # Without any word, one cell of loss weight 0: with several processes every part of the model
+    # must have a gradient.
     mask[0, 0] |= ~mask.any()
     image, place = mask.nonzero(as_tuple=True)
     cell = order[image, place]
@@ -156,7 +156,7 @@ def choose_anchors(
 def ignore_extents(
     targets: ConfidenceTargets, image: Tensor, lines: Tensor, radii: Tensor
 ) -> Tensor:
-    """`targets.counts` without the negative cells that lie on words, as far as these are known.
+    """`targets.counts` without the negative cells on words, as far as the words' extent is known.
 
     A point may lie anywhere on its word, so other cells of the word are not background.
 

@@ -10,7 +10,7 @@ from PIL import Image
 from detectron2.utils.file_io import PathManager
 
 _EXIF_ORIENTATION_TAG = 274
-# Value of that tag -> the value of Pillow's `Transpose` that brings the picture upright.
+# Value of that tag -> the value of Pillow's `Transpose` that brings the image upright.
 _UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 

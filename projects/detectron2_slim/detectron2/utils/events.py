@@ -1,4 +1,4 @@
-"""Scalars and pictures of a running training, and the writers that show them."""
+"""Scalars and images of a running training, and the writers that show them."""
 
 import datetime
 import itertools
@@ -86,7 +86,7 @@ class EventStorage:
             self.put_scalar(name, value, smoothing_hint, cur_iter)
 
     def put_image(self, img_name: str, img_tensor: Any) -> None:
-        """Keep a (3, H, W) RGB picture, uint8 or float in [0, 1], for TensorBoard."""
+        """Keep a (3, H, W) RGB image, uint8 or float in [0, 1], for TensorBoard."""
         self._images.append((img_name, img_tensor, self.iter))
 
     def history(self, name: str) -> HistoryBuffer:
@@ -129,7 +129,7 @@ class EventStorage:
             self._prefix = old
 
     def clear_images(self) -> None:
-        """Forget the kept pictures."""
+        """Forget the kept images."""
         self._images = []
 
 
@@ -180,7 +180,7 @@ class JSONWriter(_ScalarWriter):
 
 
 class TensorboardXWriter(_ScalarWriter):
-    """Scalars and pictures for TensorBoard.
+    """Scalars and images for TensorBoard.
 
     Args:
         log_dir: Folder of the event files.
@@ -199,7 +199,7 @@ class TensorboardXWriter(_ScalarWriter):
         return SummaryWriter(**self._arguments)
 
     def write(self) -> None:
-        """Send what is new; sent pictures leave the storage."""
+        """Write new scalars and images; written images are removed from the storage."""
         storage = get_event_storage()
         for scalar in self._new_scalars():
             self._writer.add_scalar(*scalar)

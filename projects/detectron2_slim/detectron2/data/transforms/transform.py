@@ -51,7 +51,7 @@ class ResizeTransform(Transform):
 
 
 class RotationTransform(Transform):
-    """Rotate around a centre, counter-clockwise as seen on the screen."""
+    """Rotate around a center, counter-clockwise as seen on the screen."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class RotationTransform(Transform):
             w: width.
             angle: degrees.
             expand: grow the canvas so that nothing is cut off.
-            center: (x, y), the image's middle if None; without effect on an expanded canvas.
+            center: (x, y), the image's center if None; without effect on an expanded canvas.
             interp: OpenCV's constant, linear if None.
         """
         image_center = np.array((w / 2, h / 2))
@@ -80,7 +80,7 @@ class RotationTransform(Transform):
         bound_w, bound_h = np.rint(bounds).astype(int).tolist()
         self._set_attributes(locals())
         self.rm_coords = self.create_rotation_matrix()
-        # warpAffine counts from pixel centres, half a pixel away from our origin.
+        # The origin of warpAffine is the center of a pixel, half a pixel away from ours.
         self.rm_image = self.create_rotation_matrix(offset=-0.5)
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
@@ -102,8 +102,8 @@ class RotationTransform(Transform):
         center = float(self.center[0] + offset), float(self.center[1] + offset)
         matrix = cv2.getRotationMatrix2D(center, self.angle, 1)
         if self.expand:
-            middle = np.array([self.bound_w, self.bound_h]) / 2 + offset
-            matrix[:, 2] += middle - matrix @ [*(self.image_center + offset), 1.0]
+            canvas_center = np.array([self.bound_w, self.bound_h]) / 2 + offset
+            matrix[:, 2] += canvas_center - matrix @ [*(self.image_center + offset), 1.0]
         return matrix
 
 

@@ -97,8 +97,8 @@ class BottleneckBlock(_ResidualBlock):
         dilation: int = 1,
     ) -> None:
         super().__init__(in_channels, out_channels, stride)
-        first, middle = (stride, 1) if stride_in_1x1 else (1, stride)
-        inner = {"stride": middle, "groups": num_groups, "dilation": dilation}
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        inner = {"stride": second, "groups": num_groups, "dilation": dilation}
         width = bottleneck_channels
         self._build(norm, (width, 1, {"stride": first}), (width, 3, inner), (out_channels, 1, {}))
 
