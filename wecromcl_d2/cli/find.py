@@ -74,10 +74,11 @@ def _counted(record: Record) -> list[str]:
 
 def build_model(args: argparse.Namespace) -> Model:
     """The anchor detector of a command line."""
+    options = {"device": args.device, "max_side": args.max_side}
     finder = (
-        AnchorFinder(args.config_file, args.weights, device=args.device)
+        AnchorFinder(args.config_file, args.weights, **options)
         if args.config_file
-        else AnchorFinder.from_name(args.model or DEFAULT_MODEL, device=args.device)
+        else AnchorFinder.from_name(args.model or DEFAULT_MODEL, **options)
     )
     return lambda pixels, words: finder(pixels, words, batch_size=args.batch_size)
 
