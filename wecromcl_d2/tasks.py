@@ -27,18 +27,32 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
 
     Raises:
         FileNotFoundError: if there is no such file.
-        KeyError: for a key that does not exist.
-        ValueError: for a key of Detectron2 that has no effect here, if it is set.
+        ValueError: for anything else that is wrong in it or in the overrides.
     """
     cfg = get_cfg()
     add_wecromcl_config(cfg)
     add_srsts_a_config(cfg)
     add_spts_config(cfg)
-    cfg.merge_from_file(str(find_file(config_file)))
-    cfg.merge_from_list(list(opts))
+    path = find_file(config_file)
+    try:
+        cfg.merge_from_file(str(path))
+    except Exception as error:  # yacs and YAML refuse a config by errors of many types
+        raise ValueError(f"{path}: {_one_line(error)}") from error
+    try:
+        cfg.merge_from_list(list(opts))
+    except Exception as error:
+        raise ValueError(f"changes of the config: {_one_line(error)}") from error
     check_unused_keys(cfg)
     cfg.freeze()
     return cfg
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, without the middle of the nodes that yacs prints."""
+    # The text of a KeyError is its message in quotes.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = " ".join(str(message).split())
+    return text if len(text) <= 300 else f"{text[:200]} ... {text[-100:]}"
 
 
 def trainer_class(cfg: CfgNode) -> type[Trainer]:

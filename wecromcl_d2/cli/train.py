@@ -10,6 +10,8 @@ A config file that does not exist here is looked up in the installed package.
 """
 
 import argparse
+import itertools
+import logging
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -19,11 +21,14 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
+from ..data.datasets import ensure_registered
 from ..engine import AtomicCheckpointer
-from ..engine.precision import prepare_cpu
+from ..engine.precision import check_device, prepare_cpu
 from ..files import find_file
 from ..tasks import load_config, trainer_class
 from .status import DONE, add_import_option, command
+
+logger = logging.getLogger(__name__)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,29 +47,38 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
-    """The config of the command line, after Detectron2's setup of loggers, output folder, seeds."""
+def read_config(args: argparse.Namespace) -> CfgNode:
+    """The config of the command line, after checks of its task, device and datasets."""
     cfg = load_config(args.config_file, args.opts)
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
-    prepare_cpu()
+    trainer_class(cfg)
+    if args.eval_only and not (args.resume or cfg.MODEL.WEIGHTS):
+        raise ValueError(
+            "there is nothing to evaluate: name a checkpoint by --weights, or give "
+            "--resume for the last one of OUTPUT_DIR"
+        )
+    check_device(cfg.MODEL.DEVICE)
+    phases = () if args.eval_only else (*cfg.SOLVER.CURRICULUM.DATASETS, cfg.DATASETS.TRAIN)
+    for name in itertools.chain(*phases, cfg.DATASETS.TEST):
+        ensure_registered(name)
     return cfg
 
 
-def run(args: argparse.Namespace) -> object:
+def run(args: argparse.Namespace, cfg: CfgNode) -> object:
     """Train or evaluate in one process of the launch."""
-    cfg = setup(args)
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
+    prepare_cpu()
     trainer_type = trainer_class(cfg)
     if args.eval_only:
-        if not (args.resume or cfg.MODEL.WEIGHTS):
-            raise ValueError(
-                "there is nothing to evaluate: name a checkpoint by --weights, or give "
-                "--resume for the last one of OUTPUT_DIR"
-            )
         model = trainer_type.build_model(cfg)
         checkpointer = AtomicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
-        results = trainer_type.test(cfg, model)
+        try:
+            results = trainer_type.test(cfg, model)
+        except Exception:
+            # As Detectron2 does in training: the cause may be ours, and `command` tells one line.
+            logger.exception("exception during the evaluation:")
+            raise
         if comm.is_main_process():
             verify_results(cfg, results)
         return results
@@ -77,12 +91,13 @@ def run(args: argparse.Namespace) -> object:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train or evaluate in as many processes as the command line asks for."""
     args = parse_args(argv)
+    cfg = read_config(args)
     launch(
         run,
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        args=(args,),
+        args=(args, cfg),
     )
     return DONE

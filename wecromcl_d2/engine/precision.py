@@ -43,6 +43,19 @@ def check_precision(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
+def check_device(name: str) -> None:
+    """Make sure that torch can use MODEL.DEVICE.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"MODEL.DEVICE {name!r} cannot be used: {reason}") from error
+
+
 def prepare_cpu(threads: int | None = None) -> None:
     """Configure torch for inference and training on the CPU, in the calling thread.
 
