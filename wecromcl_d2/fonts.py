@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+DEFAULT_FONT = "DejaVuSans"
 # No font maps this code point, so its glyph is the font's "missing" sign.
 _UNMAPPED = "\U0010fffe"
 _SYSTEM_FOLDERS = {
@@ -42,7 +43,7 @@ def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
     path = _covering_font(shown)
     if path is not None:
         return _load(path, size), text
-    default = _default_font()
+    default = shipped_font(DEFAULT_FONT)
     spelled = "".join(
         character
         if character not in shown or _covers(default, character)
@@ -52,16 +53,21 @@ def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
     return _load(default, size), spelled
 
 
-@lru_cache(maxsize=1)
-def _default_font() -> str:
+@lru_cache
+def shipped_font(name: str) -> str:
+    """Path of a font that comes with matplotlib, such as "DejaVuSans".
+
+    Raises:
+        FileNotFoundError: if it is missing.
+    """
     # Found without an import: matplotlib is needed for its font files alone.
     spec = importlib.util.find_spec("matplotlib")
     folders = (spec.submodule_search_locations if spec else None) or []
     for folder in folders:
-        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"
         if path.is_file():
             return str(path)
-    raise FileNotFoundError("DejaVuSans.ttf is missing: reinstall matplotlib, which ships it")
+    raise FileNotFoundError(f"{name}.ttf is missing: reinstall matplotlib, which ships it")
 
 
 @lru_cache(maxsize=1024)
@@ -74,7 +80,7 @@ def _covering_font(characters: frozenset[str]) -> str | None:
 
 
 def _candidates() -> Iterator[str]:
-    yield _default_font()
+    yield shipped_font(DEFAULT_FONT)
     yield from _system_fonts()
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from scipy.optimize import linear_sum_assignment
 
 from ..evaluation.counting import (
     ImageMatches,
@@ -134,6 +133,9 @@ def match_anchors(
         centers: `(T, 2)` word centers.
         predictions: `P` anchors.
     """
+    # Imported here: it costs 0.9 s of CPU, which every command would pay.
+    from scipy.optimize import linear_sum_assignment
+
     count = len(texts)
     match = AnchorMatch(np.full(count, -1), np.zeros(count, bool), np.full(count, np.inf))
     anchors_of: dict[str, list[int]] = defaultdict(list)
@@ -190,10 +192,6 @@ def area_share(polygon: Sequence[float], image_size: tuple[int, int]) -> float:
     """The share of the image that the outline covers: a random point's chance to hit it.
 
     The mean over all words is the inside rate to expect from anchors drawn uniformly.
-
-    Args:
-        polygon: flat outline.
-        image_size: (height, width) of the image.
     """
     height, width = image_size
     image = shapely.box(0, 0, width, height)

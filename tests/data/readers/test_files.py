@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from wecromcl_d2.data.datasets import LabelError
 from wecromcl_d2.data.readers.abcnet import bezier_outline, decode_word, read_abcnet
@@ -245,7 +246,6 @@ def cells(*values):
 
 
 def synthtext(path, names, boxes, texts, compressed=False):
-    savemat = pytest.importorskip("scipy.io", reason="writes the MATLAB file").savemat
     content = {"charBB": cells(*boxes), "imnames": cells(*names)}
     savemat(
         path,

@@ -8,9 +8,11 @@ import posixpath
 import zipfile
 from xml.sax.saxutils import escape
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy.io import savemat
 
 from wecromcl_d2.data.datasets import MAX_COORDINATE, LabelError
 from wecromcl_d2.data.readers.abcnet import read_abcnet
@@ -182,8 +184,6 @@ def test_damaged_archives(tmp_path, data):
 @TESTS
 @given(st.data())
 def test_damaged_matlab_files(tmp_path, compressed, data):
-    np = pytest.importorskip("numpy")
-    savemat = pytest.importorskip("scipy.io", reason="writes the MATLAB file").savemat
     table = np.empty((1, 6), dtype=object)
     table[0] = ["x:", np.arange(4.0)[None], "y:", np.arange(4)[None], "Hill", "c"]
     boxes = np.empty((1, 2), dtype=object)

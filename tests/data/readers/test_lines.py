@@ -2,7 +2,9 @@
 
 import io
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 from wecromcl_d2.data.datasets import LabelError
 from wecromcl_d2.data.readers.base import Tally, Word, decode_text, parse_lines
@@ -222,8 +224,6 @@ def test_bad_polygon_lines(line):
 
 
 def test_matlab_tables_of_totaltext():
-    np = pytest.importorskip("numpy")
-    savemat = pytest.importorskip("scipy.io", reason="writes the MATLAB file").savemat
     table = np.empty((2, 6), dtype=object)
     xs, ys = np.array([[101.0, 140, 181]]), np.array([[52.0, 41, 50]])
     empty = np.empty((0, 0))

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ...fonts import shipped_font
 
 FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
@@ -78,10 +78,8 @@ class _Glyph:
 
 class _Face:
     def __init__(self, name: str, size: int) -> None:
-        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-        if not path.is_file():
-            raise FileNotFoundError(f"font {path} is missing: reinstall matplotlib, which ships it")
-        self._font = ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+        layout = ImageFont.Layout.BASIC
+        self._font = ImageFont.truetype(shipped_font(name), size, layout_engine=layout)
         self._size = size
         self._glyphs: dict[str, _Glyph] = {}
 

@@ -8,10 +8,10 @@ from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import ImageFont
 
+from ....fonts import shipped_font
 from ..words import FONTS
 from .recipe import list_files
 
@@ -39,8 +39,7 @@ class FontPool:
     def __init__(self, folders: tuple[str, ...]) -> None:
         files = [path for folder in folders for path in list_files(folder, _SUFFIXES)]
         if not folders:
-            shipped = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-            files = [shipped / f"{name}.ttf" for name in FONTS]
+            files = [Path(shipped_font(name)) for name in FONTS]
         families: dict[str, list[str]] = defaultdict(list)
         for path in files:
             try:
