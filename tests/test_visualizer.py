@@ -146,7 +146,7 @@ def test_empty_sheets_are_refused(tiles, columns):
     ("size", "shown"), [((160, 160), (440, 440)), ((64, 64), (320, 320)), ((720, 1280), (360, 640))]
 )
 def test_tiles_have_a_legible_size(size, shown):
-    tile = draw_activation(gray(*size), np.ones((8, 8)), "word")
+    tile = draw_activation(gray(*size), WordView("word", np.ones((8, 8))))
     assert tile.shape == (shown[0] + 30, shown[1], 3)
 
 
@@ -154,7 +154,7 @@ def test_tiles_have_a_legible_size(size, shown):
     ("point", "color"), [((60, 60), HIT), ((40, 60), HIT), ((90, 60), MISS), (None, MISS)]
 )
 def test_caption_colour_says_whether_the_anchor_is_on_the_word(point, color):
-    tile = draw_activation(gray(), np.ones((15, 20)), "HHHHH", point, 0.5, SQUARE)
+    tile = draw_activation(gray(), WordView("HHHHH", np.ones((15, 20)), point, 0.5, SQUARE))
     caption = tile[-30:]
     assert has_color(caption, color)
     assert not has_color(caption, HIT if color == MISS else MISS)

@@ -11,7 +11,7 @@ from .cli.status import DONE, WRONG_COMMAND
 # Modules of `wecromcl_d2.cli`; only the one that runs is imported, as torch takes seconds.
 COMMANDS = {
     "train": "train or evaluate an anchor detector or a spotter, as train_net.py does",
-    "evaluate": "score predictions from files alone, and draw the worst images",
+    "evaluate": "score predictions from files alone",
     "prepare": "convert a published benchmark, or a table of words, to label files",
     "labels": "make label files from photographs and their words, as you have them",
     "render": "render scenes with words into a folder, or a preview of them",
@@ -20,7 +20,7 @@ COMMANDS = {
     "import": "read corrected labels back from Label Studio or COCO keypoints",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",
     "reproduce": "the published figures, from downloads to a table",
-    "visualize": "draw anchors, words read or labels of a dataset",
+    "visualize": "draw anchors, words read, labels, or results and the worst images",
     "convert": "convert published weights or a plain backbone to ours, or ours back",
     "benchmark": "measure speed and memory of training and inference",
     "stress": "measure a spotter on words that are hard in one way each",

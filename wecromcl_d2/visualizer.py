@@ -117,7 +117,6 @@ def draw_words(
     texts: Sequence[str],
     polygons: Sequence[Polygon | None],
     color: Color = GROUND_TRUTH,
-    size: int = 13,
 ) -> np.ndarray:
     """Write words above or below their outlines.
 
@@ -125,6 +124,7 @@ def draw_words(
     text or would not fit into the image.
     """
     check_image(image)
+    size = 13  # of the font, in pixels
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     known = [(t, bounding_box(p)) for t, p in zip(texts, polygons, strict=True) if p is not None]
@@ -201,14 +201,7 @@ def contact_sheet(
 
 
 def draw_activation(
-    image: np.ndarray,
-    activation: np.ndarray,
-    text: str,
-    point: Sequence[float] | None = None,
-    score: float | None = None,
-    polygon: Polygon | None = None,
-    *,
-    cell_size: tuple[float, float] | None = None,
+    image: np.ndarray, word: WordView, cell_size: tuple[float, float] | None = None
 ) -> np.ndarray:
     """The tile of one word: its map over the image, with anchor, outline and score if given.
 
@@ -217,20 +210,17 @@ def draw_activation(
 
     Args:
         image: RGB image.
-        activation: see `WordView`.
-        text: see `WordView`.
-        point: see `WordView`.
-        score: see `WordView`.
-        polygon: see `WordView`.
+        word: what is known of it.
         cell_size: see `overlay_map`, in pixels of `image`.
     """
     shown, scale = _display(image)
     cell = None if cell_size is None else (cell_size[0] * scale, cell_size[1] * scale)
-    tile = draw_polygons(overlay_map(shown, activation, cell), [_scaled(polygon, scale)])
+    polygon, point = word.polygon, word.point
+    tile = draw_polygons(overlay_map(shown, word.activation, cell), [_scaled(polygon, scale)])
     if point is not None:
         tile = draw_anchors(tile, [[float(value) * scale for value in point]])
     color = FOREGROUND if polygon is None else HIT if _is_on(point, polygon) else MISS
-    return add_caption(tile, text, "" if score is None else f"{score:.3f}", color)
+    return add_caption(tile, word.text, "" if word.score is None else f"{word.score:.3f}", color)
 
 
 def anchor_sheet(
@@ -258,12 +248,7 @@ def anchor_sheet(
     outlines = [_scaled(polygon, scale) for polygon in gt_polygons]
     first = draw_polygons(draw_words(shown, gt_texts, outlines), outlines)
     tiles = [add_caption(first, title, f"{image.shape[1]} x {image.shape[0]}")]
-    tiles += [
-        draw_activation(
-            image, w.activation, w.text, w.point, w.score, w.polygon, cell_size=cell_size
-        )
-        for w in words
-    ]
+    tiles += [draw_activation(image, word, cell_size) for word in words]
     return contact_sheet(tiles, min(columns, len(tiles)))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wecromcl_d2.cli import evaluate
+from wecromcl_d2.cli import evaluate, visualize
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +101,19 @@ def test_metrics_and_filters_reach_the_result(tool, files):
     assert [image["image_id"] for image in content["images"]] == [1, 2]
 
 
-def test_worst_images_are_drawn(tool, files, capsys):
+def draw(files, *options):
+    images = ["--results", str(files / "out/spotting.json"), "--image-root", str(files)]
+    return visualize.main(["results", *images, "--output", str(files / "out"), *options])
+
+
+def test_worst_images_are_drawn_from_the_details(tool, files, capsys):
     image = Image.fromarray(np.full((40, 100, 3), 128, np.uint8))
     image.save(files / "0000001.jpg")
-    options = ["--output", str(files / "out"), "--worst", "1", "--image-root", str(files)]
-    assert run(tool, files, *options) == 0
+    assert run(tool, files, "--output", str(files / "out")) == 0
+    assert draw(files) == 2
+    assert "--details" in capsys.readouterr().err
+    assert run(tool, files, "--output", str(files / "out"), "--details") == 0
+    assert draw(files, "--worst") == 0
     assert "1 wrong, 1 missed" in capsys.readouterr().out
     drawn = np.asarray(Image.open(files / "out" / "worst_001_0000001.png"))
     assert drawn.shape == (40, 100, 3)
@@ -149,7 +157,6 @@ def test_images_without_common_identity_are_refused(tool, files, capsys):
         (["--lexicon", "words.txt"], "--lexicon-kind"),
         (["--pairs", "pairs.txt"], "need --lexicon"),
         (["--validation-truth", "gt"], "go together"),
-        (["--image-root", "images"], "--output"),
         (["--lexicon", "w", "--lexicon-kind", "generic", "--keep-unmatched"], "no effect"),
         (["--metric", "points"], "invalid choice"),
     ],

@@ -49,6 +49,34 @@ def test_anchors_are_drawn_beside_the_labels(anchors, labels, tmp_path):
     assert drawn(output) == ["one.png", "overview.png", "two.png"]
 
 
+def result(name, wrong):
+    word = {"text": "hill", "found": not wrong, "ignore": False, "polygon": None}
+    errors = {"wrong": wrong, "missed": wrong, "states": ["wrong" if wrong else "right"]}
+    found = {"points": [[24, 20]], "read_as": ["hill"], "words": [word]}
+    return {"image_id": name, "file_name": name} | errors | found
+
+
+def test_results_are_drawn_in_their_order_or_the_worst_alone(photos, tmp_path, capsys):
+    images = [result(str(photos / name), wrong) for name, wrong in (("one.png", 0), ("two.png", 1))]
+    results = tmp_path / "spotting.json"
+    results.write_text(json.dumps({"protocols": {"words": {"images": images}}}), encoding="utf-8")
+    argv = ["results", "--results", str(results), "--output"]
+    assert visualize.main([*argv, str(tmp_path / "all"), "--protocol", "words"]) == 0
+    assert drawn(tmp_path / "all") == ["one.png", "overview.png", "two.png"]
+    assert visualize.main([*argv, str(tmp_path / "worst"), "--worst"]) == 0
+    assert drawn(tmp_path / "worst") == ["overview.png", "worst_001_two.png"]
+    assert visualize.main([*argv, str(tmp_path), "--protocol", "point"]) == 2
+    assert "no protocol 'point'; there are words" in capsys.readouterr().err
+
+
+def test_damaged_results_are_refused(tmp_path, capsys):
+    results = tmp_path / "spotting.json"
+    results.write_text('{"images": [{"image_id": 1}]}', encoding="utf-8")
+    argv = ["results", "--results", str(results), "--output", str(tmp_path)]
+    assert visualize.main(argv) == 2
+    assert "entry 1 has not all of file_name" in capsys.readouterr().err
+
+
 def test_an_unknown_dataset_and_a_wrong_count_are_refused(tmp_path, capsys):
     argv = ["labels", "--dataset", "no_such_set", "--output", str(tmp_path)]
     assert visualize.main(argv) == 2

@@ -25,9 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.images import read_image
 from ..evaluation.counting import PointWords, Threshold, choose_threshold
-from ..evaluation.evaluator import SpottingRun, run_spotting
+from ..evaluation.evaluator import WORST, run_spotting
 from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from ..evaluation.readers import (
     by_number,
@@ -47,8 +46,7 @@ from ..evaluation.spotting import (
 )
 from ..stage1.evaluator import AnchorImage, run_anchors
 from ..stage1.matching import NEAREST_POINT_THRESHOLDS, match_nearest_points
-from ..visualizer import HIT, MISS, draw_anchors, draw_polygons, draw_words, save_image
-from .status import DONE, command
+from .status import DONE, command, command_parser
 
 GroundTruth = Mapping[int | str, GTWords]
 Predictions = Mapping[int | str, PointWords]
@@ -56,11 +54,7 @@ Predictions = Mapping[int | str, PointWords]
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("evaluate", __doc__)
     tasks = parser.add_subparsers(dest="task", required=True)
     spotting = tasks.add_parser("spotting", help="words found and read, by the SPTS point metric")
     anchors = tasks.add_parser("anchors", help="anchors of given words, the first stage")
@@ -78,8 +72,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error("--lexicon and --lexicon-kind go together")
         if args.lexicon is None and (args.pairs or args.keep_unmatched):
             parser.error("--pairs and --keep-unmatched need --lexicon")
-        if args.image_root is not None and args.output is None:
-            parser.error("--image-root draws into --output; name it")
         if args.lexicon_kind == "generic" and args.keep_unmatched:
             parser.error("a generic lexicon replaces every word; --keep-unmatched has no effect")
     return args
@@ -140,8 +132,7 @@ def _add_spotting(parser: argparse.ArgumentParser) -> None:
     add("--lists", default="voc_img_{n}", help="for strong: name of the lists, without .txt")
     add("--keep-unmatched", action="store_true", help="keep words far from the lexicon as read")
     add("--details", action="store_true", help="write every image's words into the JSON")
-    add("--worst", type=int, default=20, help="how many of the worst images to list, default 20")
-    add("--image-root", type=Path, help="folder of the images: draw the worst into --output")
+    add("--worst", type=int, default=WORST, help="worst images to list, by default %(default)s")
 
 
 @command("evaluate")
@@ -150,18 +141,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.perf_counter()
     ground_truth, predictions = _read(args.truth, args.results, args)
-    run: SpottingRun | None
-    if args.task == "spotting":
-        results, extra, run = _evaluate_spotting(ground_truth, predictions, args)
-    else:
-        results, extra, run = _evaluate_anchors(ground_truth, predictions, args)
+    evaluate = _evaluate_spotting if args.task == "spotting" else _evaluate_anchors
+    results, extra = evaluate(ground_truth, predictions, args)
     print(format_table(results))
     print(f"read and counted in {time.perf_counter() - start:.2f} s")
     if args.output is not None:
         for path in write_results(args.output, args.task, results, extra):
             print(f"wrote {path}")
-        if run is not None and args.image_root is not None:
-            draw_worst(run, args)
     return DONE
 
 
@@ -182,7 +168,7 @@ def _read(gt: Path, results: Path, args: argparse.Namespace) -> tuple[GroundTrut
 
 def _evaluate_spotting(
     ground_truth: GroundTruth, predictions: Predictions, args: argparse.Namespace
-) -> tuple[Sequence[Result], dict[str, Any], SpottingRun]:
+) -> tuple[Sequence[Result], dict[str, Any]]:
     protocol = SpottingProtocol(
         metric=args.metric,
         mode=args.mode,
@@ -199,12 +185,12 @@ def _evaluate_spotting(
     name = args.dataset or args.truth.name
     run = run_spotting(name, ground_truth, predictions, protocol, threshold)
     chosen, best = run.results()
-    return [chosen, *([best] if args.sweep else [])], run.content(args.worst, args.details), run
+    return [chosen, *([best] if args.sweep else [])], run.content(args.worst, args.details)
 
 
 def _evaluate_anchors(
     ground_truth: GroundTruth, predictions: Predictions, args: argparse.Namespace
-) -> tuple[Sequence[Result], dict[str, Any], None]:
+) -> tuple[Sequence[Result], dict[str, Any]]:
     threshold = Threshold(args.threshold)
     if args.validation_truth is not None:
         split = _anchor_images(*_read(args.validation_truth, args.validation_results, args))
@@ -220,7 +206,7 @@ def _evaluate_anchors(
     run = run_anchors(args.dataset or args.truth.name, images, args.mode, threshold)
     for name, value in run.accuracy.items():
         print(f"{name}: {value:.4f}")
-    return run.results[: 2 if args.sweep else 1], run.content(), None
+    return run.results[: 2 if args.sweep else 1], run.content()
 
 
 def _anchor_images(ground_truth: GroundTruth, predictions: Predictions) -> list[AnchorImage]:
@@ -244,39 +230,3 @@ def _lexicon(args: argparse.Namespace) -> Lexicon | ImageLexicons | None:
     if args.lexicon_kind == "strong":
         return read_image_lexicons(args.lexicon, args.lists, args.pairs, **options)
     return read_lexicon(args.lexicon, args.pairs and Path(args.pairs), **options)
-
-
-def draw_worst(run: SpottingRun, args: argparse.Namespace) -> None:
-    """Draw the worst images: outlines and points green where right, red where wrong or missed."""
-    for rank, entry in enumerate(run.worst(args.worst), start=1):
-        source = _image_file(args.image_root, entry)
-        details = run.image_details(entry["image_id"])
-        gt = run.ground_truth.get(entry["image_id"])
-        polygons = [None] * len(details["words"]) if gt is None else gt.polygons
-        words = list(zip(details["words"], polygons, strict=True)) if polygons else []
-        found = [p for w, p in words if w["found"]]
-        missed = [(w["text"], p) for w, p in words if not (w["found"] or w["ignore"])]
-        image = draw_polygons(read_image(source), found, HIT)
-        image = draw_polygons(image, [p for _, p in missed], MISS)
-        for state, color in (("right", HIT), ("wrong", MISS)):
-            rows = [row for row, name in enumerate(details["states"]) if name == state]
-            points = [details["points"][row] for row in rows]
-            image = draw_anchors(image, points, color)
-            texts = [details["read_as"][row] for row in rows]
-            image = draw_words(image, texts, [3 * point for point in points], color)
-        image = draw_words(image, [t for t, _ in missed], [p for _, p in missed], MISS)
-        path = args.output / f"worst_{rank:03d}_{source.stem}.png"
-        save_image(path, image)
-        print(f"drew {path}: {entry['wrong']} wrong, {entry['missed']} missed")
-
-
-def _image_file(root: Path, entry: Mapping[str, Any]) -> Path:
-    """Find an image by its file name, else by its identity with any suffix, under the root."""
-    if entry["file_name"]:
-        return root / Path(entry["file_name"]).name
-    identity = str(entry["image_id"])
-    stems = {identity, identity.zfill(7)}
-    found = sorted(path for path in root.iterdir() if path.stem in stems)
-    if not found:
-        raise FileNotFoundError(f"{root}: no image is called {' or '.join(sorted(stems))}")
-    return found[0]

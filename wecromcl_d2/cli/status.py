@@ -1,4 +1,4 @@
-"""Exit statuses of commands, and the conversion of errors to messages."""
+"""Parsers of commands, their exit statuses, and the conversion of errors to messages."""
 
 import argparse
 import functools
@@ -17,6 +17,18 @@ INTERRUPTED = 130  # as the shell reports Ctrl-C
 USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
 
 Main = Callable[[Sequence[str] | None], int]
+
+
+def command_parser(
+    name: str, description: str | None, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser whose help keeps the lines of its texts, mostly a module's docstring."""
+    return argparse.ArgumentParser(
+        prog=f"wecromcl {name}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:

@@ -5,17 +5,21 @@ r"""Draw what a model finds in a dataset beside its labels, or the labels of a f
     wecromcl visualize words --config-file configs/quick/srsts_a.yaml \
         --weights demo_output/spotting/model_best.pth --dataset synth_scenes_test --output drawn
     wecromcl visualize labels --dataset my/train.jsonl --output drawn
+    wecromcl visualize results --results scores/spotting.json --worst --output drawn
 
 "anchors" shows for each image its words with their activation maps and anchors, "words" what a
 spotter reads: right words are green, wrong ones red, missed ones below the image. "labels" shows
-outlines, points and texts of a label file, anchors made by `wecromcl anchors` included. For images
-without labels use `wecromcl read` and `wecromcl find`.
+outlines, points and texts of a label file, anchors made by `wecromcl anchors` included. "results"
+shows what became of the words of an evaluation, right ones green, wrong and missed ones red, from a
+`spotting.json` that a training or `wecromcl evaluate spotting --details` wrote. For images without
+labels use `wecromcl read` and `wecromcl find`.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog
@@ -26,6 +30,7 @@ from ..data.datasets import Record, ensure_registered, usable_words
 from ..data.images import read_image
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
+from ..evaluation.readers import read_details
 from ..predictor import Spotter, Spotting
 from ..predictor.drawing import draw_spotting
 from ..stage1.evaluator import AnchorEvaluator
@@ -40,38 +45,43 @@ from ..visualizer import (
     anchor_sheet,
     contact_sheet,
     draw_anchors,
+    draw_polygons,
+    draw_words,
     save_image,
 )
-from .status import DONE, add_import_option, command
+from .status import DONE, add_import_option, command, command_parser
+
+# The file name of each image and the drawing of it.
+Drawings = Iterable[tuple[str, np.ndarray]]
 
 # Number of images in the overview, and its columns.
 OVERVIEW = 6
-COLUMNS = {"anchors": 2, "words": 3, "labels": 3}
+COLUMNS = {"anchors": 2, "words": 3, "labels": 3, "results": 3}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl visualize",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("visualize", __doc__)
     kinds = parser.add_subparsers(dest="what", required=True, metavar="|".join(COLUMNS))
     for name, purpose in (
         ("anchors", "words, their activation maps and anchors"),
         ("words", "what a spotter reads, right and wrong"),
         ("labels", "outlines, points and texts of a label file"),
+        ("results", "right, wrong and missed words of an evaluation, the worst images"),
     ):
         kind = kinds.add_parser(name, help=purpose)
         add = kind.add_argument
+        add("--output", required=True, type=Path, help="folder of the drawings")
+        add("--count", type=int, default=12, help="images drawn, from the first (%(default)s)")
+        if name == "results":
+            _add_results(kind)
+            continue
         add(
             "--dataset",
             required=True,
             help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
         )
         add_import_option(kind)
-        add("--output", required=True, type=Path, help="folder of the drawings")
-        add("--count", type=int, default=12, help="images used, from the first (%(default)s)")
         if name == "labels":
             continue
         add("--config-file", required=True, help="config of the model")
@@ -85,17 +95,31 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def anchor_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Iterator[np.ndarray]:
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--results", required=True, type=Path, help="spotting.json with every image's words")
+    add("--protocol", help="one of the file's protocols; by default its first")
+    add("--worst", action="store_true", help="only images with errors, those with the most first")
+    add("--image-root", type=Path, help="folder of the images, if they are not where the file says")
+
+
+def labelled_images(args: argparse.Namespace) -> list[Record]:
+    """The records that are drawn."""
+    ensure_registered(args.dataset)
+    return DatasetCatalog.get(args.dataset)[: args.count]
+
+
+def anchor_drawings(args: argparse.Namespace) -> Drawings:
     """A sheet for each record; logs the metrics of all of them at the end."""
     cfg = load_config(args.config_file, args.opts)
     setup_logger(name="wecromcl_d2")
     prepare_cpu()
     model = load_model(cfg, args.weights)
     mapper, evaluator = AnchorMapper(cfg, False), AnchorEvaluator(args.dataset)
-    for record in records:
+    for record in labelled_images(args):
         output = model([mapper(record)])[0]
         evaluator.process([record], [output])
-        yield draw_found_anchors(record, output["instances"].to("cpu"))
+        yield record["file_name"], draw_found_anchors(record, output["instances"].to("cpu"))
     evaluator.evaluate()
 
 
@@ -133,12 +157,13 @@ def _own_polygon(record: Record, text: str, point: np.ndarray) -> list[float] | 
     return (on_word or own or [None])[0]
 
 
-def word_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Iterator[np.ndarray]:
+def word_drawings(args: argparse.Namespace) -> Drawings:
     """The drawing of each image, see `draw_read_words`."""
+    records = labelled_images(args)
     spotter = Spotter(args.config_file, args.weights, args.opts, threshold=args.threshold)
     results = spotter([record["file_name"] for record in records])
     for record, result in zip(records, results, strict=True):
-        yield draw_read_words(record, result)
+        yield record["file_name"], draw_read_words(record, result)
 
 
 def draw_read_words(record: Record, result: Spotting) -> np.ndarray:
@@ -162,9 +187,9 @@ def draw_read_words(record: Record, result: Spotting) -> np.ndarray:
     return add_caption(drawing, f"missed: {missed}" if missed else "all words read", color=HIT)
 
 
-def label_drawings(args: argparse.Namespace, records: Sequence[Record]) -> Iterator[np.ndarray]:
+def label_drawings(args: argparse.Namespace) -> Drawings:
     """Each image with its labels."""
-    return map(draw_labels, records)
+    return ((record["file_name"], draw_labels(record)) for record in labelled_images(args))
 
 
 def draw_labels(record: Record) -> np.ndarray:
@@ -179,27 +204,72 @@ def draw_labels(record: Record) -> np.ndarray:
     return tile if placed else add_caption(tile, ", ".join(texts))
 
 
-DRAWINGS: dict[str, Callable[[argparse.Namespace, Sequence[Record]], Iterable[np.ndarray]]] = {
+def result_drawings(args: argparse.Namespace) -> Drawings:
+    """Each image of a results file, by the file's order or by the number of errors."""
+    entries = read_details(args.results, args.protocol)
+    if args.worst:
+        wrong = [entry for entry in entries if entry["wrong"] + entry["missed"]]
+        entries = sorted(wrong, key=lambda entry: -entry["wrong"] - entry["missed"])
+    for rank, entry in enumerate(entries[: args.count], start=1):
+        path = image_file(args.image_root, entry)
+        print(f"{path}: {entry['wrong']} wrong, {entry['missed']} missed")
+        name = f"worst_{rank:03d}_{path.name}" if args.worst else path.name
+        yield name, draw_result(read_image(path), entry)
+
+
+def image_file(root: Path | None, entry: Mapping[str, Any]) -> Path:
+    """Find an image by its file name, else by its identity with any suffix, under the root."""
+    if entry["file_name"]:
+        path = Path(entry["file_name"])
+        return path if root is None else root / path.name
+    if root is None:
+        raise ValueError("the results do not name the files of the images; give --image-root")
+    identity = str(entry["image_id"])
+    stems = {identity, identity.zfill(7)}
+    found = sorted(path for path in root.iterdir() if path.stem in stems)
+    if not found:
+        raise FileNotFoundError(f"{root}: no image is called {' or '.join(sorted(stems))}")
+    return found[0]
+
+
+def draw_result(image: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
+    """Outlines and points, green where right, red where wrong or missed."""
+    words = entry["words"]
+    missed = [word for word in words if not (word["found"] or word["ignore"])]
+    outlines = [word["polygon"] for word in missed]
+    image = draw_polygons(image, [word["polygon"] for word in words if word["found"]], HIT)
+    image = draw_polygons(image, outlines, MISS)
+    for state, color in (("right", HIT), ("wrong", MISS)):
+        rows = [row for row, name in enumerate(entry["states"]) if name == state]
+        points = [entry["points"][row] for row in rows]
+        image = draw_anchors(image, points, color)
+        # A point has no outline to write above: the point itself stands for it.
+        texts = [entry["read_as"][row] for row in rows]
+        image = draw_words(image, texts, [3 * point for point in points], color)
+    return draw_words(image, [word["text"] for word in missed], outlines, MISS)
+
+
+DRAWINGS: dict[str, Callable[[argparse.Namespace], Drawings]] = {
     "anchors": anchor_drawings,
     "words": word_drawings,
     "labels": label_drawings,
+    "results": result_drawings,
 }
 
 
 @command("visualize")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw the images of a dataset and an overview; returns the exit status."""
+    """Draw images and an overview of the first ones; returns the exit status."""
     args = parse_args(argv)
-    ensure_registered(args.dataset)
-    records = DatasetCatalog.get(args.dataset)[: args.count]
     drawn: list[np.ndarray] = []
-    drawings = zip(records, DRAWINGS[args.what](args, records), strict=True)
-    for count, (record, drawing) in enumerate(drawings, start=1):
-        save_image(args.output / f"{Path(record['file_name']).stem}.png", drawing)
-        print(f"{count} of {len(records)}: {record['file_name']}", flush=True)
-        if len(drawn) < OVERVIEW:
+    count = 0
+    for count, (name, drawing) in enumerate(DRAWINGS[args.what](args), start=1):
+        path = args.output / f"{Path(name).stem}.png"
+        save_image(path, drawing)
+        print(f"{count}: {path}", flush=True)
+        if count <= OVERVIEW:
             drawn.append(drawing)
     if drawn:
         save_image(args.output / "overview.png", contact_sheet(drawn, columns=COLUMNS[args.what]))
-    print(f"{len(records)} drawings in {args.output}")
+    print(f"{count} drawings in {args.output}")
     return DONE

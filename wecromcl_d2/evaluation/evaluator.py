@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,52 +34,26 @@ from .spotting import SPTS_THRESHOLD, SPTS_THRESHOLDS, GTWords, SpottingProtocol
 
 logger = logging.getLogger(__name__)
 
+# Worst images that a result file lists.
+WORST = 20
 
-class SpottingEvaluator(DatasetEvaluator):
-    """Measures which words are found and read, by one or more protocols at once.
 
-    For every protocol: `precision`, `recall`, `hmean` at `threshold`; `sweep_*` at the
-    threshold that is best on this very set, as published; `images` and `words`, the
-    numbers of those that count. A protocol that needs positions is left out, with a warning, if a
-    word has none.
+class WordEvaluator(DatasetEvaluator):
+    """Base of both evaluators: keeps the words and the predictions of every image.
 
     Args:
         dataset_name: for the log and the result files.
-        output_dir: where `spotting.json` and `spotting.csv` go; None for nowhere.
-        protocols: what to count, by the name of its metrics; by default the SPTS point metric,
-            end-to-end and without a lexicon, as `spotting`.
-        threshold: score threshold: a fixed number, or one chosen on a validation split by
-            `counting.choose_threshold`.
-        thresholds: those of the sweep; by default the published ones of SPTS.
-        details: write every image's words, too.
-        worst: how many of the worst images the file lists.
-
-    Raises:
-        ValueError: if there is no protocol.
+        output_dir: where these go; None for nowhere.
+        threshold: least score of a prediction.
     """
 
     def __init__(
-        self,
-        dataset_name: str,
-        output_dir: str | None = None,
-        *,
-        protocols: Mapping[str, SpottingProtocol] | None = None,
-        threshold: float | Threshold = SPTS_THRESHOLD,
-        thresholds: Sequence[float] = SPTS_THRESHOLDS,
-        details: bool = False,
-        worst: int = 20,
+        self, dataset_name: str, output_dir: str | None, threshold: float | Threshold
     ) -> None:
-        chosen = {"spotting": SpottingProtocol()} if protocols is None else dict(protocols)
-        if not chosen:
-            raise ValueError("no protocol; name at least one")
         self._dataset_name = dataset_name
         self._output_dir = output_dir
-        self._protocols = chosen
         self._threshold = threshold if isinstance(threshold, Threshold) else Threshold(threshold)
-        self._thresholds = thresholds
-        self._details = details
-        self._worst = worst
-        self._images: list[tuple[int | str, GTWords, PointWords]] = []
+        self._images: list[Any] = []
 
     def reset(self) -> None:
         """Forget all images."""
@@ -98,7 +72,64 @@ class SpottingEvaluator(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             found = predictions_of(record, output["instances"])
-            self._images.append((identity_of(record), GTWords.from_record(record), found))
+            self._images.append(self._entry(record, GTWords.from_record(record), found))
+
+    def _entry(self, record: dict[str, Any], gt: GTWords, predictions: PointWords) -> Any:
+        """What is kept of an image."""
+        raise NotImplementedError
+
+    def _gather(self) -> list[Any]:
+        """The entries of all ranks on the main process, elsewhere or without images nothing."""
+        comm.synchronize()
+        gathered = comm.gather(self._images, dst=0)
+        images = [image for per_rank in gathered for image in per_rank]
+        if not images and comm.is_main_process():
+            logger.warning("no image of %s was evaluated; there are no metrics", self._dataset_name)
+        return images
+
+
+class SpottingEvaluator(WordEvaluator):
+    """Measures which words are found and read, by one or more protocols at once.
+
+    For every protocol: `precision`, `recall`, `hmean` at `threshold`; `sweep_*` at the
+    threshold that is best on this very set, as published; `images` and `words`, the
+    numbers of those that count. A protocol that needs positions is left out, with a warning, if a
+    word has none.
+
+    Args:
+        dataset_name: for the log and the result files.
+        output_dir: where `spotting.json` and `spotting.csv` go; None for nowhere.
+        protocols: what to count, by the name of its metrics; by default the SPTS point metric,
+            end-to-end and without a lexicon, as `spotting`.
+        threshold: score threshold: a fixed number, or one chosen on a validation split by
+            `counting.choose_threshold`.
+        thresholds: those of the sweep; by default the published ones of SPTS.
+        details: write every image's words, too.
+
+    Raises:
+        ValueError: if there is no protocol.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: str | None = None,
+        *,
+        protocols: Mapping[str, SpottingProtocol] | None = None,
+        threshold: float | Threshold = SPTS_THRESHOLD,
+        thresholds: Sequence[float] = SPTS_THRESHOLDS,
+        details: bool = False,
+    ) -> None:
+        chosen = {"spotting": SpottingProtocol()} if protocols is None else dict(protocols)
+        if not chosen:
+            raise ValueError("no protocol; name at least one")
+        super().__init__(dataset_name, output_dir, threshold)
+        self._protocols = chosen
+        self._thresholds = thresholds
+        self._details = details
+
+    def _entry(self, record: dict[str, Any], gt: GTWords, predictions: PointWords) -> Any:
+        return identity_of(record), gt, predictions
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """`{protocol name: {metric: number}}` on the main process, elsewhere nothing.
@@ -109,7 +140,7 @@ class SpottingEvaluator(DatasetEvaluator):
             LexiconError: see `spotting.score_spotting`.
             OSError: if a result file cannot be written.
         """
-        images = gather_images(self._images, self._dataset_name)
+        images = self._gather()
         if not images:
             return {}
         ground_truth = {identity: gt for identity, gt, _ in images}
@@ -138,7 +169,7 @@ class SpottingEvaluator(DatasetEvaluator):
     def _write(
         self, folder: str, runs: Mapping[str, SpottingRun], results: Sequence[Result]
     ) -> None:
-        extra = {name: run.content(self._worst, self._details) for name, run in runs.items()}
+        extra = {name: run.content(WORST, self._details) for name, run in runs.items()}
         metrics = {name: run.metrics() for name, run in runs.items()}
         content = {"metrics": metrics, "protocols": extra}
         paths = write_results(Path(folder), "spotting", results, content)
@@ -217,7 +248,10 @@ class SpottingRun:
         found = self.predictions.get(image, empty)
         gt = self.ground_truth.get(image)
         states, hits = word_states(self.matches[image], self.texts.get(image, []), self.threshold)
-        words = [] if gt is None else zip(gt.texts, gt.ignore.tolist(), strict=True)
+        words: Iterable[tuple] = ()
+        if gt is not None:
+            polygons = gt.polygons or [None] * len(gt.texts)
+            words = zip(gt.texts, gt.ignore.tolist(), polygons, strict=True)
         return self._errors(image) | {
             "texts": list(found.texts),
             "points": found.points.round(3).tolist(),
@@ -225,8 +259,8 @@ class SpottingRun:
             "read_as": list(self.texts.get(image, [])),
             "states": states,
             "words": [
-                {"text": text, "found": index in hits, "ignore": ignore}
-                for index, (text, ignore) in enumerate(words)
+                {"text": text, "found": index in hits, "ignore": ignore, "polygon": polygon}
+                for index, (text, ignore, polygon) in enumerate(words)
             ],
         }
 
@@ -297,15 +331,3 @@ def predictions_of(record: Mapping[str, Any], instances: Any) -> PointWords:
     except MatchingError as error:
         name = record.get("file_name", "")
         raise MatchingError(f"prediction for image {name!r}: {error}") from error
-
-
-def gather_images(images: list, dataset: str) -> list:
-    """The images of all ranks on the main process, elsewhere or without images nothing."""
-    comm.synchronize()
-    gathered = comm.gather(images, dst=0)
-    if not comm.is_main_process():
-        return []
-    images = [image for per_rank in gathered for image in per_rank]
-    if not images:
-        logger.warning("no image of %s was evaluated; there are no metrics", dataset)
-    return images

@@ -33,11 +33,6 @@ def build_protocols(
 ) -> dict[str, SpottingProtocol]:
     """Each protocol without a lexicon and with each of them, by name: `end_to_end_strong`.
 
-    Args:
-        names: of `PROTOCOLS`.
-        lexicons: by kind.
-        mode: see `SpottingProtocol`.
-
     Raises:
         ValueError: for an unknown name.
     """

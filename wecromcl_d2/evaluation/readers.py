@@ -45,6 +45,9 @@ from .spotting import GTWords
 ImageId = int | str
 Value = TypeVar("Value")
 
+# What an entry of `SpottingRun.details` holds, as far as it is drawn.
+DETAILS = {"image_id", "file_name", "wrong", "missed", "points", "read_as", "states", "words"}
+
 _SEPARATOR = ",####"
 # Six or more whole numbers or plain decimals, far below the bound on coordinates.
 _PLAIN_OUTLINE = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]+)?(?:,-?[0-9]{1,5}(?:\.[0-9]+)?){5,}")
@@ -52,10 +55,6 @@ _PLAIN_OUTLINE = re.compile(r"-?[0-9]{1,5}(?:\.[0-9]+)?(?:,-?[0-9]{1,5}(?:\.[0-9
 
 def read_ground_truth(path: Path, mode: Mode = "robust") -> dict[ImageId, GTWords]:
     """Read ground-truth words from a file, folder or zip; see the module for the formats.
-
-    Args:
-        path: file, folder or zip.
-        mode: see `parse_point_file`.
 
     Raises:
         LabelError: if something is unusable, naming file and line or entry.
@@ -144,6 +143,35 @@ def read_predictions(path: Path) -> dict[ImageId, PointWords]:
     if any(isinstance(entry, dict) and "rec" in entry for entry in content):
         return _spts_words(entries)
     return _unique(_prediction_record(*entry) for entry in entries)
+
+
+def read_details(path: Path, protocol: str | None = None) -> list[dict[str, Any]]:
+    """Read what became of every image's words, see `SpottingRun.details`, from a `spotting.json`.
+
+    Args:
+        path: of the file.
+        protocol: which of the file's protocols; by default its first.
+
+    Raises:
+        LabelError: if the file has no details, no such protocol, or damaged entries.
+    """
+    content = load_json(path)
+    if isinstance(content, dict) and "protocols" in content:
+        protocols = content["protocols"]
+        name = protocol or next(iter(protocols), "")
+        if name not in protocols:
+            raise LabelError(f"{path}: no protocol {name!r}; there are {', '.join(protocols)}")
+        content = protocols[name]
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list):
+        raise LabelError(
+            f"{path}: every image's words are missing; write them by "
+            "`wecromcl evaluate spotting --details`"
+        )
+    for number, entry in enumerate(images, start=1):
+        if not isinstance(entry, dict) or not entry.keys() >= DETAILS:
+            raise LabelError(f"{path}: entry {number} has not all of {', '.join(sorted(DETAILS))}")
+    return images
 
 
 def by_number(words: Mapping[ImageId, Value]) -> dict[ImageId, Value]:

@@ -50,7 +50,7 @@ class GTWords:
         texts: `T` strings.
         points: float64 `(T, 2)`, (x, y); NaN where the source has no position.
         ignore: `(T,)` whether the word is left out of the counts.
-        polygons: `T` flat outlines, None where unknown; for drawings only.
+        polygons: `T` flat outlines, None where unknown, or none at all; for drawings only.
         file_name: path of the image, if known; for drawings only.
     """
 

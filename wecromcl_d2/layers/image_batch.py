@@ -1,11 +1,11 @@
 """Normalised, padded batches of images, the first step of every model of the package."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from detectron2.structures import ImageList
+from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 
@@ -14,14 +14,24 @@ def group_by_size(shapes: Iterable[Sequence[int]]) -> list[list[int]]:
 
     Images of one size need no padding to a common size, so the result of an image does not depend
     on the rest of its batch.
-
-    Args:
-        shapes: of the image tensors or arrays.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, shape in enumerate(shapes):
         groups.setdefault(tuple(shape), []).append(index)
     return list(groups.values())
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Make sure that a model computes with numbers.
+
+    Raises:
+        FloatingPointError: if one is not finite.
+    """
+    if not torch.isfinite(values).all():
+        raise FloatingPointError(
+            f"the {what} hold values that are not finite: the weights are damaged, or come from a "
+            "training that broke down; check the file of MODEL.WEIGHTS"
+        )
 
 
 class ImageModel(nn.Module):
@@ -57,3 +67,23 @@ class ImageModel(nn.Module):
         # Convolutions on the CPU and in mixed precision are faster in the channels-last layout.
         batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
         return batch
+
+    def infer_by_size(
+        self,
+        batched_inputs: Sequence[dict[str, Any]],
+        infer: Callable[[list[dict[str, Any]]], list[Instances]],
+    ) -> list[dict[str, Instances]]:
+        """Results of all images; only those of one size share a batch.
+
+        Padding would let the size of one image change the result of another.
+
+        Args:
+            batched_inputs: one dict per image.
+            infer: given those of one size, the instances of each.
+        """
+        results: list[Any] = [None] * len(batched_inputs)
+        for indices in group_by_size(x["image"].shape for x in batched_inputs):
+            found = infer([batched_inputs[i] for i in indices])
+            for i, instances in zip(indices, found, strict=True):
+                results[i] = {"instances": instances}
+        return results

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import DatasetEvaluator
 
 from ..evaluation.counting import Mode, PointWords, Score, Threshold, best_score, check_mode
-from ..evaluation.evaluator import gather_images, identity_of, predictions_of
+from ..evaluation.evaluator import WordEvaluator, identity_of
 from ..evaluation.report import SWEEP, Result, package_version, write_results
 from ..evaluation.spotting import GTWords
 from .matching import (
@@ -32,7 +31,7 @@ CHANCE_DRAWS = 5
 NEAREST_POINT = "nearest point (published stage-1 protocol)"
 
 
-class AnchorEvaluator(DatasetEvaluator):
+class AnchorEvaluator(WordEvaluator):
     """Measures where the anchors of given words lie.
 
     *Anchor accuracy* over the words with an outline: `inside_rate`, the share of words whose own
@@ -67,33 +66,13 @@ class AnchorEvaluator(DatasetEvaluator):
         mode: Mode = "robust",
         threshold: float | Threshold = 0.0,
     ) -> None:
+        super().__init__(dataset_name, output_dir, threshold)
         check_mode(mode)
-        self._dataset_name = dataset_name
-        self._output_dir = output_dir
         self._mode: Mode = mode
-        self._threshold = threshold if isinstance(threshold, Threshold) else Threshold(threshold)
-        self._images: list[AnchorImage] = []
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self._images = []
-
-    def process(self, inputs: Sequence[dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
-        """Keep one batch.
-
-        Args:
-            inputs: dataset dicts with `texts` and any of `points`, `polygons`, `ignore`.
-            outputs: per image `{"instances": Instances}` with `pred_points` (Q, 2), (x, y) in
-                pixels of the original image, `pred_texts` as given and `scores` (Q,).
-
-        Raises:
-            MatchingError: if a point or score is not finite.
-        """
-        for record, output in zip(inputs, outputs, strict=True):
-            gt = GTWords.from_record(record)
-            size = (record["height"], record["width"])
-            found = predictions_of(record, output["instances"])
-            self._images.append(AnchorImage.of(identity_of(record), gt, found, size))
+    def _entry(self, record: dict[str, Any], gt: GTWords, predictions: PointWords) -> Any:
+        size = (record["height"], record["width"])
+        return AnchorImage.of(identity_of(record), gt, predictions, size)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """`{"anchors": {metric: number}}` on the main process, elsewhere nothing.
@@ -102,7 +81,7 @@ class AnchorEvaluator(DatasetEvaluator):
             MatchingError: in official mode, where the published script would fail.
             OSError: if a result file cannot be written.
         """
-        images = gather_images(self._images, self._dataset_name)
+        images = self._gather()
         if not images:
             return {}
         run = run_anchors(self._dataset_name, images, self._mode, self._threshold)

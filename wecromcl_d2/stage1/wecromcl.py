@@ -21,9 +21,9 @@ from torch.distributed.nn.functional import all_gather
 
 from ..data.text import Charset
 from ..layers.charset_state import CharsetState
-from ..layers.image_batch import ImageModel, group_by_size
+from ..layers.image_batch import ImageModel, check_finite
 from ..layers.image_encoder import ImageEncoder
-from ..visualizer import draw_activation
+from ..visualizer import WordView, draw_activation
 from .activation import TextActivation
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
 from .peaks import PeakDecoder, no_anchors
@@ -193,7 +193,7 @@ class WeCromCL(ImageModel):
         Returns:
             (U, D) features of the distinct texts and, for each given text, its row among them.
         """
-        keys = self._keys(texts)
+        keys = [self.charset.key(text, self.max_length) for text in texts]
         row = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         labels = self.charset.encode(list(row), self.max_length).to(self.device)
         return self.text_encoder(labels), torch.tensor([row[key] for key in keys]).to(self.device)
@@ -206,15 +206,16 @@ class WeCromCL(ImageModel):
         for x in batched_inputs:
             texts.extend(x["negatives"])
         distinct, index = self.encode_texts(texts)
-        own, owner = _own_queries(counts, self.device)
+        every_count = comm.all_gather(counts)
+        start = sum(map(sum, every_count[: comm.get_rank()]))
+        flat = torch.tensor([count for per_rank in every_count for count in per_rank])
+        owner = torch.arange(len(flat)).repeat_interleave(flat).to(self.device)
         queries = _gather(distinct[index[: sum(counts)]])
         negatives = len(queries) + index[sum(counts) :].view(num_images, num_negatives)
         every_query = torch.arange(len(queries), device=self.device).expand(num_images, -1)
         compared = torch.cat([every_query, negatives], dim=1)
+        own = slice(start, start + sum(counts))
         return _BatchTexts(torch.cat([queries, distinct]), compared, own, owner)
-
-    def _keys(self, texts: Sequence[str]) -> list[str]:
-        return [self.charset.key(text, self.max_length) for text in texts]
 
     def train(self, mode: bool = True) -> "WeCromCL":
         """Switch between training and evaluation; cached texts are dropped."""
@@ -229,12 +230,6 @@ class WeCromCL(ImageModel):
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Find the anchors of the given transcriptions.
 
-        Only images of one size share a batch: padding would let the size of one image change the
-        anchors of another.
-
-        Args:
-            batched_inputs: see `forward`.
-
         Returns:
             For each image a dict with `instances`, one per readable text in the given order:
             `pred_points` (Q, 2), float64, in pixels of the original image, `pred_texts`, `scores`
@@ -246,12 +241,7 @@ class WeCromCL(ImageModel):
         Raises:
             FloatingPointError: if the weights give values that are not finite.
         """
-        results: list[Any] = [None] * len(batched_inputs)
-        for indices in group_by_size(x["image"].shape for x in batched_inputs):
-            inputs = [batched_inputs[i] for i in indices]
-            for i, instances in zip(indices, self._find_anchors(inputs), strict=True):
-                results[i] = {"instances": instances}
-        return results
+        return self.infer_by_size(batched_inputs, self._find_anchors)
 
     def _find_anchors(self, inputs: list[dict[str, Any]]) -> list[Instances]:
         """Anchors of images of one size."""
@@ -264,7 +254,7 @@ class WeCromCL(ImageModel):
         if not any(texts):
             return [no_anchors(size, self.device) for size in sizes]
         feature, valid = self.encode_images(images)
-        keys = [self._keys(per_image) for per_image in texts]
+        keys = [[self.charset.key(text, self.max_length) for text in own] for own in texts]
         words = self.word_cache.get([k for per_image in keys for k in per_image], self.encode_words)
         queries, t = words.split([feature.shape[1], words.shape[1] - feature.shape[1]], dim=1)
         compared = _padded_rows([len(per_image) for per_image in keys]).to(self.device)
@@ -272,11 +262,7 @@ class WeCromCL(ImageModel):
         pooled = self.activation.pool(maps, feature).float()
         similarity = cosine_similarity(pooled, t.float(), compared)
         maps = maps.float()
-        if not torch.isfinite(maps).all():
-            raise FloatingPointError(
-                "the activation maps hold values that are not finite: the weights are damaged, or "
-                "come from a training that broke down; check the file of MODEL.WEIGHTS"
-            )
+        check_finite(maps, "activation maps")
         return [
             self.decode_peaks(own[: len(words)], alike, words, read, input_size, size)
             if words
@@ -311,30 +297,12 @@ class WeCromCL(ImageModel):
             image = convert_image_to_rgb(x["image"].permute(1, 2, 0).cpu(), self.input_format)
             height, width = (math.ceil(s / self.stride) for s in image.shape[:2])
             glow = picked[0, :height, :width].float().cpu().numpy()
-            drawing = draw_activation(image, glow, x["queries"][0])
+            drawing = draw_activation(image, WordView(x["queries"][0], glow))
             storage.put_image("activation", drawing.transpose(2, 0, 1))
 
 
-def _own_queries(counts: list[int], device: torch.device) -> tuple[slice, Tensor]:
-    """This process's queries among those of all processes, and the image index of every query.
-
-    Args:
-        counts: queries of each image of this process.
-        device: of the image indices.
-    """
-    every = comm.all_gather(counts)
-    start = sum(map(sum, every[: comm.get_rank()]))
-    flat = torch.tensor([count for per_rank in every for count in per_rank])
-    owner = torch.arange(len(flat)).repeat_interleave(flat)
-    return slice(start, start + sum(counts)), owner.to(device)
-
-
 def _padded_rows(counts: Sequence[int]) -> Tensor:
-    """(N, Q) rows of each image in a list of all images' words, padded with row 0.
-
-    Args:
-        counts: words of each image.
-    """
+    """(N, Q) rows of each image in a list of all images' words, padded with row 0."""
     rows = torch.arange(sum(counts)).split(list(counts))
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
