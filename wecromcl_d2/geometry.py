@@ -29,9 +29,6 @@ def polygon_center(polygon: Sequence[float]) -> np.ndarray:
     For a quadrilateral this is the mean of the vertices. For an odd count of vertices the second
     side is the longer one. The center of a curved word may lie outside its outline.
 
-    Args:
-        polygon: flat outline.
-
     Returns:
         Point (x, y), float64 of shape `(2,)`.
 

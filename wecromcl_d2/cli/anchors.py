@@ -56,7 +56,7 @@ from ..stage1.pseudo_labels import PERCENTILES
 from ..stage1.report import describe_labels, draw_report, draw_uncertain
 from ..tasks import load_config
 from ..visualizer import save_image
-from .status import DONE, LOSSES, add_import_option, command
+from .status import DONE, LOSSES, add_import_option, command, command_parser
 
 logger = logging.getLogger("wecromcl_d2.anchors")
 
@@ -66,11 +66,7 @@ TIMEOUT = timedelta(days=1)
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl anchors",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("anchors", __doc__)
     add_model_arguments(parser)
     add = parser.add_argument
     add("--output", required=True, type=Path, help="label file to write, .jsonl or .json")

@@ -46,7 +46,7 @@ from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
 from . import labelling_speed
 from .profiler import PartProfiler
-from .status import DONE, command
+from .status import DONE, command, command_parser
 
 # Sub-modules that are measured: of stage 1 and of SRSTS-A.
 PARTS = ("backbone", "image_encoder", "text_encoder")
@@ -310,11 +310,7 @@ def report(case: dict[str, Any]) -> None:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmark", __doc__)
     parser.add_argument("what", choices=tuple(MEASUREMENTS))
     parser.add_argument("--config-file", help="default: the full-size model")
     parser.add_argument("--batch", type=int, nargs="+", help="images, one case for each number")

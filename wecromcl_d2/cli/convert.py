@@ -42,7 +42,7 @@ from ..stage1.checkpoint_names import (
 from ..stage2.spts import official_names as spts_names
 from ..tasks import load_config
 from ..weights_file import WeightsError, read_weights
-from .status import DONE, command
+from .status import DONE, command, command_parser
 
 CONFIGS = {
     "spts": "configs/stage2/spts/Base-SPTS.yaml",
@@ -174,34 +174,20 @@ def convert_spts_file(source: str, path: Path, output: Path, model: Mapping[str,
     """
     weights = read_weights(path)
     conversion = spts_names.convert(weights, source)
-    expected = {name for name in model if not name.startswith(OWN_STATE)}
-    counters = {name for name in expected if name.endswith("num_batches_tracked")}
-    lacking = sorted(expected - counters - set(conversion.weights))
-    for title, names in (
-        ("missing", conversion.missing),
-        ("missing in the result", lacking),
-        ("not used", conversion.unused),
-        ("not used, because it follows from others", conversion.idle),
-    ):
-        for name in names:
-            print(f"{title}: {name}")
-    if conversion.missing or conversion.unused or lacking:
+    own = {name: value for name, value in model.items() if name.startswith(OWN_STATE)}
+    needed = {name for name in model if not name.endswith("num_batches_tracked")} - own.keys()
+    lacking = sorted(needed - conversion.weights.keys())
+    conversion.missing.extend(f"{name} in the result" for name in lacking)
+    report(conversion)
+    if conversion.missing or conversion.unused:
         raise WeightsError(
             f"{path} does not fit, see the names above; choose another --source or --config-file"
         )
-    for name, value in conversion.weights.items():
-        if name in expected and value.shape != model[name].shape:
-            raise WeightsError(
-                f"{name} is {tuple(value.shape)}, but the model has {tuple(model[name].shape)}; "
-                "choose another --config-file"
-            )
-        if not torch.isfinite(value).all():
-            raise WeightsError(f"{name} holds values that are not finite; fetch {path} again")
-    ours = {k: v for k, v in conversion.weights.items() if k in expected}
-    ours |= {k: v for k, v in model.items() if k.startswith(OWN_STATE)}
+    ours = {name: value for name, value in conversion.weights.items() if name in model}
+    check_weights(ours, model)
     with replace_file(output) as file:
-        torch.save({"model": ours}, file)
-    print(f"{len(ours)} weights converted; wrote {output}; {TERMS}")
+        torch.save({"model": ours | own}, file)
+    print(f"wrote {output}; {TERMS}")
 
 
 def convert_trained_file(path: Path, output: Path, model: Mapping[str, Tensor]) -> None:
@@ -241,11 +227,7 @@ def _halved(value: Tensor) -> Tensor:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl convert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("convert", __doc__)
     add = parser.add_argument
     add("input", type=Path, help="file to read, .pth or .pkl")
     add("output", type=Path, help="file to write, .pth")

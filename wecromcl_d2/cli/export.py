@@ -26,18 +26,14 @@ from ..data.exchange.label_studio import CONFIG, IMAGE_PREFIX, to_label_studio
 from ..data.exchange.labels import most_doubtful, read_relative
 from ..data.exchange.plain import to_csv, to_icdar
 from ..files import replace_file
-from .status import DONE, LOSSES, command
+from .status import DONE, LOSSES, command, command_parser
 
 FORMATS = ("coco", "labelstudio", "fiftyone", "csv", "icdar")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("export", __doc__)
     add = parser.add_argument
     add("labels", metavar="LABELS", help="label file, or FILE@IMAGE_ROOT")
     add("--to", required=True, choices=FORMATS, help="format, see above")

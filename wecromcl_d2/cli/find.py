@@ -21,20 +21,17 @@ from .inputs import (
     UsageError,
     add_common_arguments,
     check_common_arguments,
+    load_predictor,
     run_inputs,
 )
-from .status import command
+from .status import command, command_parser
 
 DEFAULT_MODEL = "quick-anchors"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl find",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("find", __doc__)
     add_common_arguments(parser, DEFAULT_MODEL)
     parser.add_argument(
         "--words",
@@ -74,12 +71,7 @@ def _counted(record: Record) -> list[str]:
 
 def build_model(args: argparse.Namespace) -> Model:
     """The anchor detector of a command line."""
-    options = {"device": args.device, "max_side": args.max_side}
-    finder = (
-        AnchorFinder(args.config_file, args.weights, **options)
-        if args.config_file
-        else AnchorFinder.from_name(args.model or DEFAULT_MODEL, **options)
-    )
+    finder = load_predictor(AnchorFinder, args, DEFAULT_MODEL, device=args.device)
     return lambda pixels, words: finder(pixels, words, batch_size=args.batch_size)
 
 

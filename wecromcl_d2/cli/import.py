@@ -17,18 +17,14 @@ from ..data.datasets import LabelError, write_labels
 from ..data.exchange.coco import from_coco
 from ..data.exchange.label_studio import from_label_studio
 from ..data.exchange.labels import merge, read_relative
-from .status import DONE, command
+from .status import DONE, command, command_parser
 
 READERS = {"coco": from_coco, "labelstudio": from_label_studio}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl import",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("import", __doc__)
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="JSON of the other tool")
     add("--from", dest="source", required=True, choices=sorted(READERS), help="its format")

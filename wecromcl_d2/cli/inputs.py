@@ -9,17 +9,19 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.images import check_no_url
 from ..files import replace_file
 from ..predictor import Anchors, ImageError, Spotting, model_names, read_image
+from ..predictor.base import Predictor
 from ..visualizer import save_image
 from .status import DONE, INTERRUPTED, LOSSES
 
+AnyPredictor = TypeVar("AnyPredictor", bound=Predictor)
 # Pixels of a batch and the words of each image -> results.
 Model = Callable[[list[np.ndarray], list[list[str]]], Sequence[Spotting | Anchors]]
 
@@ -48,12 +50,10 @@ class Report:
     Attributes:
         records: one dict per image.
         skipped: reason by name, of images that were left out.
-        empty: advice by name, of images in which nothing was found.
     """
 
     records: list[dict] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    empty: dict[str, str] = field(default_factory=dict)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) -> None:
@@ -71,16 +71,26 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
     model.add_argument("--config-file", help="config of another model; needs --weights")
     model.add_argument("--weights", help="checkpoint of another model; needs --config-file")
     model.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
-    model.add_argument(
-        "--max-side",
-        type=int,
-        metavar="PIXELS",
-        help="longest side that the model sees; larger images are shrunk, 0 never (the config's)",
-    )
     output = parser.add_argument_group("output")
     output.add_argument("--output", type=Path, help="folder of images with the words drawn in")
     output.add_argument("--json", type=Path, help="file for one JSON line per image")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
+
+
+def load_predictor(
+    kind: type[AnyPredictor], args: argparse.Namespace, default: str, **options: Any
+) -> AnyPredictor:
+    """The model of a command line, by its files or by its name.
+
+    Args:
+        kind: of predictor.
+        args: with `config_file`, `weights` and `model`.
+        default: name of the model if none is given.
+        **options: of the predictor.
+    """
+    if args.config_file:
+        return kind(args.config_file, args.weights, **options)
+    return kind.from_name(args.model or default, **options)
 
 
 def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -91,8 +101,6 @@ def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("give either --model or --config-file and --weights")
     if args.batch_size < 1:
         parser.error(f"--batch-size is {args.batch_size}; use 1 or more")
-    if args.max_side is not None and args.max_side < 0:
-        parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
 
 
 def collect_inputs(arguments: Sequence[str]) -> list[Input]:
@@ -100,12 +108,10 @@ def collect_inputs(arguments: Sequence[str]) -> list[Input]:
 
     Raises:
         UsageError: if one of them names no image.
-        ImageError: for a URL.
     """
     Image.init()
     found: dict[Path, Path] = {}
     for argument in arguments:
-        check_no_url(argument)
         path = Path(argument)
         if path.is_dir():
             files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in Image.EXTENSION]
@@ -185,9 +191,7 @@ def process(
             for (item, _, _), result in zip(batch, results, strict=True):
                 if args.output is not None:
                     save_image(image_path(args.output, item), result.draw())
-                report.records.append(result.to_dict() | {"file_name": item.name.as_posix()})
-                if isinstance(result, Spotting) and result.advice():
-                    report.empty[str(item.path)] = result.advice()
+                report.records.append({"file_name": item.name.as_posix()} | result.to_dict())
             bar.update(len(inputs[few]))
 
 
@@ -200,10 +204,9 @@ def write_report(args: argparse.Namespace, report: Report) -> None:
     elif args.output is None:
         print(lines, end="")
     print(f"{len(report.records)} images done", file=sys.stderr)
-    for title, images in (("skipped", report.skipped), ("without a word", report.empty)):
-        if images:
-            print(f"{len(images)} {title}:", file=sys.stderr)
-        for name, reason in images.items():
+    if report.skipped:
+        print(f"{len(report.skipped)} skipped:", file=sys.stderr)
+        for name, reason in report.skipped.items():
             print(f"  {name}: {reason}", file=sys.stderr)
 
 

@@ -24,17 +24,14 @@ from ..stage1.anchor_job import AnchorJob, plan_shards
 from ..stage1.generate import load_detector, run_shards
 from ..stage1.mapper import AnchorMapper
 from .anchors import add_model_arguments, make_config, total_speed
+from .status import command_parser
 
 TURNS = 5
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl benchmark anchors",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmark anchors", __doc__)
     add_model_arguments(parser)
     parser.add_argument("--images", type=int, default=300, help="of the dataset (%(default)s)")
     args = parser.parse_args(argv)

@@ -32,7 +32,7 @@ from ..data.readers.transcriptions import (
     read_transcriptions,
 )
 from ..data.text import Charset
-from .status import DONE, LOSSES, command
+from .status import DONE, LOSSES, command, command_parser
 
 ALPHABET = "alphabet.txt"
 # Characters of a text that the models read unless MODEL.TEXT_ENCODER.MAX_LENGTH says otherwise.
@@ -43,11 +43,7 @@ _MOST_LISTED = 40
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl labels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("labels", __doc__)
     add = parser.add_argument
     add("words", type=Path, metavar="WORDS", help="table, folder of text files, or label file")
     add("--images", type=Path, required=True, metavar="FOLDER", help="of the photographs")
@@ -142,14 +138,7 @@ def describe_case(charset: Charset, characters: dict[str, int]) -> str:
 def describe_alphabet(
     name: str, charset: Charset, missing: dict[str, int], characters: dict[str, int]
 ) -> list[str]:
-    """The lines that tell which characters an alphabet lacks.
-
-    Args:
-        name: of the alphabet.
-        charset: the alphabet.
-        missing: see `outside`.
-        characters: how often each character occurs.
-    """
+    """The lines that tell which characters an alphabet lacks."""
     if not missing:
         return [f"alphabet: every character is in {name!r}"]
     order = sorted(missing, key=lambda c: (-missing[c], c))

@@ -31,7 +31,7 @@ from detectron2.config import CfgNode
 from ..evaluation.report import write_json
 from ..tasks import load_config
 from .start import start_weights
-from .status import DONE, add_import_option, command
+from .status import DONE, add_import_option, command, command_parser
 from .steps import (
     Runner,
     best_weights,
@@ -49,11 +49,7 @@ from .validation import check_validation, hold_out
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl pipeline",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("pipeline", __doc__)
     add = parser.add_argument
     add("--config-file", required=True, help="config of the anchor detector, stage 1")
     add("--spotter", help="config of the spotter, stage 2; without it, stage 1 alone is run")

@@ -21,7 +21,7 @@ from ..visualizer import (
     contact_sheet,
     save_image,
 )
-from .status import DONE, LOSSES, command
+from .status import DONE, LOSSES, command, command_parser
 from .visualize import draw_labels
 
 _SHEET_COLUMNS = 3
@@ -43,11 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     known = BENCHMARKS | FORMATS
     width = max(map(len, known))
     names = "\n".join(f"  {name:{width}}  {item.title}" for name, item in known.items())
-    parser = argparse.ArgumentParser(
-        prog="wecromcl prepare",
-        description=f"{__doc__}\n\nnames:\n{names}",
+    parser = command_parser(
+        "prepare",
+        f"{__doc__}\n\nnames:\n{names}",
         epilog=f"{_EXAMPLES}\nfolders and sources of each: docs/DATASETS.md",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", choices=list(known), help="one of the names above")
     parser.add_argument("--root", type=Path, help="its folder (default: NAME among the datasets)")

@@ -15,8 +15,14 @@ import argparse
 from collections.abc import Sequence
 
 from ..predictor import Spotter, Tiling
-from .inputs import Model, add_common_arguments, check_common_arguments, run_inputs
-from .status import command
+from .inputs import (
+    Model,
+    add_common_arguments,
+    check_common_arguments,
+    load_predictor,
+    run_inputs,
+)
+from .status import command, command_parser
 
 DEFAULT_MODEL = "quick"
 DEFAULT_TILING = Tiling()
@@ -24,11 +30,7 @@ DEFAULT_TILING = Tiling()
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl read",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("read", __doc__)
     add_common_arguments(parser, DEFAULT_MODEL)
     parser.add_argument("--threshold", type=float, help="least score of a word (the config's)")
     parser.add_argument("--full-size", action="store_true", help="do not resize, tile if too large")
@@ -43,24 +45,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     check_common_arguments(parser, args)
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        parser.error(f"--threshold is {args.threshold:g}; scores of words are from 0 to 1")
     return args
 
 
 def build_model(args: argparse.Namespace) -> Model:
     """The spotter of a command line."""
-    options = {
-        "device": args.device,
-        "threshold": args.threshold,
-        "tiling": Tiling(args.tile, args.tile_overlap),
-        "full_size": args.full_size,
-        "max_side": args.max_side,
-    }
-    spotter = (
-        Spotter(args.config_file, args.weights, **options)
-        if args.config_file
-        else Spotter.from_name(args.model or DEFAULT_MODEL, **options)
+    spotter = load_predictor(
+        Spotter,
+        args,
+        DEFAULT_MODEL,
+        device=args.device,
+        threshold=args.threshold,
+        tiling=Tiling(args.tile, args.tile_overlap),
+        full_size=args.full_size,
     )
     return lambda pixels, words: spotter(pixels, batch_size=args.batch_size)
 

@@ -26,7 +26,7 @@ from ..data.synthetic import (
     render,
 )
 from ..visualizer import add_caption, contact_sheet, draw_polygons, save_image
-from .status import DONE, LOSSES, command
+from .status import DONE, LOSSES, command, command_parser
 
 _EXAMPLES = f"""\
 difficulties: {", ".join(f"{name} = {value:g}" for name, value in DIFFICULTIES.items())}
@@ -47,12 +47,7 @@ _SHEET_WIDTH = 1800  # pixels of a preview whose columns are not given
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="wecromcl render",
-        description=__doc__,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("render", __doc__, epilog=_EXAMPLES)
     target = parser.add_argument_group("what to write (at least one)")
     target.add_argument("--output", metavar="FOLDER", help="render all scenes and labels here")
     target.add_argument("--preview", metavar="PNG", help="draw scenes and outlines here")

@@ -22,17 +22,13 @@ from pathlib import Path
 
 from .comparison import SPLITS, format_rows, update_table
 from .reproduction import SPOTTERS, TARGETS, Reproduction
-from .status import DONE, command
+from .status import DONE, command, command_parser
 from .steps import Runner, prepare_environment
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("reproduce", __doc__)
     add = parser.add_argument
     add("name", metavar="NAME", choices=(*TARGETS, "all"), help=f"{', '.join(TARGETS)} or all")
     add(

@@ -22,12 +22,6 @@ def start_weights(config_file: str, opts: Sequence[str], name: str, folder: Path
     another alphabet or text encoder only the modules in `IMAGE_MODULES` are written to a new file;
     the rest of the new model is initialised randomly.
 
-    Args:
-        config_file: of the training.
-        opts: KEY VALUE pairs that override it.
-        name: of the trained model, see `find_model`.
-        folder: where a new file is written.
-
     Raises:
         ValueError: for an unknown name.
         FileNotFoundError: if the model's files do not exist.

@@ -24,7 +24,8 @@ from ..predictor import Spotter, Spotting, model_names
 from ..predictor.drawing import draw_spotting
 from ..stage1.matching import inside_polygon
 from ..visualizer import contact_sheet, draw_polygons, save_image
-from .status import DONE, command
+from .inputs import load_predictor
+from .status import DONE, command, command_parser
 
 COLUMNS = 4  # of a sheet
 
@@ -60,11 +61,7 @@ class StressScore:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl stress",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("stress", __doc__)
     parser.add_argument("--model", choices=model_names(), default="quick", help="(%(default)s)")
     parser.add_argument("--config-file", help="config of another model; needs --weights")
     parser.add_argument("--weights", help="checkpoint of another model; needs --config-file")
@@ -167,12 +164,7 @@ def write(args: argparse.Namespace, threshold: float, scores: Sequence[StressSco
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure a spotter and draw examples; returns the exit status."""
     args = parse_args(argv)
-    options = {"threshold": args.threshold}
-    spotter = (
-        Spotter(args.config_file, args.weights, **options)
-        if args.config_file
-        else Spotter.from_name(args.model, **options)
-    )
+    spotter = load_predictor(Spotter, args, args.model, threshold=args.threshold)
     scores = []
     for kind in STRESS_KINDS:
         cases = [

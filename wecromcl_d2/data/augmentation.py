@@ -162,13 +162,7 @@ class TrainResize(T.Augmentation):
 
 
 class InferenceResize(T.Augmentation):
-    """`inference_size`.
-
-    Args:
-        side: shorter side, or 0.
-        longest: largest longer side.
-        multiple: of both sides.
-    """
+    """`inference_size`."""
 
     def __init__(self, side: int, longest: int, multiple: int):
         super().__init__()
@@ -207,12 +201,7 @@ class FilledRotationTransform(T.RotationTransform):
 
 
 class RandomRotation(T.Augmentation):
-    """Rotation by a uniform angle.
-
-    Args:
-        degrees: largest angle, in either direction.
-        border: colour of the corners.
-    """
+    """Rotation by a uniform angle."""
 
     def __init__(self, degrees: float, border: tuple[float, ...]):
         super().__init__()

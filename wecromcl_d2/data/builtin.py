@@ -38,14 +38,7 @@ SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
 
 
 def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: Any) -> None:
-    """Register a rendered dataset; its first use renders it into `<root>/synthetic/<name>`.
-
-    Args:
-        name: dataset name for `DATASETS.TRAIN` and `DATASETS.TEST`.
-        recipe: what to render.
-        count: number of images.
-        metadata: attributes for `MetadataCatalog.get(name)`.
-    """
+    """Register a rendered dataset; its first use renders it into `<root>/synthetic/<name>`."""
 
     def load() -> list[Record]:
         labels = build_cache(recipe, count, dataset_root() / "synthetic" / name)

@@ -336,10 +336,12 @@ def _check_words(record: Record) -> None:
     if not isinstance(texts, list) or not all(_is_text(text) for text in texts):
         raise LabelError(f"texts is {texts!a:.80}; it must be a list of valid strings")
     checks: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "points": (_is_point, "null or two finite numbers [x, y]"),
-        **dict.fromkeys(("point_scores", "similarity"), (_is_score, "null or a finite number")),
-        "point_weights": (_is_weight, "a number from 0 to 1"),
-        "polygons": (_is_polygon, "null or an even count of at least 6 finite numbers"),
+        "points": (_or_none(_is_point), "null or two finite numbers [x, y]"),
+        **dict.fromkeys(
+            ("point_scores", "similarity"), (_or_none(_is_number), "null or a finite number")
+        ),
+        "point_weights": (lambda item: _is_number(item) and 0 <= item <= 1, "a number from 0 to 1"),
+        "polygons": (_or_none(_is_polygon), "null or an even count of at least 6 finite numbers"),
         "ignore": (lambda item: isinstance(item, bool), "true or false"),
     }
     for key in _PER_TEXT:
@@ -375,23 +377,15 @@ def _is_number(value: Any) -> bool:
     return abs(value) <= MAX_COORDINATE and math.isfinite(value)
 
 
+def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
 def _is_point(value: Any) -> bool:
-    if value is None:
-        return True
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
-def _is_score(value: Any) -> bool:
-    return value is None or _is_number(value)
-
-
-def _is_weight(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
-
-
 def _is_polygon(value: Any) -> bool:
-    if value is None:
-        return True
     return (
         isinstance(value, list)
         and len(value) >= 2 * MIN_POLYGON_VERTICES

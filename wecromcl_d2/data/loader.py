@@ -1,5 +1,6 @@
 """Training batches as a pure function of seed and iteration, prefetched by workers."""
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ class TrainLoader:
         loader = DataLoader(
             self.batches,
             batch_size=None,
-            sampler=_CountFrom(self.first_iteration),
+            sampler=itertools.count(self.first_iteration),
             num_workers=self.num_workers,
             # Each iterator draws a seed; taken from the global generator, it would change dropout.
             generator=torch.Generator(),
@@ -133,19 +134,6 @@ class TrainLoader:
                     self.damaged.add(problem)
                     logger.warning("%s; skipped (%d so far)", problem, len(self.damaged))
             yield inputs
-
-
-class _CountFrom:
-    """All integers from `first` on, in a form that a worker process can receive."""
-
-    def __init__(self, first: int):
-        self.first = first
-
-    def __iter__(self) -> Iterator[int]:
-        iteration = self.first
-        while True:
-            yield iteration
-            iteration += 1
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Shapes: `Q` transcriptions, `L` labels a transcription.
 
 from __future__ import annotations
 
+import itertools
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -137,18 +138,14 @@ class Charset:
         Raises:
             CharsetError: if a label is outside `0 .. len(self)`.
         """
-        rows = labels.tolist() if isinstance(labels, torch.Tensor) else labels
-        return [self._decode_row(row) for row in rows]
-
-    def _decode_row(self, row: Sequence[int]) -> str:
-        characters = []
-        for label in row:
-            if not 0 <= label <= len(self):
-                raise CharsetError(f"label {label} is outside 0 .. {len(self)}")
-            if label == PADDING_LABEL:
-                break
-            characters.append(self.characters[label - 1])
-        return "".join(characters)
+        texts = []
+        for row in labels.tolist() if isinstance(labels, torch.Tensor) else labels:
+            own = list(itertools.takewhile(lambda label: label != PADDING_LABEL, row))
+            for label in own:
+                if not 0 < label <= len(self.characters):
+                    raise CharsetError(f"label {label} is outside 0 .. {len(self)}")
+            texts.append("".join(self.characters[label - 1] for label in own))
+        return texts
 
     def __len__(self) -> int:
         return len(self.characters)

@@ -11,9 +11,6 @@ class SeedEachIteration(HookBase):
 
     A resumed run then draws the same numbers as an uninterrupted one, without the state of any
     generator in checkpoints.
-
-    Args:
-        seed: of the run.
     """
 
     def __init__(self, seed: int):

@@ -33,9 +33,6 @@ class Trainer(DefaultTrainer):
 
     Equal configs and seeds give equal weights, for any number of data loader workers and also after
     the run was killed and resumed, on the same kind of device.
-
-    Args:
-        cfg: a complete config.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -59,11 +56,7 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Continue from the last checkpoint of OUTPUT_DIR, or load the weights of the config.
-
-        Args:
-            resume: continue, if there is a checkpoint.
-        """
+        """Continue from the last checkpoint of OUTPUT_DIR, or load the weights of the config."""
         super().resume_or_load(resume)
         resumed = resume and self.checkpointer.has_checkpoint()
         if self.cfg.MODEL.BACKBONE.WEIGHTS and not resumed:

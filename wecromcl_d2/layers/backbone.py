@@ -137,7 +137,9 @@ class BiFPN(Backbone):
         return dict(zip(self._shapes, maps, strict=True))
 
 
-def conv_norm_relu(in_channels: int | None, out_channels: int, norm: str) -> Conv2d:
+def conv_norm_relu(
+    in_channels: int | None, out_channels: int, norm: str, norm_bias: float = NORM_BIAS
+) -> Conv2d:
     """3x3 convolution, normalisation and ReLU, initialised as published.
 
     Args:
@@ -145,6 +147,7 @@ def conv_norm_relu(in_channels: int | None, out_channels: int, norm: str) -> Con
         out_channels: of the result.
         norm: a name that `detectron2.layers.get_norm` knows; if empty, the convolution has a
             bias instead.
+        norm_bias: start value of the normalisation's bias.
     """
     layer = Conv2d(
         in_channels,
@@ -158,7 +161,7 @@ def conv_norm_relu(in_channels: int | None, out_channels: int, norm: str) -> Con
     nn.init.kaiming_normal_(layer.weight)
     bias = getattr(layer.norm, "bias", None)
     if bias is not None:
-        nn.init.constant_(bias, NORM_BIAS)
+        nn.init.constant_(bias, norm_bias)
     return layer
 
 

@@ -20,9 +20,6 @@ class CharsetState(nn.Module):
     give wrong texts. A checkpoint without this buffer, as the published ones are, is not checked.
 
         self.charset_state = CharsetState(charset)
-
-    Args:
-        charset: of the model.
     """
 
     code_points: Tensor

@@ -74,12 +74,6 @@ class _Table:
 
     All maps are stored with the width of the widest, so that of the four cells around a point three
     lie at fixed row offsets, `corners`, from the top left one.
-
-    Args:
-        sizes: (height, width) of each map.
-        heads: M.
-        points: P.
-        dtype: of the values.
     """
 
     def __init__(self, sizes: Sizes, heads: int, points: int, dtype: torch.dtype):

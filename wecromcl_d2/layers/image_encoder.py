@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .backbone import conv_norm_relu
 from .deformable_attention import DeformableAttention
-from .position import sine_position
+from .position import cell_centers, sine_position
 
 # Grids of batches with at most this many cells are cached; larger ones are computed each time.
 MOST_TOKENS_KEPT = 2**16
@@ -210,10 +210,10 @@ def _kept_grids(
         ]
         centers = []
         for height, width in sizes:
-            y = (torch.arange(height, device=device) + 0.5) / height
-            x = (torch.arange(width, device=device) + 0.5) / width
-            yy, xx = torch.meshgrid(y, x, indexing="ij")
-            centers.append(torch.stack([xx, yy], -1).flatten(0, 1))
+            own = cell_centers(height, width, device)
+            own[:, 0] /= width
+            own[:, 1] /= height
+            centers.append(own)
         scale = torch.tensor([(width, height) for height, width in sizes], device=device)
         return torch.cat(waves, dim=1), torch.cat(centers)[:, None] * scale
 

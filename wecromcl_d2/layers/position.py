@@ -10,6 +10,14 @@ from torch import Tensor
 TEMPERATURE = 10000.0
 
 
+def cell_centers(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """(H * W, 2) centers (x, y) of a map's cells, row by row; that of the first is (0.5, 0.5)."""
+    y = torch.arange(height, device=device) + 0.5
+    x = torch.arange(width, device=device) + 0.5
+    yy, xx = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([xx, yy], -1).flatten(0, 1)
+
+
 def wave_exponents(channels: int, device: torch.device | None = None) -> Tensor:
     """Exponents (D,) of `TEMPERATURE`, two equal ones for each wave, from fast to slow."""
     return torch.arange(channels, device=device).div(2, rounding_mode="floor") * 2 / channels

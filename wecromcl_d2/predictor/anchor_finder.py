@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-import numpy as np
 from detectron2.structures import Instances
 
 from ..data.images import ColorOrder, ImageInput
-from .base import BATCH_SIZE, OnError, Predictor
-from .images import ImageSource, sources_of
+from .base import BATCH_SIZE, Predictor
+from .images import SINGLE, ImageSource
 from .results import Anchors
 
 
@@ -23,19 +22,7 @@ class AnchorFinder(Predictor):
 
     Every given word gets the strongest peak of its map, whether or not the image contains the word;
     `similarity` is high only for words that it contains. The map is a softmax over the cells of the
-    whole image, so images are never tiled.
-
-    Args:
-        config_file: see `Predictor`.
-        weights: see `Predictor`.
-        opts: see `Predictor`.
-        device: see `Predictor`.
-        max_side: see `Predictor`.
-
-    Raises:
-        FileNotFoundError: see `Predictor`.
-        WeightsError: see `Predictor`.
-        ValueError: see `Predictor`.
+    whole image, so images are never tiled. Arguments and errors are those of `Predictor`.
     """
 
     task = "anchors"
@@ -60,17 +47,6 @@ class AnchorFinder(Predictor):
         batch_size: int = ...,
     ) -> list[Anchors]: ...
 
-    @overload
-    def __call__(
-        self,
-        images: Sequence[ImageInput],
-        words: Sequence[str] | Sequence[Sequence[str]],
-        *,
-        color_order: ColorOrder = ...,
-        batch_size: int = ...,
-        on_error: OnError,
-    ) -> list[Anchors | None]: ...
-
     def __call__(
         self,
         images: ImageInput | Sequence[ImageInput],
@@ -78,20 +54,16 @@ class AnchorFinder(Predictor):
         *,
         color_order: ColorOrder = "RGB",
         batch_size: int = BATCH_SIZE,
-        on_error: OnError = "raise",
-    ) -> Anchors | Sequence[Anchors | None]:
+    ) -> Anchors | list[Anchors]:
         """Find the words of one image, or of several.
 
         Args:
-            images: a path, the bytes of a file, a file object, a Pillow image or an array, see
-                `read_image`; or a list of them.
+            images: a path, a Pillow image or an array, see `read_image`; or a list of them.
             words: words of the image, each as often as it occurs. With a list of images, the words
                 of all of them, or a list of words for each.
             color_order: of the channels of arrays, "RGB" or "BGR".
             batch_size: most images in a forward pass, which takes images of one size. Results do
                 not depend on it.
-            on_error: what an image of a list does that cannot be read: "raise", or "skip", which
-                warns and gives None in its place.
 
         Returns:
             The anchors of the image; for a list, a list in the same order.
@@ -100,27 +72,24 @@ class AnchorFinder(Predictor):
             ImageError: if an image cannot be read.
             ValueError: if `words` is neither a list of words nor one such list for each image.
         """
-        sources, single = sources_of(images, color_order)
+        if isinstance(images, SINGLE):
+            own = _words_of_each(words, 1)
+            return self._find([ImageSource(images, color_order)], own, batch_size)[0]
+        sources = [ImageSource(image, color_order) for image in images]
         per_image = _words_of_each(words, len(sources))
-        if single:
-            return self._find(sources, [sources[0].read()], per_image, batch_size)[0]
-
-        def find(indices: list[int], originals: list[np.ndarray]) -> list[Anchors]:
-            own = [per_image[i] for i in indices]
-            return self._find([sources[i] for i in indices], originals, own, batch_size)
-
-        return self._each(sources, find, batch_size, on_error)
+        results: list[Anchors] = []
+        for start in range(0, len(sources), max(1, batch_size)):
+            few = slice(start, start + batch_size)
+            results += self._find(sources[few], per_image[few], batch_size)
+        return results
 
     def _find(
-        self,
-        sources: Sequence[ImageSource],
-        originals: Sequence[np.ndarray],
-        words: Sequence[Sequence[str]],
-        batch_size: int,
+        self, sources: Sequence[ImageSource], words: Sequence[Sequence[str]], batch_size: int
     ) -> list[Anchors]:
         """Find the words of a few images, which are in memory at once."""
         sizes, inputs = [], []
-        for original, texts in zip(originals, words, strict=True):
+        for source, texts in zip(sources, words, strict=True):
+            original = source.read()
             height, width = original.shape[:2]
             image = self._network_image(original)
             sizes.append(image.shape[:2])

@@ -46,11 +46,6 @@ def register_model(
 ) -> None:
     """Give a trained model a name, for this process.
 
-    Args:
-        name: a new name.
-        config_file: YAML file; see `find_file`.
-        weights: checkpoint; see `find_file`.
-
     Raises:
         ValueError: if the name already stands for other files.
     """

@@ -111,9 +111,6 @@ class TileWords:
            each of the two points must lie in both tiles, and a kept word has at most one duplicate
            per tile. The text of a word of less depth may also be a part of the kept one's.
 
-        Args:
-            overlap: of the tiles, see `Tiling`.
-
         Returns:
             Indices of the words, ascending.
         """

@@ -57,12 +57,9 @@ class AnchorJob:
 def load_records(dataset: str, min_length: int = 1) -> list[Record]:
     """Read a registered dataset or a label file, see `ensure_registered`.
 
-    Args:
-        dataset: its name.
-        min_length: words of fewer characters are ignored.
-
     Raises:
-        ValueError: if there is no such dataset, or its labels are bad.
+        KeyError: if there is no such dataset.
+        LabelError: if its labels are bad.
     """
     ensure_registered(dataset)
     return [ignore_short_words(record, min_length) for record in DatasetCatalog.get(dataset)]
@@ -147,12 +144,6 @@ def label_images(
     percentiles: Sequence[float] = PERCENTILES,
 ) -> tuple[list[LabelledImage], list[tuple[Record, str]], Limits]:
     """Labels of all images: weights follow from the scores of the whole dataset.
-
-    Args:
-        records: all of the dataset.
-        keys: see `word_keys`.
-        found: see `collect_shards`.
-        percentiles: see `percentile_limits`.
 
     Returns:
         The labelled images; the records of unusable images, each with the reason; and the scores

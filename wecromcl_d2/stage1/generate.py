@@ -177,13 +177,7 @@ def encode_words(
 
 
 class _Images(Dataset):
-    """Item i is the model input of record i, or the `ImageError` of its image.
-
-    Args:
-        job: what is run.
-        records: all of the dataset.
-        keys: see `word_keys`.
-    """
+    """Item i is the model input of record i, or the `ImageError` of its image."""
 
     def __init__(self, job: AnchorJob, records: Sequence[Record], keys: Sequence[Sequence[str]]):
         self.records, self.keys = records, keys

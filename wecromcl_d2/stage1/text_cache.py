@@ -18,9 +18,6 @@ class WordCache:
 
     The cache is emptied if a weight is another tensor than before (its `id`) or was changed in
     place (its `_version`).
-
-    Args:
-        modules: the modules that compute them.
     """
 
     def __init__(self, modules: Sequence[nn.Module]):

@@ -30,11 +30,6 @@ class ImageEntry:
 class ShuffleSampler:
     """Samples every image once per epoch, in a new order each time.
 
-    Args:
-        num_images: of the dataset.
-        batch_size: images per batch.
-        seed: of all random draws.
-
     Raises:
         ValueError: if the dataset is empty.
     """

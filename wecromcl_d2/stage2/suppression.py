@@ -109,7 +109,9 @@ def line_nms(
     sure = confidence.tolist()
 
     def drops(best: int, other: int) -> bool:
-        return _alike(texts[best], texts[other]) or sure[other] < WEAK * sure[best]
+        a, b = texts[best], texts[other]
+        is_alike = Levenshtein.distance(a, b) <= DIFFERENT * max(len(a), len(b))
+        return is_alike or sure[other] < WEAK * sure[best]
 
     kept = greedy_nms(scores.tolist(), pairs, drops)
     return torch.tensor(kept, dtype=torch.int64, device=lines.device)
@@ -125,7 +127,3 @@ def _close_pairs(
     possible = (image[:, None] == image) & (distance <= reach[:, None] + reach)
     first, second = possible.triu(1).nonzero(as_tuple=True)
     return first, second
-
-
-def _alike(a: str, b: str) -> bool:
-    return Levenshtein.distance(a, b) <= DIFFERENT * max(len(a), len(b))

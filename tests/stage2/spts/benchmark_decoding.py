@@ -25,13 +25,13 @@ from pathlib import Path
 
 import torch
 
+from tests.stage2.spts.helpers import to_official
 from tests.stage2.spts.plain import PlainSPTS
 from wecromcl_d2.data.text import Charset
 from wecromcl_d2.engine.precision import prepare_cpu
 from wecromcl_d2.files import replace_file
 from wecromcl_d2.stage2.spts.decoding import GreedyDecoder
 from wecromcl_d2.stage2.spts.grammar import Grammar
-from wecromcl_d2.stage2.spts.official_names import to_official
 from wecromcl_d2.stage2.spts.sequence import Layout
 from wecromcl_d2.stage2.spts.transformer import TokenDecoder
 from wecromcl_d2.stage2.spts.vocabulary import Vocabulary

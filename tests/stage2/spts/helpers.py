@@ -7,6 +7,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from wecromcl_d2.data.text import TextList
+from wecromcl_d2.stage2.spts.official_names import official_names
 from wecromcl_d2.tasks import load_config
 
 TINY = [
@@ -129,4 +130,15 @@ def instances(size, texts, points=None, *, weights=None, ignore=None, located=No
     result.gt_point_weights = torch.ones(count) if weights is None else torch.tensor(weights)
     result.gt_ignore = torch.tensor(ignore or [False] * count, dtype=torch.bool)
     result.gt_located = torch.tensor(located or [True] * count, dtype=torch.bool)
+    return result
+
+
+def to_official(weights, source):
+    """The reverse of `official_names.convert`, for weights of the published architecture."""
+    result = {}
+    for theirs, ours in official_names(source).items():
+        name, _, third = theirs.partition("#")
+        if ours in weights:
+            before = [result[name]] if third and third != "0" else []
+            result[name] = torch.cat([*before, weights[ours]]) if before else weights[ours]
     return result

@@ -7,9 +7,10 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from tests.stage2.spts.helpers import to_official
 from tests.stage2.spts.plain import PlainSPTS
 from wecromcl_d2.cli import convert as tool
-from wecromcl_d2.stage2.spts.official_names import convert, official_names, to_official
+from wecromcl_d2.stage2.spts.official_names import convert, official_names
 from wecromcl_d2.tasks import load_config
 
 ATTENTION = {

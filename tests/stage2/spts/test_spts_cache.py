@@ -10,6 +10,7 @@ from tests.stage2.spts.helpers import (
     TRAINED,
     make_image,
     tiny_model,
+    to_official,
     trained_model,
     training_batch,
 )
@@ -17,7 +18,6 @@ from tests.stage2.spts.plain import PlainSPTS, sequence_rule
 from wecromcl_d2.stage2.spts import decoding
 from wecromcl_d2.stage2.spts.decoding import GreedyDecoder
 from wecromcl_d2.stage2.spts.grammar import Grammar
-from wecromcl_d2.stage2.spts.official_names import to_official
 
 SIZES = [(48, 64), (33, 80), (64, 20), (48, 65)]
 SEQUENCES = [kind for kind in KINDS if kind != "iad_prd"]

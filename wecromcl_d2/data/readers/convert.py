@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import os
 import posixpath
-import struct
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ...geometry import polygon_center
 from ..datasets import LabelError, Record
+from ..images import ImageError, read_header
 from .base import ImageGT, Tally, Word
 from .sources import IMAGE_SUFFIXES
 
-_ORIENTATION_TAG = 0x0112
 _NO_WORD = "images without a word"
-_IMAGE_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 class ImageFolder:
-    """Finds images by full name or by stem.
-
-    Args:
-        path: folder of the images.
-    """
+    """Finds images by full name or by stem."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -113,8 +99,8 @@ def convert(
             tally.missing.add(gt.names[0])
             continue
         try:
-            stored, orientation = _read_header(images.path / name, decode)
-        except _IMAGE_FAULTS:
+            stored, orientation = read_header(images.path / name, decode)
+        except ImageError:
             tally.damaged.add(name)
             continue
         size = stored[::-1] if orientation >= 5 else stored
@@ -191,16 +177,6 @@ def turned(flat: list[float], orientation: int, size: tuple[int, int]) -> list[f
     if orientation >= 5:
         xs, ys = ys, xs
     return [value for pair in zip(xs, ys, strict=True) for value in pair]
-
-
-def _read_header(path: Path, decode: bool) -> tuple[tuple[int, int], int]:
-    """(height, width) of the stored image and its EXIF orientation."""
-    with Image.open(path) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        if decode:
-            image.convert("RGB")
-        known = isinstance(orientation, int) and 1 <= orientation <= 8
-        return (image.height, image.width), orientation if known else 1
 
 
 def _count(words: list[Word], file_name: str, tally: Tally) -> None:

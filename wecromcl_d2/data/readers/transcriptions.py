@@ -37,9 +37,6 @@ class Reading(NamedTuple):
 class PhotoFolder(ImageFolder):
     """Finds photographs of a folder and of those below it, whatever the case of their names.
 
-    Args:
-        path: folder of the photographs.
-
     Raises:
         LabelError: if there is no such folder, or no image in it.
     """

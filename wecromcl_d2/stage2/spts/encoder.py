@@ -35,14 +35,7 @@ def sine_position(valid: Tensor, channels: int) -> Tensor:
 
 
 class GlobalLayer(nn.Module):
-    """Pre-norm layer of self-attention over all valid cells.
-
-    Args:
-        width: channels D.
-        heads: attention heads.
-        feedforward: hidden channels.
-        dropout: rate in training.
-    """
+    """Pre-norm layer of self-attention over all valid cells."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
         super().__init__()

@@ -6,7 +6,7 @@ compact layout the token that ends the word.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -124,14 +124,7 @@ class Grammar:
 
     def to(self, device: torch.device) -> Grammar:
         """The grammar with its tensors on a device."""
-        return Grammar(
-            self.vocabulary,
-            self.allowed.to(device),
-            self.coordinates,
-            self.characters,
-            self.padded,
-            self.max_words,
-        )
+        return replace(self, allowed=self.allowed.to(device))
 
     def coordinate_mass(self, log_probs: Tensor, tokens: Tensor) -> Tensor:
         """Summed probability of the bins around each coordinate; meaningless for other tokens.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ...stage1.checkpoint_names import WEIGHT_AND_BIAS, Conversion, resnet_names
@@ -66,17 +65,6 @@ def convert(weights: Mapping[str, Tensor], source: str) -> Conversion:
     for name in weights:
         if name not in used:
             (result.idle if name.endswith(OPTIONAL) else result.unused).append(name)
-    return result
-
-
-def to_official(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The reverse of `convert`, for weights of the published architecture."""
-    result: dict[str, Tensor] = {}
-    for theirs, ours in official_names(source).items():
-        name, _, third = theirs.partition("#")
-        if ours in weights:
-            before = [result[name]] if third and third != "0" else []
-            result[name] = torch.cat([*before, weights[ours]]) if before else weights[ours]
     return result
 
 

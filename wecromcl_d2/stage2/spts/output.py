@@ -14,11 +14,7 @@ from .vocabulary import Vocabulary
 
 
 class ArrayList:
-    """Arrays of different shapes as a field of `Instances`, indexable like a tensor's rows.
-
-    Args:
-        arrays: one per instance.
-    """
+    """Arrays of different shapes as a field of `Instances`, indexable like a tensor's rows."""
 
     def __init__(self, arrays: Iterable[np.ndarray] = ()):
         self._arrays = list(arrays)

@@ -236,10 +236,6 @@ def stack_texts(
 def split_words(choices: DecodedTokens, grammar: Grammar) -> list[list[FoundWord]]:
     """Split decoded tokens into words, words with empty text included.
 
-    Args:
-        choices: decoded tokens of R sequences.
-        grammar: of these sequences.
-
     Returns:
         The words of each sequence.
     """

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...config import check_choice
 from ...layers.charset_state import CharsetState
-from ...layers.image_batch import ImageModel, group_by_size
+from ...layers.image_batch import ImageModel, check_finite, group_by_size
 from ...stage1.text_encoder import build_charset
 from .encoder import GlobalEncoder, WindowEncoder, sine_position
 from .output import to_instances
@@ -179,9 +179,6 @@ class SPTS(ImageModel):
 
         All are decoded together, as a sequence attends only to the cells of its own image.
 
-        Args:
-            batched_inputs: see `forward`.
-
         Returns:
             For each image a dict with `instances`, see `output.to_instances`.
 
@@ -215,11 +212,7 @@ class SPTS(ImageModel):
             nn.utils.rnn.pad_sequence(list(part), batch_first=True)
             for part in zip(*encoded, strict=True)
         )
-        if not torch.isfinite(cells).all():
-            raise FloatingPointError(
-                "the encoded image holds values that are not finite: the weights are damaged, or "
-                "come from a training that broke down; check the file of MODEL.WEIGHTS"
-            )
+        check_finite(cells, "encoded images")
         return self.decoder.remember(cells, position, valid), ~valid.any(1)
 
 

@@ -162,14 +162,7 @@ class Cache:
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm layer: attention to earlier tokens, attention to the image, feed-forward.
-
-    Args:
-        width: channels D.
-        heads: attention heads.
-        feedforward: hidden channels.
-        dropout: rate in training.
-    """
+    """Pre-norm layer: attention to earlier tokens, attention to the image, feed-forward."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float):
         super().__init__()

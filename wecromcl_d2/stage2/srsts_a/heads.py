@@ -5,14 +5,16 @@ Letters: N images, A anchors, K sampling points per anchor, C channels, H x W ce
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import Conv2d, get_norm
+from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...config import check_choice
+from ...layers.backbone import conv_norm_relu
 
 # Initial confidence, as in focal loss: few cells are anchors.
 PRIOR = 0.01
@@ -22,31 +24,12 @@ SAMPLER_STD = 1e-3
 
 def conv_tower(in_channels: int, channels: Sequence[int], norm: str) -> nn.Sequential:
     """3x3 convolutions, each with normalisation and ReLU."""
-    layers = []
-    for out_channels in channels:
-        conv = Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size=3,
-            padding=1,
-            bias=not norm,
-            norm=get_norm(norm, out_channels),
-            activation=F.relu,
-        )
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        layers.append(conv)
-        in_channels = out_channels
-    return nn.Sequential(*layers)
+    widths = pairwise([in_channels, *channels])
+    return nn.Sequential(*(conv_norm_relu(*width, norm, norm_bias=0.0) for width in widths))
 
 
 class AnchorHead(nn.Module):
-    """Logit of the confidence that a cell is an anchor of a word.
-
-    Args:
-        in_channels: of the fused map.
-        channels: hidden channels.
-        norm: normalisation of the hidden layer.
-    """
+    """Logit of the confidence that a cell is an anchor of a word."""
 
     def __init__(self, in_channels: int, channels: int, norm: str):
         super().__init__()
@@ -84,6 +67,7 @@ class Sampler(nn.Module):
         reach: float = 8.0,
     ):
         super().__init__()
+        self.num_points = num_points
         self.tower = conv_tower(in_channels, channels, norm)
         self.offset = nn.Conv2d(channels[-1], 2 * num_points, 1)
         self.pointwise = norm in ("", "BN", "SyncBN", "FrozenBN", "nnSyncBN", "naiveSyncBN")

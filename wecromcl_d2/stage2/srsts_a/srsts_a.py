@@ -21,7 +21,7 @@ from ...config import check_choice
 from ...data.text import Charset, TextList
 from ...layers import ImageEncoder
 from ...layers.charset_state import CharsetState
-from ...layers.image_batch import ImageModel, group_by_size
+from ...layers.image_batch import ImageModel, check_finite
 from ...stage1.text_encoder import build_charset
 from ..suppression import line_nms, trimmed_lines
 from .criterion import Criterion
@@ -99,7 +99,7 @@ class SRSTSA(ImageModel):
         self.jitter = jitter
         self.min_confidence, self.max_anchors = min_confidence, max_anchors
         self.min_score = min_score
-        self.stride = image_encoder.stride
+        self.stride, self.num_points = image_encoder.stride, sampler.num_points
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -185,7 +185,7 @@ class SRSTSA(ImageModel):
             return torch.cat([batch, missing], 1).to(self.device)
 
         # One label more than CTC can align, so that longer texts are recognised as too long.
-        length = self.recognizer_points + 1
+        length = self.num_points + 1
         labels = [self.charset.encode(list(x.gt_texts), length) for x in instances]
         points = padded([x.gt_points.float() for x in instances]) / self.stride
         weights = padded([x.gt_point_weights.float() for x in instances])
@@ -200,20 +200,9 @@ class SRSTSA(ImageModel):
         radii = torch.where(given > 0, given, IGNORE_RADIUS)
         return PaddedTargets(points, batch, weights, is_positive, is_ignored, radii)
 
-    @property
-    def recognizer_points(self) -> int:
-        """Sampling points K per word."""
-        assert self.sampler.offset.bias is not None
-        return len(self.sampler.offset.bias) // 2
-
     @torch.no_grad()
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Find and read words.
-
-        Images of one size share a batch, so that no padding depends on other images.
-
-        Args:
-            batched_inputs: see `forward`.
 
         Returns:
             For each image a dict with `instances`, best first: `pred_points` (Q, 2), float64, and
@@ -221,23 +210,14 @@ class SRSTSA(ImageModel):
             the root of `det_scores`, the anchor's confidence, times `rec_scores`, the geometric
             mean of `char_scores` (Q, K), which are padded with zeros.
         """
-        results: list[Any] = [None] * len(batched_inputs)
-        for indices in group_by_size(x["image"].shape for x in batched_inputs):
-            inputs = [batched_inputs[i] for i in indices]
-            for i, instances in zip(indices, self._spot(inputs), strict=True):
-                results[i] = {"instances": instances}
-        return results
+        return self.infer_by_size(batched_inputs, self._spot)
 
     def _spot(self, inputs: list[dict[str, Any]]) -> list[Instances]:
         """Words of images of one size."""
         images = self.preprocess_images(inputs)
         feature, valid = self.encode_images(images)
         confidence = self.anchor_head(feature).float().sigmoid()
-        if not torch.isfinite(confidence).all():
-            raise FloatingPointError(
-                "the confidence map holds values that are not finite: the weights are damaged, or "
-                "come from a training that broke down; check the file of MODEL.WEIGHTS"
-            )
+        check_finite(confidence, "confidences")
         if valid is not None:
             confidence = confidence * valid
         image, cells, sure = self._find_anchors(confidence)
@@ -257,8 +237,10 @@ class SRSTSA(ImageModel):
         index = good[kept]
         order = scores[index].argsort(descending=True, stable=True)
         index, kept = index[order], kept[order]
-        midpoint = trimmed_lines(lines_on_word[kept], *_midpoints(len(kept), lines_on_word))
-        point = midpoint[:, 0] if self.point == "line" else cells[index] + 0.5
+        point = cells[index] + 0.5
+        if self.point == "line":
+            half = torch.full_like(scores[index], (self.num_points - 1) / 2)
+            point = trimmed_lines(lines_on_word[kept], half, half)[:, 0]
         found = {
             "points": point.double() * self.stride,
             "lines": lines_on_word[kept].double() * self.stride,
@@ -290,16 +272,13 @@ class SRSTSA(ImageModel):
         """One image's words in pixels of the original image."""
         height, width = x.get("height", size[0]), x.get("width", size[1])
         instances = Instances((height, width))
-        points = self.recognizer_points
         if found is None:
-            none = torch.zeros(0, device=self.device)
+            none, points = torch.zeros(0, device=self.device), self.num_points
             found = {
                 "points": none.new_zeros(0, 2, dtype=torch.float64),
                 "lines": none.new_zeros(0, points, 2, dtype=torch.float64),
                 "texts": [],
-                "scores": none,
-                "det_scores": none,
-                "rec_scores": none,
+                **dict.fromkeys(("scores", "det_scores", "rec_scores"), none),
                 "char_scores": none.new_zeros(0, points),
             }
         scale = found["points"].new_tensor([width / size[1], height / size[0]])
@@ -311,12 +290,6 @@ class SRSTSA(ImageModel):
         for name in ("scores", "det_scores", "rec_scores", "char_scores"):
             instances.set(name, found[name])
         return instances
-
-
-def _midpoints(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last sample number that cut a line down to its midpoint."""
-    half = like.new_full((count,), (like.shape[1] - 1) / 2)
-    return half, half
 
 
 def _rows(found: dict[str, Any], mask: Tensor) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...layers.position import cell_centers
+
 # Radii in cells of the positive disk around a point and of the larger ignored disk; at most these
 # shares of the distance to the nearest other point.
 POSITIVE_RADIUS, POSITIVE_SHARE = 1.5, 0.4
@@ -55,20 +57,6 @@ class ConfidenceTargets:
     counts: Tensor
     soft: Tensor
     owner: Tensor
-
-
-def cell_axes(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Centers of the columns, x (W,), and of the rows, y (H,)."""
-    x = torch.arange(width, device=device) + 0.5
-    y = torch.arange(height, device=device) + 0.5
-    return x, y
-
-
-def cell_centers(height: int, width: int, device: torch.device) -> Tensor:
-    """(H * W, 2) centers (x, y), row by row."""
-    x, y = cell_axes(height, width, device)
-    yy, xx = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([xx, yy], -1).flatten(0, 1)
 
 
 def confidence_targets(
@@ -170,7 +158,8 @@ def ignore_extents(
         (N, H, W).
     """
     n, height, width = targets.counts.shape
-    x, y = cell_axes(height, width, lines.device)
+    x = torch.arange(width, device=lines.device) + 0.5
+    y = torch.arange(height, device=lines.device) + 0.5
     across = (lines[:, :, :1] - x).square()
     along = (lines[:, :, 1:] - y).square() - radii.square()[:, None, None]
     on_word = torch.zeros(len(lines), height, width, dtype=torch.bool, device=lines.device)
