@@ -11,6 +11,9 @@ from ..backgrounds import LUMINANCE_WEIGHTS
 
 Rng = np.random.Generator
 
+_LARGEST_GAIN = 1.8  # of the exposure
+_MOST_DARKENED = 40.0  # luminance that may become black
+
 # Standard normal noise for each value of a uniform byte.
 _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 
@@ -28,7 +31,9 @@ def light(rng: Rng, image: np.ndarray) -> np.ndarray:
     grid = 1 + rng.uniform(-swing, swing, (cells, cells)).astype(np.float32)
     field = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
     # Mostly somewhat darker than painted: few photographs hold pure white paint.
-    gain = np.exp(np.clip(rng.normal(-0.1, 0.2), -0.7, 0.15)) * np.exp(rng.normal(0, 0.06, 3))
+    warmth, tint = rng.normal(0, 0.07), rng.normal(0, 0.02)
+    cast = np.array([warmth, tint, -warmth])
+    gain = np.exp(np.clip(rng.normal(-0.1, 0.2), -0.7, 0.15) + cast)
     grey = (image @ LUMINANCE_WEIGHTS)[:, :, None]
     image = grey + rng.uniform(0.35, 1.05) * (image - grey)
     image *= cv2.merge([np.maximum(field, 0.1) * np.float32(g) for g in gain])
@@ -36,10 +41,21 @@ def light(rng: Rng, image: np.ndarray) -> np.ndarray:
         _add_bloom(rng, image)
     if rng.random() < 0.08:
         _add_glare(rng, image)
-    if rng.random() < 0.3:
+    if rng.random() < 0.75:
+        return _expose(rng, image)
+    if rng.random() < 0.4:
         black, white = rng.uniform(0, 40), rng.uniform(190, 255)
         image = black + image * ((white - black) / 255)
     return image
+
+
+def _expose(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Use most of the range of tones, as a camera that measures the light does."""
+    dark, bright = np.percentile(image[::4, ::4] @ LUMINANCE_WEIGHTS, (1, 99))
+    black, white = rng.uniform(0, 15), rng.uniform(215, 290)
+    dark = min(dark, _MOST_DARKENED)
+    gain = min((white - black) / (bright - dark + 1), _LARGEST_GAIN)
+    return (image - np.float32(dark)) * np.float32(gain) + np.float32(black)
 
 
 def _add_glare(rng: Rng, image: np.ndarray) -> None:

@@ -63,7 +63,7 @@ def _flat(rng: Rng, height: int, width: int, colour: np.ndarray) -> np.ndarray:
 
 def any_colour(rng: Rng, saturation: float | None = None) -> np.ndarray:
     """(3,) float32 RGB of any luminance, more often dull than gaudy."""
-    saturation = float(rng.random() ** 1.5) if saturation is None else saturation
+    saturation = float(rng.random() ** 2.5) if saturation is None else saturation
     return colour_of_luminance(rng, rng.uniform(10, 245), saturation)
 
 

@@ -38,7 +38,7 @@ def paint_ground(
             rng,
             size,
             bright=rng.random() < 0.2,
-            saturation=rng.uniform(0.1, 0.8),
+            saturation=rng.uniform(0.05, 0.5),
             texture=rng.uniform(0, 60),
             clutter=0.0 if rng.random() < 0.5 else rng.uniform(0, 6),
         )

@@ -162,6 +162,7 @@ class Layout:
             leading=rng.uniform(0.08, 0.6),
             align=(0.0, 0.5, 0.5, 1.0)[int(rng.integers(4))],
             stacked=rng.random() < 0.015,
+            weight=rng.uniform(0.005, 0.045) if rng.random() < 0.4 else 0.0,
         )
 
     def _draw_lines(self, setting: Setting, height: float, room: int) -> tuple[Line, ...] | None:

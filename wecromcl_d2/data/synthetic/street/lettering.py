@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -41,6 +42,7 @@ class Setting:
         leading: least space between the ink of two lines; below 0, boxes may touch.
         align: 0 flush left, 0.5 centred, 1 flush right.
         stacked: letters stand upright below each other (lines of one word).
+        weight: widens strokes by this much on either side, in ems of the smallest line.
     """
 
     tracking: float = 0.0
@@ -48,6 +50,7 @@ class Setting:
     leading: float = 0.3
     align: float = 0.5
     stacked: bool = False
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class Lettering:
         boxes: (n, 4) float64 of (x0, y0, x1, y1) around each word, from its metrics.
         em: the largest line's font size in pixels.
         glyphs: what to draw: letters or words, pen position (x, y) on the baseline, and line.
+        weight: strokes are wider than the fonts have them by this many pixels on either side.
     """
 
     size: tuple[int, int]
@@ -67,6 +71,7 @@ class Lettering:
     boxes: np.ndarray
     em: int
     glyphs: tuple[tuple[str, float, float, Line], ...]
+    weight: float = 0.0
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -75,7 +80,7 @@ class Lettering:
         draw = ImageDraw.Draw(image)
         for text, x, y, line in self.glyphs:
             draw.text((x, y), text, 255, load_font(line.font, line.em), anchor="ls")
-        return np.asarray(image)
+        return _widened(np.asarray(image), self.weight)
 
     def ink_boxes(self) -> np.ndarray:
         """The boxes, (n, 4), without the air that fonts leave beside letters."""
@@ -94,6 +99,18 @@ class Lettering:
             boxes=self.boxes + np.array([left, top, left, top]),
             glyphs=tuple((text, x + left, y + top, line) for text, x, y, line in self.glyphs),
         )
+
+
+def _widened(mask: np.ndarray, pixels: float) -> np.ndarray:
+    """The mask with its strokes widened on either side."""
+    if not pixels:
+        return mask
+    whole, part = int(pixels), pixels % 1
+    wide, wider = (
+        cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
+        for reach in (whole, whole + 1)
+    )
+    return cv2.addWeighted(wide, 1 - part, wider, part, 0)
 
 
 # A glyph or word to draw at a pen position, and its ink box relative to that position.
@@ -123,7 +140,9 @@ def set_block(lines: tuple[Line, ...], setting: Setting) -> Lettering:
     height = round(max(box[3] for box in boxes)) + pad
     texts = tuple(text for line in lines for text in line.texts)
     size = (height, round(widest) + 2 * pad)
-    return Lettering(size, texts, np.stack(boxes), em, tuple(drawn))
+    weight = setting.weight * min(line.em for line in lines)
+    grown = np.stack(boxes) + weight * np.array([-1, -1, 1, 1])
+    return Lettering(size, texts, grown, em, tuple(drawn), weight)
 
 
 def _set_line(line: Line, setting: Setting) -> list[list[_Item]]:

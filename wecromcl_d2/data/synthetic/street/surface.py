@@ -67,11 +67,13 @@ def luminance(image: np.ndarray) -> np.ndarray:
 
 
 def draw_contrast(rng: Rng) -> float:
-    """A luminance difference: mostly large, now and then down to 10 of 255."""
+    """A luminance difference: mostly large, often the largest possible, rarely down to 10."""
     kind = rng.random()
     if kind < 0.04:
         return rng.uniform(10, 30)
-    return rng.uniform(30, 80) if kind < 0.24 else rng.uniform(80, 235)
+    if kind < 0.2:
+        return rng.uniform(30, 80)
+    return rng.uniform(80, 235) if kind < 0.6 else 255.0
 
 
 def paint_block(

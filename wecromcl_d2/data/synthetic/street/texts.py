@@ -129,11 +129,11 @@ def allowed_text(text: str, allowed: frozenset[str]) -> bool:
 def change_case(rng: Rng, texts: list[str]) -> list[str]:
     """A line of text in one habit: capitals, first letters, lower case, or each word its own."""
     habit = rng.random()
-    if habit < 0.42:
+    if habit < 0.5:
         return [text.upper() for text in texts]
-    if habit < 0.76:
+    if habit < 0.81:
         return [text[:1].upper() + text[1:] for text in texts]
-    if habit < 0.95:
+    if habit < 0.97:
         return texts
     return ["".join(c.upper() if rng.random() < 0.5 else c for c in text) for text in texts]
 
