@@ -11,6 +11,7 @@ from tests.data.street_assets import DEJAVU, write_font
 from wecromcl_d2.data.synthetic import StreetRecipe, render
 from wecromcl_d2.data.synthetic.street import load_assets
 from wecromcl_d2.data.synthetic.street.fonts import FontPool, covers, load_font
+from wecromcl_d2.data.synthetic.street.lettering import Line, Setting, set_block
 
 FEW = "abcdeABCDE123"
 
@@ -113,6 +114,20 @@ def test_word_with_characters_that_no_font_has_is_left_out(
     assert "words.txt: 2 words have characters that no font shows, such as" in record.getMessage()
     rng = np.random.default_rng(0)
     assert all(assets.texts.draw(rng).isascii() for _ in range(300))
+
+
+@pytest.mark.parametrize("weight", [0.02, 0.06])
+def test_bolder_letters_cover_the_plain_ones_and_stay_in_their_boxes(weight: float) -> None:
+    lines = (Line(("Ag", "lj"), str(DEJAVU), 40), Line(("mmm",), str(DEJAVU), 25))
+    plain, bold = (set_block(lines, Setting(weight=w)) for w in (0.0, weight))
+    assert (bold.mask >= plain.mask).all()
+    assert bold.mask.sum() > (1 + 10 * weight) * plain.mask.sum()
+    boxed = np.zeros(bold.size, bool)
+    for x0, y0, x1, y1 in np.round(bold.boxes).astype(int).tolist():
+        boxed[y0 - 1 : y1 + 1, x0 - 1 : x1 + 1] = True
+    assert not bold.mask[~boxed].any()
+    assert (bold.boxes[:, :2] < plain.boxes[:, :2]).all()
+    assert (bold.boxes[:, 2:] > plain.boxes[:, 2:]).all()
 
 
 def test_few_fonts_stay_open(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from shapely.geometry import Polygon, box
 from tests.data.street_assets import write_font, write_photo
 from wecromcl_d2.data.synthetic import StreetRecipe, build_cache, cache, render
 from wecromcl_d2.data.synthetic.street import STREET_FAMILIES, load_assets
+from wecromcl_d2.data.synthetic.street.camera import _expose
 from wecromcl_d2.data.synthetic.street.clutter import _PAINTERS as PAINTERS
 from wecromcl_d2.data.synthetic.street.photos import _CACHE_BYTES, PhotoPool
 from wecromcl_d2.data.synthetic.street.surface import BOARD_SHAPES, draw_contrast, paint_block
@@ -151,6 +152,17 @@ def test_contrast_reaches_down_to_ten() -> None:
     assert 10 <= drawn.min() < 12
     assert 0.02 < np.mean(drawn < 30) < 0.08
     assert np.mean(drawn > 80) > 0.7
+
+
+def test_exposure_uses_the_range_of_tones_without_darkening_a_white_wall() -> None:
+    rng = np.random.default_rng(0)
+    tones = rng.uniform(60, 190, (64, 64, 1)).astype(np.float32)
+    for seed in range(20):
+        exposed = _expose(np.random.default_rng(seed), np.repeat(tones, 3, axis=2))
+        assert np.ptp(exposed) > 1.35 * np.ptp(tones)
+        wall = _expose(np.random.default_rng(seed), np.repeat(180 + tones / 10, 3, axis=2))
+        assert wall.mean() > 180
+        assert np.ptp(wall) < 2 * np.ptp(tones / 10)
 
 
 @pytest.mark.parametrize("board", [None, *BOARD_SHAPES])

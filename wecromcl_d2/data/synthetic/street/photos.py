@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -12,8 +13,8 @@ from PIL import Image
 from .recipe import list_files
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_LONGEST_SIDE = 1400
-_CACHE_BYTES = 40 * 2**20
+_LONGEST_SIDE = 1200
+_CACHE_BYTES = 28 * 2**20
 _NEAR = 8  # images that neighbouring indices share, so that few are decoded
 _LARGEST_SCALE = 0.35  # image pixels per pixel of the finest crops
 
@@ -31,6 +32,9 @@ class PhotoPool:
         NotADirectoryError: for a folder that does not exist.
         ValueError: if the folders hold no image that can be opened.
     """
+
+    # Of all pools of a process, so that several recipes need no more memory than one.
+    _decoded: ClassVar[OrderedDict[str, np.ndarray | None]] = OrderedDict()
 
     def __init__(self, folders: tuple[str, ...], size: tuple[int, int]) -> None:
         self._files: list[str] = []
@@ -56,7 +60,6 @@ class PhotoPool:
                 "%s: enlarged",
                 len(small), len(self._files), size[1], size[0], small[0],
             )  # fmt: skip
-        self._decoded: OrderedDict[str, np.ndarray | None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._files)

@@ -39,8 +39,9 @@ class _Layers:
         """Put a layer on top; its colour is (3,), or (h or 1, w or 1, 3) for rows or pixels."""
         keep = 1 - alpha
         planes = np.reshape(colour, (1, 1, 3)) if colour.ndim == 1 else colour
-        self.colour *= keep
-        self.colour += alpha * planes.astype(np.float32).transpose(2, 0, 1)
+        for plane, channel in zip(self.colour, np.moveaxis(planes, 2, 0), strict=True):
+            plane *= keep
+            plane += alpha * channel.astype(np.float32, copy=False)
         self.coverage *= keep
         self.coverage += alpha
 
@@ -124,7 +125,8 @@ def board_colour(rng: Rng) -> np.ndarray:
         return colour_of_luminance(rng, rng.uniform(8, 60), 0.4)
     if kind < 0.8:
         base = _SIGN_COLOURS[int(rng.integers(len(_SIGN_COLOURS)))]
-        return np.clip(base * rng.uniform(0.7, 1.15) + rng.uniform(-15, 15, 3), 0, 255)
+        shade = base * rng.uniform(0.7, 1.15) + rng.uniform(-15, 15, 3)
+        return np.clip(shade, 0, 255).astype(np.float32)
     return any_colour(rng)
 
 
@@ -137,14 +139,15 @@ def _paint_board(
     colour = board_colour(rng)
     calm = min(1.0, contrast / 100)
     swing = rng.uniform(-25, 25) * calm
-    face = colour + np.linspace(-1, 1, height)[:, None, None] * swing
-    face = np.broadcast_to(face, (height, width, 3)).astype(np.float32)
+    face = np.empty((height, width, 3), np.float32)
+    face[:] = colour + np.linspace(-1, 1, height)[:, None, None] * swing
     if photo is not None:
-        strength = rng.uniform(0.15, 0.6) * calm
-        face = face + strength * (photo.astype(np.float32) - colour)
+        printed = np.subtract(photo, colour, dtype=np.float32)
+        printed *= rng.uniform(0.15, 0.6) * calm
+        face += printed
     if rng.random() < 0.4:
-        face = face + _texture(rng, (height, width), 25 * calm)
-    face = np.clip(face, 0, 255)
+        face += _texture(rng, (height, width), 25 * calm)
+    np.clip(face, 0, 255, out=face)
     layers.paint(alpha, face)
     if rng.random() < 0.3:
         _paint_border(rng, layers, alpha, em)
