@@ -8,12 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-# Names of the modules, with commas between them: processes that a command starts import them too.
+# Environment variable with the modules' names, separated by commas; child processes inherit it.
 VARIABLE = "WECROMCL_IMPORT"
 
 
 def import_own_modules() -> None:
-    """Import the modules that the environment names."""
+    """Import the modules named in `VARIABLE`."""
     for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
         _import(name)
 
@@ -33,7 +33,7 @@ def add_own_module(name: str) -> None:
 
 
 def unknown_dataset(name: str, known: Sequence[str]) -> str:
-    """What to say of a name that is no dataset: the three ways to name one."""
+    """Error message for an unknown dataset, with the three ways to name one."""
     near = difflib.get_close_matches(name, known, n=3) or sorted(known)
     return (
         f"there is no dataset {name!r}; name a registered one ({', '.join(near)}), or a label file "

@@ -17,7 +17,7 @@ from ..evaluation.report import package_version
 from ..files import replace_file
 
 # Published figures, in percent; docs/BENCHMARKS.md says how certain they are.
-# Benchmark -> hmean of the anchors, by the nearest point, on the training and on the test images.
+# Benchmark -> hmean of the anchors by the nearest-point protocol on training and on test images.
 PUBLISHED_ANCHORS = {
     "icdar2013": (93.2, 90.5),
     "icdar2015": (88.6, 83.4),
@@ -48,17 +48,17 @@ class Row:
 
     Attributes:
         dataset: the evaluated images, such as `icdar2015_test`.
-        stage1: which configs trained the anchor detector.
-        spotter: which spotter it is; empty for figures of the anchors.
+        stage1: configs of the anchor detector, `official` or `ours`.
+        spotter: name of the spotter; empty for figures of the anchors.
         models: `full` or `tiny`.
-        figure: what was counted.
-        published: the published figure; empty if there is none.
-        ours: the same, measured; at the threshold best on this very set, as published.
-        ours_fixed: the same at the threshold of the config; empty for figures without one.
-        chance: what random points reach; empty where that was not computed.
-        images: evaluated images.
-        published_images: images of the published set.
-        words: words that count.
+        figure: name of the metric.
+        published: published value; empty if there is none.
+        ours: measured value at the threshold that is best on this very set, as published.
+        ours_fixed: measured value at the threshold of the config; empty for metrics without one.
+        chance: value of random points; empty if not computed.
+        images: number of evaluated images.
+        published_images: number of images of the published set.
+        words: number of words that are not ignored.
         date: of the measurement.
         version: of this package.
     """
@@ -79,12 +79,12 @@ class Row:
     version: str
 
     def key(self) -> tuple[str, ...]:
-        """What a later measurement of the same replaces."""
+        """Identity of the figure: a later row of equal key replaces this one."""
         return (self.dataset, self.stage1, self.spotter, self.models, self.figure)
 
 
 def anchor_rows(dataset: str, metrics: Mapping[str, float], stage1: str, models: str) -> list[Row]:
-    """Inside rate and nearest point of a dataset's anchors, as far as they were measured."""
+    """Inside rate and nearest-point hmean of a dataset's anchors, where `metrics` has them."""
     benchmark, _, split = dataset.rpartition("_")
     published = dict(zip(SPLITS, PUBLISHED_ANCHORS.get(benchmark, ()), strict=False))
     shared = _shared(dataset, metrics, stage1, "", models)
@@ -150,7 +150,7 @@ def _shown(published: float | None) -> str:
 
 
 def update_table(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Add rows to the table of a folder, in place of earlier ones of the same figure.
+    """Add rows to the table of a folder; they replace rows of equal key.
 
     Returns:
         The CSV file and the Markdown file.

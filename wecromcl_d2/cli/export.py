@@ -1,4 +1,4 @@
-"""Write labels for another tool: points as keypoints, scores and texts.
+"""Write labels for other tools: points as keypoints, with scores and texts.
 
     wecromcl export output/anchors.jsonl@photos --to labelstudio --output tasks.json --doubtful 10
     wecromcl export output/anchors.jsonl@photos --to coco --output anchors_coco.json
@@ -10,7 +10,7 @@ fiftyone     a folder for `fiftyone.Dataset.from_dir` with `fiftyone.types.Fifty
 csv          a table with one row a word
 icdar        a folder of text files in the style of ICDAR 2015; a point becomes a small box
 
-docs/OWN_DATA.md shows how to correct the doubtful images and train on them.
+docs/OWN_DATA.md shows how to correct the images with the lowest scores and train on them.
 """
 
 import argparse
@@ -43,12 +43,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=100,
         metavar="PERCENT",
-        help="only this share of the images, those with the least sure points (all)",
+        help="only this share of the images, those with the lowest scores of a point (all)",
     )
     add(
         "--image-prefix",
         default=IMAGE_PREFIX,
-        help="what Label Studio reads images by, before the file's name (%(default)s)",
+        help="prefix of file names by which Label Studio reads images (%(default)s)",
     )
     add("--force", action="store_true", help="replace files that exist")
     args = parser.parse_args(argv)
@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def contents(args: argparse.Namespace, records: list[Record], root: Path) -> dict[Path, str]:
-    """What to write into which file."""
+    """Content of each file to write."""
     output: Path = args.output
     if args.to == "coco":
         return {output: dumped(to_coco(records))}

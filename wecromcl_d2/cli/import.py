@@ -1,12 +1,12 @@
-"""Read corrected labels back from another tool.
+"""Import corrected labels from another tool.
 
     wecromcl import export.json --from labelstudio --into output/anchors.jsonl@photos \
         --output output/corrected.jsonl
     wecromcl import annotations.json --from coco --output labels.jsonl
 
-With --into, the words of the corrected images replace those of the label file, and all its other
-images stay as they are. From Label Studio (its export as JSON, of tasks that `wecromcl export`
-wrote) only annotated tasks count. docs/OWN_DATA.md shows the whole way.
+With --into, the words of the corrected images replace those of the label file; its other images
+are not changed. From Label Studio (its JSON export of tasks that `wecromcl export` wrote) only
+annotated tasks are used. docs/OWN_DATA.md shows all steps.
 """
 
 import argparse

@@ -1,16 +1,17 @@
-"""Make label files from photographs and their words, as you have them.
+"""Make label files from photographs and a table or text files of their words.
 
     wecromcl labels photos.csv --images photos/ --output shop/
 
-The words come in a table (CSV or TSV: a column of images, one or several of words), in a folder of
-text files that are called like the photographs, or in a label file. No position is needed.
+The words are in a table (CSV or TSV: a column of images, one or several of words), in a folder of
+text files named like the photographs, or in a label file. No positions are needed.
 
-Sizes are read from the photographs, upright as their EXIF tag says. Cells and lines are split into
-words at blanks. The images are shared among train.jsonl, val.jsonl and test.jsonl by a seed. If the
-words have characters that the alphabet lacks, alphabet.txt gets all of them. The last lines say how
-to train on the files; docs/OWN_DATA.md leads on.
+Sizes are read from the photographs, turned as their EXIF tag says. Cells and lines are split into
+words at blanks. The images are divided at random into train.jsonl, val.jsonl and test.jsonl. If the
+alphabet lacks characters of the words, an extended one is written to alphabet.txt. The last lines
+of the output say how to train on the files; docs/OWN_DATA.md describes the next steps.
 
-Exit status: 0 if all went well, 1 if images are missing or damaged, 2 if nothing can be written.
+Exit status: 0 if all images were used, 1 if images are missing or damaged, 2 if nothing can be
+written.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from ..data.text import Charset
 from .status import DONE, LOSSES, command, command_parser
 
 ALPHABET = "alphabet.txt"
-# Characters of a text that the models read unless MODEL.TEXT_ENCODER.MAX_LENGTH says otherwise.
+# Default of MODEL.TEXT_ENCODER.MAX_LENGTH, the number of characters that models read.
 MAX_LENGTH = 25
 _FOLDED, _WITH_CASE = "wecromcl", "ascii"
 _MOST_LISTED = 40
@@ -81,12 +82,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def targets(folder: Path) -> dict[str, Path]:
-    """Every file that the command may write, by split, and the alphabet's."""
+    """Every file that the command may write: label files by split, and the alphabet."""
     return {split: folder / f"{split}.jsonl" for split in SPLITS} | {ALPHABET: folder / ALPHABET}
 
 
 def read_records(args: argparse.Namespace, photos: PhotoFolder, tally: Tally) -> list[Record]:
-    """The records of all photographs that are there and sound.
+    """The records of all photographs that exist and can be read.
 
     Raises:
         LabelError: if the words cannot be read, or no photograph has any.
@@ -106,7 +107,7 @@ def read_records(args: argparse.Namespace, photos: PhotoFolder, tally: Tally) ->
 
 
 def describe_images(args: argparse.Namespace, photos: PhotoFolder, tally: Tally) -> list[str]:
-    """The lines that tell which images were used."""
+    """The lines of the output on the images that were used."""
     unused = Names()
     for name in photos.unused():
         unused.add(name)
@@ -123,7 +124,7 @@ def describe_images(args: argparse.Namespace, photos: PhotoFolder, tally: Tally)
 
 
 def describe_case(charset: Charset, characters: dict[str, int]) -> str:
-    """The line that tells what is done to capital letters."""
+    """The line of the output on the treatment of capital letters."""
     if not charset.case_fold:
         return "case: kept, so Hotel and HOTEL are two words"
     changed = [
@@ -138,7 +139,7 @@ def describe_case(charset: Charset, characters: dict[str, int]) -> str:
 def describe_alphabet(
     name: str, charset: Charset, missing: dict[str, int], characters: dict[str, int]
 ) -> list[str]:
-    """The lines that tell which characters an alphabet lacks."""
+    """The lines of the output on the characters that an alphabet lacks."""
     if not missing:
         return [f"alphabet: every character is in {name!r}"]
     order = sorted(missing, key=lambda c: (-missing[c], c))
@@ -152,7 +153,7 @@ def describe_alphabet(
 
 
 def describe_lengths(charset: Charset, records: Sequence[Record]) -> list[str]:
-    """The line that tells which texts are too long, if any is."""
+    """The line of the output on texts that are too long; none if there are none."""
     lengths = [len(charset.fold(text)) for record in records for text in record["texts"]]
     long = sum(length > MAX_LENGTH for length in lengths)
     if not long:

@@ -3,14 +3,14 @@ r"""The published figures of one or all test sets, from downloads to a table, by
     wecromcl reproduce icdar2015 --stage1 official --spotter srsts_a --output results
     wecromcl reproduce all --spotter spts --pretrained pretrained.pth --output results --num-gpus 8
 
-Checks and converts the downloads, trains or takes the pre-trained anchor detector, fine-tunes it,
-measures its anchors on training and test images, labels all training images with them, trains the
-spotter and evaluates it with every published lexicon. Each figure becomes a row of `table.md` and
-`table.csv` in the output, beside the published one. docs/BENCHMARKS.md says where each file comes
-from, and how long everything takes.
+Checks and converts the downloads, trains the anchor detector or takes pre-trained weights,
+fine-tunes it, evaluates its anchors on training and test images, labels all training images with
+them, trains the spotter and evaluates it with every published lexicon. `table.md` and `table.csv`
+in the output have each measured figure beside the published one. docs/BENCHMARKS.md says where each
+file comes from and how long the steps take.
 
-Each step is a command of its own, printed before it runs. A step that has finished is not run
-again, and an interrupted training goes on where it stopped: just give the same command again.
+Each step is a command of its own, printed before it runs. Given the same command again, finished
+steps are skipped and an interrupted training is resumed.
 
 Exit status: 0; that of the step that failed; 2 if downloads are missing; 130 when interrupted.
 """
@@ -52,8 +52,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--tiny",
         action="store_true",
-        help="the whole way in minutes on one CPU core, with what is there: tiny models, whose "
-        "figures mean nothing",
+        help="all steps in minutes on one CPU core, with the existing files and tiny models, whose "
+        "figures have no meaning",
     )
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of all configs")
     args = parser.parse_intermixed_args(argv)
@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def plan(args: argparse.Namespace) -> Reproduction:
-    """What the command line asks for."""
+    """The reproduction of a command line."""
     return Reproduction(
         targets=TARGETS if args.name == "all" else (args.name,),
         stage1=args.stage1,
@@ -79,7 +79,7 @@ def plan(args: argparse.Namespace) -> Reproduction:
 
 
 def describe_missing(missing: Mapping[str, Sequence[str]]) -> str:
-    """Names of the missing downloads, where they come from and where they belong."""
+    """A message on the missing downloads, with their sources and folders."""
     lines = [f"{len(missing)} downloads are missing; docs/BENCHMARKS.md says where each belongs:"]
     for name, places in missing.items():
         lines += [f"  {name}", *(f"    {place}" for place in places)]
@@ -87,7 +87,7 @@ def describe_missing(missing: Mapping[str, Sequence[str]]) -> str:
 
 
 def check_targets(work: Reproduction) -> None:
-    """Make sure that what is asked for can be measured.
+    """Check that the figures can be measured.
 
     Raises:
         ValueError: if downloads are missing, and not all can be left out.

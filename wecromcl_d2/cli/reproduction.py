@@ -1,4 +1,4 @@
-"""The steps of `wecromcl reproduce`: what must be there, and what is run in which order."""
+"""The steps of `wecromcl reproduce`: required downloads, and commands in their order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SPOTTERS = {
 IMAGENET_PAGE = "https://download.pytorch.org/models/resnet50-19c8e357.pth"
 PICTURES = 12
 
-# What makes a full config small enough for a few seconds on one CPU core.
+# Keys that make a full config small enough for some seconds on one CPU core.
 _TINY: dict[str, object] = {
     "MODEL.DEVICE": "cpu",
     "MODEL.RESNETS.BLOCK": "basic",
@@ -97,7 +97,7 @@ TINY: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class Task:
-    """A step, and the rows of the table that can be read once it has finished."""
+    """A step, and a function that returns its rows of the table after it has finished."""
 
     step: Step
     rows: Callable[[], list[Row]] | None = None
@@ -105,18 +105,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What is reproduced, and with what.
+    """Options of a reproduction, and its steps.
 
     Attributes:
-        targets: benchmarks whose figures are wanted.
+        targets: benchmarks to evaluate on.
         stage1: `official` or `ours`, the configs of the anchor detector.
         spotter: one of `SPOTTERS`, or None for stage 1 alone.
         output: folder of all results.
-        pretrained: trained weights to fine-tune the detector from; None trains them.
+        pretrained: weights from which the detector is fine-tuned; None to train them.
         imagenet: torchvision's file of ResNet-50.
-        available: go on with those images and lexicons that are there.
+        available: continue with the existing images and lexicons if others are missing.
         tiny: tiny models and short trainings.
-        processes: that share a training.
+        processes: number of processes of a training.
         opts: KEY VALUE pairs that override all configs.
     """
 
@@ -132,7 +132,7 @@ class Reproduction:
     opts: tuple[str, ...]
 
     def missing(self) -> dict[str, list[str]]:
-        """Lines on each download that is not there, by its name and source."""
+        """Lines on each missing download, by its name and source."""
         found: dict[str, list[str]] = {}
         for dataset in self.wanted:
             benchmark, split = _parts(dataset)
@@ -152,7 +152,7 @@ class Reproduction:
 
     @cached_property
     def wanted(self) -> tuple[str, ...]:
-        """All datasets that take part, in the order in which they are converted."""
+        """All datasets of the targets and trainings, in the order of their conversion."""
         own = [f"{target}_{split}" for target in self.targets for split in SPLITS]
         first = () if self.pretrained else self._trained_on(self._stage1_config("pretrain"))
         chain = [name for config in self._phases for name in self._trained_on(config)]
@@ -160,7 +160,7 @@ class Reproduction:
 
     @cached_property
     def datasets(self) -> tuple[str, ...]:
-        """Those of `wanted` that are used."""
+        """The datasets of `wanted` that are used."""
         return tuple(name for name in self.wanted if not self.available or _is_there(name))
 
     @property
@@ -273,7 +273,7 @@ class Reproduction:
         return "tiny" if self.tiny else "full"
 
     def _training(self, name: str, config: str, kind: str, own: tuple[str, ...]) -> Step:
-        """A training without any look at test images; they are measured once, behind it."""
+        """A training without evaluation on test images, which follows once, after it."""
         opts = (*self._opts(kind, name), *own, "DATASETS.TEST", names())
         return train_step(name, config, opts, self.processes)
 
@@ -298,7 +298,7 @@ class Reproduction:
         return self.output / "points" / f"{dataset}.jsonl"
 
     def _labels_name(self, dataset: str) -> str:
-        """What `wecromcl anchors` calls its labels of a set: images lie below the datasets."""
+        """Dataset name of the labels by `wecromcl anchors`, with the root of all datasets."""
         return f"{self._points(dataset)}@{os.path.abspath(dataset_root())}"
 
     def _trained_on(self, config: str) -> tuple[str, ...]:
@@ -329,13 +329,13 @@ class Reproduction:
 
     @property
     def _imagenet_weights(self) -> str:
-        """What a first training starts from; tiny models do not fit ResNet-50."""
+        """Weights that a first training starts from; none for tiny models, as they do not fit."""
         missing = self.available and not self.imagenet.is_file()
         return "" if self.tiny or missing else str(self._resnet)
 
     @cached_property
     def _first_weights(self) -> str:
-        """The detector before any fine-tuning."""
+        """Checkpoint of the detector before fine-tuning."""
         if self._is_published:
             return str(self.output / "weights" / "pretrained.pth")
         if self.pretrained is not None:
@@ -353,7 +353,7 @@ class Reproduction:
 
     @property
     def _backbone(self) -> str:
-        """What a spotter's backbone starts from: SPTS as published, SRSTS-A from stage 1."""
+        """Weights of a spotter's backbone: for SPTS those of ImageNet, for SRSTS-A stage 1's."""
         return self._imagenet_weights if self.spotter == "spts" else self._first_weights
 
 

@@ -1,4 +1,4 @@
-"""What an alphabet makes of the characters of a dataset, and an alphabet that has all of them."""
+"""Characters of a dataset that an alphabet lacks, and an alphabet extended by them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from ..files import replace_file
 from .text import Charset
 
-# A character that is seen less often will hardly be learned.
+# Occurrences below which a model will hardly learn a character.
 FEW = 10
 
 
 def outside(characters: Mapping[str, int], charset: Charset) -> Counter[str]:
-    """How often each folded character occurs that an alphabet lacks.
+    """Counts of the folded characters that an alphabet lacks.
 
     Args:
         characters: how often each character occurs.
-        charset: the alphabet; its `case_fold` says whether they are folded.
+        charset: the alphabet; characters are folded if its `case_fold` is set.
     """
     found: Counter[str] = Counter()
     for character, count in characters.items():
@@ -30,13 +30,13 @@ def outside(characters: Mapping[str, int], charset: Charset) -> Counter[str]:
 
 
 def expanded(characters: Mapping[str, int], charset: Charset) -> dict[str, str]:
-    """Characters that folding turns into several, as "ß" into "ss", and what they become."""
+    """Characters that folding replaces by several, such as "ß" by "ss", with these."""
     folded = {character: charset.fold(character) for character in sorted(characters)}
     return {character: text for character, text in folded.items() if len(text) > 1}
 
 
 def extended(charset: Charset, missing: Mapping[str, int]) -> Charset:
-    """An alphabet and the visible ones of the characters that it lacks, in order of code points.
+    """An alphabet extended by the visible characters that it lacks, in order of code points.
 
     Args:
         charset: whose characters come first, in their order.
@@ -47,18 +47,18 @@ def extended(charset: Charset, missing: Mapping[str, int]) -> Charset:
 
 
 def write_alphabet(path: Path, charset: Charset) -> None:
-    """Write a file for MODEL.TEXT_ENCODER.CHARSET, one character a line."""
+    """Write a file for MODEL.TEXT_ENCODER.CHARSET, one character per line."""
     with replace_file(path) as stream:
         stream.write("".join(f"{character}\n" for character in charset.characters).encode())
 
 
 def is_visible(character: str) -> bool:
-    """Whether a character shows, or is the blank: no control, format or unassigned one."""
+    """Whether a character is visible or the blank: no control, format or unassigned one."""
     return not unicodedata.category(character).startswith("C")
 
 
 def letter(character: str) -> str:
-    """A character as a person would call it: itself, or its name if it does not show by itself."""
+    """A character for display: itself, or its name if it is not visible by itself."""
     shows = is_visible(character) and not character.isspace()
     if shows and not unicodedata.combining(character):
         return character

@@ -1,4 +1,4 @@
-"""How often each of several datasets is drawn from, whatever their sizes."""
+"""Sampling of several datasets in given shares, independent of their sizes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Draws after which each dataset has had its exact share, to 1 / PERIOD.
+# Number of draws in which each dataset has its share exactly, to 1 / PERIOD.
 PERIOD = 10_000
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Datasets that stand one behind the other in a list of records, and their shares.
+    """Sizes and shares of datasets whose records follow each other in one list.
 
     Attributes:
         sizes: number of records of each dataset.

@@ -58,7 +58,7 @@ class ShuffleSampler:
 
 
 class MixtureSampler:
-    """Draws each dataset in its share, and of each dataset every image once per epoch of its own.
+    """Samples datasets in given shares, and of each dataset every image once per its own epoch.
 
     Args:
         mixture: the datasets.
@@ -87,7 +87,7 @@ class MixtureSampler:
         period, place = divmod(position, PERIOD)
         datasets, ranks = _schedule(self.seed, period, tuple(self._counts.tolist()))
         dataset = int(datasets[place])
-        # How often the dataset was drawn before.
+        # Number of earlier draws of the dataset.
         draw = period * int(self._counts[dataset]) + int(ranks[place])
         epoch, index = divmod(draw, self.mixture.sizes[dataset])
         order = _order((self.seed, epoch, dataset), self.mixture.sizes[dataset])

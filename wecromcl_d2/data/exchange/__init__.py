@@ -1,1 +1,1 @@
-"""Labels in the formats of other tools, and corrections back from them."""
+"""Export of labels to the formats of other tools, and import of corrected labels."""

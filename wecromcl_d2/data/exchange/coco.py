@@ -1,4 +1,4 @@
-"""Labels as COCO keypoints: one category, whose one keypoint is a word's point."""
+"""Labels as COCO keypoints: one category with one keypoint, the point of a word."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CATEGORY = {
 }
 # COCO's visibility of a keypoint: 0 not labelled, 2 labelled and visible.
 _UNLABELLED, _VISIBLE = 0, 2
-# Where tools keep the transcription of a word.
+# Keys under which tools store the transcription of a word.
 _TEXT_KEYS = ("text", "utf8_string", "transcription")
 
 
@@ -60,7 +60,7 @@ def _entry(word: LabelledWord) -> dict[str, Any]:
 def from_coco(path: Path) -> list[Record]:
     """Records of a file in the format of `to_coco`, or of another tool's keypoints.
 
-    Of a keypoint list the first labelled point counts. The transcription is the annotation's
+    The first labelled point of a keypoint list is used. The transcription is the annotation's
     `text`, `utf8_string` or `transcription`, of its own or among its `attributes`.
 
     Raises:

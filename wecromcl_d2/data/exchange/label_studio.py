@@ -1,4 +1,4 @@
-"""Labels as Label Studio tasks: a keypoint a word, with its text beside it."""
+"""Labels as Label Studio tasks: a keypoint with a text for each word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..datasets import LabelError, Record
 from ..readers.base import checked_name, checked_text, entries, load_json
 from .words import LabelledWord, record_of, words_of
 
-# Where Label Studio serves files of its document root.
+# Prefix of the URLs by which Label Studio serves files of its document root.
 IMAGE_PREFIX = "/data/local-files/?d="
 WORD, IGNORED = "word", "ignored"
 POINT_WIDTH = 0.6  # of a drawn point, percent of the image
@@ -90,10 +90,10 @@ def _regions(identity: str, word: LabelledWord, record: Record) -> list[dict[str
 
 
 def from_label_studio(path: Path) -> list[Record]:
-    """Records of the annotated tasks of a JSON export; of several annotations the last counts.
+    """Records of the annotated tasks of a JSON export; of several annotations the last is used.
 
-    A point that was moved, and a text that was changed, replace the exported ones. A word whose
-    point was deleted keeps its text without a place; one whose text was emptied is gone.
+    Moved points and changed texts replace the exported ones. A word whose point was deleted keeps
+    its text without a point; a word whose text was emptied is removed.
 
     Raises:
         LabelError: naming the file and the task.
@@ -129,7 +129,7 @@ def _record(data: Any, result: Any) -> Record:
     for word in found.values():
         if word.text is None:
             raise LabelError(f"a point at {word.point} without text; write its word, or delete it")
-        # The point of a word that had none.
+        # A new point of a word that had none.
         free = [i for i, own in enumerate(words) if own.point is None and own.text == word.text]
         if free:
             words[free[0]] = word
@@ -141,7 +141,7 @@ def _record(data: Any, result: Any) -> Record:
 
 
 def _named(word: LabelledWord, text: str) -> LabelledWord:
-    """A region with the exported text unless it has one of its own."""
+    """The word of a region, with the exported text if the region has none."""
     return word._replace(text=checked_text(text)) if word.text is None else word
 
 
@@ -150,7 +150,7 @@ def _found(result: list[Any]) -> dict[str, Any]:
     points: dict[str, tuple[list[float], bool]] = {}
     texts: dict[str, str] = {}
     for item in result:
-        # In the browser identities get a suffix.
+        # Label Studio appends a suffix to identities.
         identity, value = str(item["id"]).split("#")[0], item["value"]
         if item["type"] == "keypointlabels":
             size = (item["original_width"], item["original_height"])

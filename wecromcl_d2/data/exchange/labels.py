@@ -1,4 +1,4 @@
-"""What leaves a label file for other tools, and how corrections come back into it."""
+"""Selection of records to export, and merging of corrected ones into a label file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..images import ImageError, upright_size
 from .words import LabelledWord, record_of, words_of
 
 _HEAD = ("file_name", "height", "width")
-# Points closer than this, in pixels, were not moved.
+# Distance in pixels below which two points are the same.
 _UNMOVED = 0.01
 
 
 def read_relative(name: str) -> tuple[list[Record], Path]:
-    """The records of a label file as they stand in it, with sizes, and their image root.
+    """The records of a label file with relative file names and with sizes, and their image root.
 
     Args:
-        name: `FILE`, or `FILE@IMAGE_ROOT` if the images do not lie below the file's folder.
+        name: `FILE`, or `FILE@IMAGE_ROOT` if the images are not below the file's folder.
 
     Raises:
         LabelError: if the file is bad, or an image whose size it does not state cannot be read.
@@ -31,7 +31,7 @@ def read_relative(name: str) -> tuple[list[Record], Path]:
 
 
 def _relative(record: Record, root: Path) -> Record:
-    """A dataset dict as it stands in its label file, with the size of its image."""
+    """The record of a dataset dict: its file name relative to the root, with the image's size."""
     path = record["file_name"]
     size: Record = {key: record[key] for key in ("height", "width") if key in record}
     if not size:
@@ -48,9 +48,10 @@ def _relative(record: Record, root: Path) -> Record:
 
 
 def most_doubtful(records: Sequence[Record], percent: float) -> list[Record]:
-    """The share of the images whose least sure point is the least sure, the worst first.
+    """A share of the images, those with the lowest score of a point, by rising lowest score.
 
-    A word that counts and has no point is the least sure; an image without words is sure.
+    A word without point, unless ignored, has the lowest score of all; images without
+    words are last.
     """
 
     def sureness(record: Record) -> float:
@@ -65,10 +66,10 @@ def most_doubtful(records: Sequence[Record], percent: float) -> list[Record]:
 
 
 def merge(base: Sequence[Record], corrected: Sequence[Record]) -> list[Record]:
-    """Records with the words of corrected ones in place of their own.
+    """Records in which corrected words replace those of the base.
 
-    A corrected word keeps the outline of the word of its text, and the score of a point that was
-    not moved. Where the labels have weights, a corrected point counts fully.
+    A corrected word keeps the outline of the base's word of equal text, and the score of a point
+    that was not moved. If the labels have weights, corrected points get weight 1.
 
     Args:
         base: records of a label file.

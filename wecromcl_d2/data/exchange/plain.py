@@ -1,4 +1,4 @@
-"""Labels as a table with one row a word, and as text files in the style of ICDAR 2015."""
+"""Labels as a table with one row per word, and as text files in the style of ICDAR 2015."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POINT_REACH = 2
 
 
 def to_csv(records: Sequence[Record]) -> str:
-    """Labels as a table; what is unknown is an empty cell."""
+    """Labels as a table; cells of unknown values are empty."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(COLUMNS)
@@ -60,7 +60,7 @@ def to_icdar(records: Sequence[Record]) -> tuple[dict[str, str], int]:
 
 
 def _corners(word: LabelledWord) -> list[float] | None:
-    """Four vertices `x1, y1, ...` for a word, None if its place is unknown."""
+    """Four vertices `x1, y1, ...` for a word; None without point and outline."""
     if word.polygon is not None:
         if len(word.polygon) == 8:
             return word.polygon

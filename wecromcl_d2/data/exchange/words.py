@@ -1,4 +1,4 @@
-"""A record of the label format as one object a word, and back."""
+"""Conversion between a record of the label format and one object per word."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LabelledWord(NamedTuple):
         score: of the point, if known.
         weight: of the point, if the labels have weights.
         polygon: outline `x1, y1, ...`, if known.
-        ignore: whether the word does not count.
+        ignore: whether the word is ignored.
     """
 
     text: str
@@ -55,7 +55,7 @@ def words_of(record: Record) -> list[LabelledWord]:
 
 
 def record_of(head: Record, words: Sequence[LabelledWord]) -> Record:
-    """A record with the columns that any word fills.
+    """A record with the columns that are not empty for all words.
 
     Args:
         head: its other keys.

@@ -1,4 +1,4 @@
-"""Plain tables of images and words: CSV with commas or semicolons, TSV with tabs."""
+"""Tables of images and words: CSV with commas or semicolons, TSV with tabs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IMAGE_HEADS = ("image", "file_name", "filename", "file", "photo", "path")
 _TEXT_HEADS = ("text", "texts", "word", "words", "transcription", "transcriptions")
 _DELIMITERS = ",\t;"
 
-# Cells of a row that hold words, given how many cells the row has.
+# Number of cells of a row -> indices of those with words.
 Columns = Callable[[int], Sequence[int]]
 
 
@@ -30,16 +30,16 @@ def read_table(
 ) -> Iterator[ImageGT]:
     """Read rows of an image and its words, one text per cell; images may have several rows.
 
-    Empty cells are skipped. A first row that starts with `image`, `file_name` or the like is a
-    heading, also one that has it elsewhere beside `text`, `words` or the like. It tells which
-    columns hold the image and the texts; its last column goes on to the end of each row.
+    Empty cells are skipped. The first row is a heading if it starts with a name of `_IMAGE_HEADS`,
+    or if it has such a name and one of `_TEXT_HEADS`. A heading determines the columns of image and
+    texts; its last column extends to the end of each row.
 
     Args:
-        path: the table; `.tsv` has tabs, another suffix the delimiter of its first row.
+        path: the table; the delimiter is a tab for `.tsv`, otherwise that of the first row.
         tally: not used.
         encoding: of the file.
-        columns: headings of the columns of images and of texts, if not found by themselves.
-        check: turns an image's cell into its name, or raises `LabelError`.
+        columns: headings of the columns of images and of texts; None to recognise them.
+        check: cell of an image -> its name; raises `LabelError` for a bad one.
 
     Raises:
         LabelError: with file and line.
@@ -78,7 +78,7 @@ def _rows(path: Path, content: str) -> Any:
 
 
 def _delimiter(content: str) -> str:
-    """The delimiter behind whose first use ends the name of an image or a known heading."""
+    """The delimiter: the one that follows the name of an image or a known heading, if any."""
     line = next((line for line in content.splitlines() if line.strip()), "")
     for delimiter in _DELIMITERS:
         start, found, _ = line.partition(delimiter)
@@ -96,7 +96,7 @@ def _heading(row: list[str], columns: tuple[str, str] | None) -> tuple[int, Colu
     """Column of the image and columns of its texts, if the row is a heading.
 
     Raises:
-        LabelError: if it lacks one of the `columns` that were asked for.
+        LabelError: if it lacks one of `columns`.
     """
     names = [cell.strip().lower() for cell in row]
     if columns is not None:
@@ -115,7 +115,7 @@ def _heading(row: list[str], columns: tuple[str, str] | None) -> tuple[int, Colu
 
 
 def _text_columns(own: list[int], count: int) -> Columns:
-    """Some of `count` columns; the last one of the heading goes on to the end of a row."""
+    """The columns `own` of `count`; the last one of the heading extends to the end of a row."""
     return lambda cells: [i for i in range(cells) if i in own or (i >= count and count - 1 in own)]
 
 

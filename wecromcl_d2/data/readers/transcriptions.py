@@ -1,4 +1,4 @@
-"""Photographs and their words, as people keep them: a table, or a folder of text files."""
+"""Photographs with words in a table, in a folder of text files or in a label file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 class Reading(NamedTuple):
-    """How transcriptions are read.
+    """Options of reading transcriptions.
 
     Attributes:
-        lines: a line of a text file, or a cell of a table, is one text; else each of its words is.
+        lines: whether a line of a text file, or a cell of a table, is one text; otherwise each of
+            its words is one.
         encoding: of tables and text files.
-        columns: headings of a table's columns of images and of texts, if not found by themselves.
+        columns: headings of a table's columns of images and of texts; None to recognise them.
     """
 
     lines: bool = False
@@ -35,7 +36,7 @@ class Reading(NamedTuple):
 
 
 class PhotoFolder(ImageFolder):
-    """Finds photographs of a folder and of those below it, whatever the case of their names.
+    """Finds photographs of a folder and its subfolders, ignoring the case of their names.
 
     Raises:
         LabelError: if there is no such folder, or no image in it.
@@ -64,10 +65,10 @@ class PhotoFolder(ImageFolder):
                 self._by_key.setdefault(_key(key), []).append(name)
 
     def find(self, names: tuple[str, ...]) -> str | None:
-        """The photograph of the first of the names that there is.
+        """The photograph of the first name that exists.
 
-        A name may be a path below the folder, one that begins above it or on another computer, or
-        the file's name alone, each with or without its suffix.
+        A name may be a path below the folder, a path that starts above it or on another computer,
+        or the file's name alone, each with or without its suffix.
 
         Raises:
             LabelError: if a name fits several photographs.
@@ -77,7 +78,7 @@ class PhotoFolder(ImageFolder):
             for start in range(len(parts)):
                 fitting = self._by_key.get(_key("/".join(parts[start:])), [])
                 if start and len(parts) - start == 1:
-                    # A folder was named, so a photograph of another folder is not meant.
+                    # The name has a folder, so a photograph in another folder is not the same.
                     fitting = [name for name in fitting if "/" not in name]
                 exact = [name for name in fitting if name == given]
                 if len(exact or fitting) > 1:
@@ -91,7 +92,7 @@ class PhotoFolder(ImageFolder):
         return None
 
     def unused(self) -> list[str]:
-        """The photographs that were not looked for."""
+        """The photographs that `find` has not returned."""
         return [name for name in self.names if name not in self._found]
 
 
@@ -100,20 +101,20 @@ def _key(name: str) -> str:
 
 
 def read_transcriptions(path: Path, reading: Reading, folder: PhotoFolder) -> Iterator[ImageGT]:
-    """The words of each photograph, one entry a photograph.
+    """The words of the photographs, one entry per photograph.
 
     Args:
-        path: table, folder or zip archive of text files that are called like the photographs, or
-            label file.
-        reading: how to read it.
+        path: table, folder or zip archive of text files named like the photographs, or label
+            file.
+        reading: options.
         folder: the photographs.
 
     Raises:
-        LabelError: if the source cannot be understood, naming file and line.
+        LabelError: if the source cannot be parsed, naming file and line.
     """
     ground_truth: dict[str, ImageGT] = {}
     for gt in _read(path, reading):
-        # A photograph may be called by several names.
+        # Several names may refer to one photograph.
         name = folder.find(gt.names) or gt.names[0]
         words = [Word(text) for word in gt.words for text in _texts(word.text, reading.lines)]
         earlier = ground_truth.get(name)
@@ -121,7 +122,7 @@ def read_transcriptions(path: Path, reading: Reading, folder: PhotoFolder) -> It
             words = earlier.words + words
         ground_truth[name] = ImageGT(gt.where, (name,), words)
     if not ground_truth:
-        raise LabelError(f"{path}: no row in it; write one line an image")
+        raise LabelError(f"{path}: no row in it; write one line per image")
     yield from ground_truth.values()
 
 
@@ -155,7 +156,7 @@ def _texts(text: str, lines: bool) -> list[str]:
 
 
 def _checked_cell(value: str) -> str:
-    """A name to look for among the photographs; it is never opened as a path.
+    """A name to look up among the photographs; it is never opened as a path.
 
     Raises:
         LabelError: if it is empty or cannot be a name.
@@ -168,16 +169,16 @@ def _checked_cell(value: str) -> str:
 def assign_splits(
     names: Sequence[str], shares: Sequence[int], seed: int
 ) -> dict[str, tuple[str, ...]]:
-    """Images of the splits `SPLITS`, drawn by a seed.
+    """Images of the splits `SPLITS`, drawn at random.
 
-    An image is placed by a digest of seed and name, so that most images stay in their split when
-    some are added.
+    Images are sorted by a digest of seed and name, so that most of them stay in their split if
+    images are added.
 
     Args:
         names: of the images.
-        shares: percentages of train, val and test, 100 together; a split of more than none gets at
-            least one image.
-        seed: another number gives another split.
+        shares: percentages of train, val and test, whose sum is 100; a split of more than 0 gets
+            at least one image.
+        seed: of the random order.
 
     Raises:
         LabelError: if there are fewer images than splits.
@@ -190,7 +191,7 @@ def assign_splits(
         return hashlib.sha256(f"{seed} {name}".encode()).digest()
 
     drawn = sorted(names, key=place)
-    # The largest split takes what rounding leaves.
+    # The largest split gets the images that are left by rounding.
     counts = [max(1, round(len(names) * share / 100)) if share else 0 for share in shares]
     largest = counts.index(max(counts))
     counts[largest] += len(names) - sum(counts)
