@@ -48,7 +48,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, without the middle of the nodes that yacs prints."""
+    """The message of an error in one line, of a long one its first and last characters."""
     # The text of a KeyError is its message in quotes.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())

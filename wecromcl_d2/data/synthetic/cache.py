@@ -145,7 +145,7 @@ def _unfinished(target: Path, recipe: Recipe, count: int) -> Path:
 
 
 def _is_valid(target: Path, recipe: Recipe, count: int) -> bool:
-    """Whether a folder is whole, by its labels' checksum and the sizes of its pictures."""
+    """Whether a folder is whole, by its labels' checksum and the sizes of its images."""
     try:
         manifest = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))
         labels = (target / _LABELS).read_bytes()
