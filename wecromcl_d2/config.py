@@ -187,6 +187,10 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # "spelling", as published, by which "HOTEL" may be a negative for the query "Hotel".
     cfg.DATALOADER.SAMPLING.COMPARE = "labels"
 
+    # Stage 2: times that a drawn image is in its batch, each time augmented anew. It must divide
+    # the batch; SPTS was published with 2.
+    cfg.DATALOADER.COPIES = 1
+
     # All random choices of a run follow from this number, 0 or more.
     cfg.SEED = 0
 

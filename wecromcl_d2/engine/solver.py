@@ -11,7 +11,7 @@ from detectron2.solver import (
     build_lr_scheduler,
     get_default_optimizer_params,
 )
-from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
+from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
 from torch import nn
 
 from ..config import check_choice
@@ -74,7 +74,7 @@ def build_schedule(
     """Detectron2's schedules and two more.
 
     "PolyLR" is the published (1 - t / MAX_ITER) ** POLY_POWER; "WarmupPolyLR" is the same after the
-    warm-up that SOLVER.WARMUP_* describe.
+    warm-up that SOLVER.WARMUP_* describe. Neither falls below SOLVER.BASE_LR_END.
     """
     keys = cfg.SOLVER
     if keys.LR_SCHEDULER_NAME not in ("PolyLR", "WarmupPolyLR"):
@@ -83,4 +83,16 @@ def build_schedule(
     if keys.LR_SCHEDULER_NAME == "WarmupPolyLR":
         warmup = min(keys.WARMUP_ITERS / keys.MAX_ITER, 1.0)
         decay = WarmupParamScheduler(decay, keys.WARMUP_FACTOR, warmup, keys.WARMUP_METHOD)
+    if keys.BASE_LR_END:
+        decay = _Floor(decay, keys.BASE_LR_END / keys.BASE_LR)
     return LRMultiplier(optimizer, decay, keys.MAX_ITER)
+
+
+class _Floor(ParamScheduler):
+    """A schedule that does not fall below a value."""
+
+    def __init__(self, schedule: ParamScheduler, lowest: float):
+        self.schedule, self.lowest = schedule, lowest
+
+    def __call__(self, where: float) -> float:
+        return max(self.schedule(where), self.lowest)

@@ -31,19 +31,20 @@ class ShuffleSampler:
     """Samples every image once per epoch, in a new order each time.
 
     Raises:
-        ValueError: if the dataset is empty.
+        ValueError: if the dataset is empty, or the copies do not divide the batch.
     """
 
-    def __init__(self, num_images: int, batch_size: int, seed: int):
+    def __init__(self, num_images: int, batch_size: int, seed: int, copies: int = 1):
         if num_images < 1:
             raise ValueError("the dataset has no image that can be trained on")
-        self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
+        self.num_images, self.seed = num_images, seed
+        self.images, self.copies = _distinct_images(batch_size, copies), copies
 
     def sample(self, iteration: int) -> list[ImageEntry]:
         """The batch of one iteration; the last batch of an epoch is filled from the next epoch."""
-        first = iteration * self.batch_size
-        places = range(first, first + self.batch_size)
-        return [ImageEntry(self._image(place)) for place in places]
+        first = iteration * self.images
+        entries = [ImageEntry(self._image(place)) for place in range(first, first + self.images)]
+        return [entry for entry in entries for _ in range(self.copies)]
 
     def replace(
         self, batch: list[ImageEntry], position: int, attempt: int, iteration: int
@@ -64,16 +65,22 @@ class MixtureSampler:
         mixture: the datasets.
         batch_size: images per batch.
         seed: of all random draws.
+        copies: times that each image is in its batch.
+
+    Raises:
+        ValueError: if the copies do not divide the batch.
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, seed: int):
-        self.mixture, self.batch_size, self.seed = mixture, batch_size, seed
+    def __init__(self, mixture: Mixture, batch_size: int, seed: int, copies: int = 1):
+        self.mixture, self.seed = mixture, seed
+        self.images, self.copies = _distinct_images(batch_size, copies), copies
         self._starts, self._counts = mixture.starts(), mixture.counts()
 
     def sample(self, iteration: int) -> list[ImageEntry]:
         """The batch of one iteration."""
-        first = iteration * self.batch_size
-        return [ImageEntry(self._image(place)) for place in range(first, first + self.batch_size)]
+        first = iteration * self.images
+        entries = [ImageEntry(self._image(place)) for place in range(first, first + self.images)]
+        return [entry for entry in entries for _ in range(self.copies)]
 
     def replace(
         self, batch: list[ImageEntry], position: int, attempt: int, iteration: int
@@ -92,6 +99,14 @@ class MixtureSampler:
         epoch, index = divmod(draw, self.mixture.sizes[dataset])
         order = _order((self.seed, epoch, dataset), self.mixture.sizes[dataset])
         return int(self._starts[dataset] + order[index])
+
+
+def _distinct_images(batch_size: int, copies: int) -> int:
+    if copies < 1 or batch_size % copies:
+        raise ValueError(
+            f"DATALOADER.COPIES is {copies}; it must divide the batch of {batch_size} images"
+        )
+    return batch_size // copies
 
 
 @lru_cache(maxsize=16)  # a batch touches two epochs of each dataset at most

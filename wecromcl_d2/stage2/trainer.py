@@ -62,9 +62,10 @@ class SpottingTrainer(Trainer):
         mixture: Mixture | None = None,
     ) -> ShuffleSampler | MixtureSampler:
         """A sampler of every image once per epoch, images without words included."""
+        copies = cfg.DATALOADER.COPIES
         if mixture is None:
-            return ShuffleSampler(len(records), batch_size, cfg.SEED)
-        return MixtureSampler(mixture, batch_size, cfg.SEED)
+            return ShuffleSampler(len(records), batch_size, cfg.SEED, copies)
+        return MixtureSampler(mixture, batch_size, cfg.SEED, copies)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

@@ -60,7 +60,8 @@ class Scripted(GreedyDecoder):
 
     def __init__(self, model, script, sure=0.9):
         layout = model.layout
-        super().__init__(model.decoder, Grammar.of_sequences(model.vocabulary, layout))
+        grammar = Grammar.of_sequences(model.vocabulary, layout)
+        super().__init__(model.decoder, model.reader._decoder(grammar).grammar)
         self.script, self.sure, self.said = script, sure, 0
 
     def choose(self, logits, place):
@@ -129,3 +130,31 @@ def test_a_bias_makes_the_end_likelier():
     logits = torch.randn(1, len(model.vocabulary))
     tokens, _ = decoder.choose(logits, torch.zeros(1, dtype=torch.long))
     assert tokens.tolist() == [model.vocabulary.eos]
+
+
+def test_published_scores_are_means_over_all_tokens_of_a_word():
+    model = tiny_model("padded")
+    v = model.vocabulary
+    a, end, eos = v.first_character + 10, v.word_end, v.eos
+    words, _ = say(model, [3, 4, a, end, 5, 6, a, a, a, a, a, eos])
+    # The same tokens, padding included, without any cache.
+    inputs = torch.tensor([[v.sos, 3, 4, a, end, end, end, end, 5, 6, a, a, a, a, a]])
+    positions = torch.arange(inputs.shape[1])[None]
+    cells = torch.zeros(1, 4, 32)
+    memory = model.decoder.remember(cells, cells, torch.ones(1, 4, dtype=torch.bool))
+    with torch.no_grad():
+        states = model.decoder(model.decoder.embed(inputs, positions), positions, memory, None)
+        probs = model.decoder.classify(states)[0].softmax(-1)
+    said = [float(probs[i, inputs[0, i + 1]]) for i in range(14)]
+    # Three tokens of padding follow the first one of the first word.
+    assert words[0].total == pytest.approx(sum(said[:4]) + 3, rel=1e-4)
+    assert words[1].total == pytest.approx(sum(said[7:14]), rel=1e-4)
+    assert [word.tokens for word in words] == [7, 7]
+
+
+def test_the_published_decoder_has_no_guard_against_loops():
+    for official, count in ((False, 2), (True, 4)):
+        model = tiny_model("compact", "MODEL.SPTS.TEST.OFFICIAL", official)
+        script = [3, 4, model.vocabulary.first_character, model.vocabulary.word_end]
+        words, _ = say(model, script, sure=0.05)
+        assert len(words) == count

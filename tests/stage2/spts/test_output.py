@@ -64,3 +64,10 @@ def test_arrays_are_a_field_of_instances():
     assert arrays[1].shape == (2, 2)
     assert len(Instances.cat([instances, instances]).char_scores) == 6
     assert instances.to("cpu").char_scores[2].shape == (3, 2)
+
+
+def test_published_points_are_lower_edges_and_scores_are_means():
+    found = word("ab", [3, 9])._replace(total=20.25, tokens=27)
+    instances = to_instances([found], (50, 200), V, 0.0, official=True)
+    assert instances.pred_points.tolist() == [[60.0, 45.0]]
+    assert instances.scores.tolist() == [0.75]

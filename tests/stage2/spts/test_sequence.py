@@ -153,3 +153,15 @@ def test_lengths_are_the_published_ones(padded, points, places, inputs):
 def test_a_sequence_that_holds_nothing_is_refused(length, words):
     with pytest.raises(ValueError, match=r"MAX_(WORDS|LENGTH) is 0"):
         Layout(points=True, max_length=length, max_words=words, padded=True)
+
+
+def test_of_too_many_words_a_random_choice_is_the_published_one():
+    texts = ["abc", "a", "xyz", "abca", "bca", "ab", "c"]
+    given = instances((10, 10), texts, [[5, 5]] * 7)
+    choices = {
+        tuple(map(tuple, collect_words(given, V, PADDED, official=True).texts)) for _ in range(50)
+    }
+    # Of 6 readable words 3 are kept, in 20 ways; some choice leaves out each of the shortest.
+    assert len(choices) > 5 and all(len(texts) == 3 for texts in choices)
+    few = instances((10, 10), texts[:2], [[5, 5]] * 2)
+    assert collect_words(few, V, PADDED, official=True).texts == collect_words(few, V, PADDED).texts

@@ -1,14 +1,27 @@
 """The recipes hold the published numbers, and differ from them only where they say."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
+from wecromcl_d2.engine.solver import build_schedule
 from wecromcl_d2.tasks import load_config
 
 # name -> updates of 350 epochs in batches of 8
 FINETUNING = {"icdar2013": 10000, "icdar2015": 43800, "totaltext": 54900, "ctw1500": 43800}
 MILLION = 1e6
+# The published side of each free choice.
+FREE_CHOICES = {
+    "MODEL.SPTS.LOSS.OFFICIAL": True,
+    "MODEL.SPTS.TEST.OFFICIAL": True,
+    "MODEL.SPTS.TEST.DUPLICATE_DISTANCE": 0.0,
+    "DATALOADER.COPIES": 2,
+    "TEST.MODE": "official",
+}
 
 
 def read(name, *opts):
@@ -17,6 +30,51 @@ def read(name, *opts):
 
 def parameters(cfg):
     return sum(p.numel() for p in build_model(cfg).parameters())
+
+
+def flat(cfg, prefix=""):
+    result = {}
+    for key, value in cfg.items():
+        nested = isinstance(value, CfgNode)
+        result |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return result
+
+
+@pytest.mark.parametrize("name", ["pretrain", *FINETUNING])
+def test_official_variants_switch_back_the_free_choices_alone(name):
+    ours, official = (flat(read(f"stage2/spts/{prefix}{name}")) for prefix in ("", "official_"))
+    changed = {key: official[key] for key in ours if ours[key] != official[key]}
+    assert changed.pop("OUTPUT_DIR") == f"./output/spts/official_{name}"
+    # The same images in a batch, each of them twice.
+    assert changed.pop("SOLVER.IMS_PER_BATCH") == 2 * ours["SOLVER.IMS_PER_BATCH"]
+    if name == "pretrain":
+        assert changed.pop("SOLVER.BASE_LR_END") == 1e-5
+    else:
+        start = flat(read("stage2/spts/official_pretrain"))["OUTPUT_DIR"].removeprefix("./")
+        assert changed.pop("MODEL.WEIGHTS") == f"{start}/model_final.pth"
+    assert changed == FREE_CHOICES
+
+
+def test_each_free_choice_is_explained():
+    page = Path("docs/SPTS.md").read_text(encoding="utf-8")
+    keys = (*FREE_CHOICES, "SOLVER.BASE_LR_END")
+    assert [key for key in keys if f"`{key}`" not in page] == []
+
+
+def test_the_last_rate_is_the_published_one():
+    cfg = read(
+        "stage2/spts/official_pretrain", "SOLVER.MAX_ITER", "300", "SOLVER.WARMUP_ITERS", "10"
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    schedule = build_schedule(cfg, optimizer)
+    rates = []
+    for _ in range(300):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    # It falls by 5e-4 / 300 a step, and stops at 1e-5, which is the sixth last value.
+    assert rates[0] == pytest.approx(1e-4) and rates[150] == pytest.approx(2.5e-4)
+    assert rates[293] == pytest.approx(5e-4 * 7 / 300) and rates[-6:] == pytest.approx([1e-5] * 6)
 
 
 def test_the_published_model():

@@ -50,13 +50,18 @@ def add_spts_config(cfg: CfgNode) -> None:
     # Weight of the end-of-sequence token; all other tokens have weight 1.
     keys.LOSS.EOS_WEIGHT = 0.01
     # True: the published loss, plain cross-entropy over all tokens, padding of texts included,
-    # point weights ignored. False: only the first padding token of a text counts, each word has
-    # the weight of its point, and the target of a coordinate is spread over neighbouring bins.
+    # point weights ignored; of more than MAX_WORDS words a random choice is learned. False: only
+    # the first padding token of a text counts, each word has the weight of its point, and the
+    # target of a coordinate is spread over neighbouring bins.
     keys.LOSS.OFFICIAL = False
 
     keys.TEST = CfgNode()
     # Added to the logit of the end-of-sequence token; below 0, more words are predicted.
     keys.TEST.EOS_BIAS = 0.0
+    # True: published points and scores, that is the lower edges of bins, the mean probability of a
+    # word's tokens, of which padding behind the first is taken as certain, and no guard against
+    # loops. False: see docs/SPTS.md.
+    keys.TEST.OFFICIAL = False
     # Of predicted words with equal texts closer than this share of the image's diagonal, only the
     # one of highest score is kept; 0 keeps all.
     keys.TEST.DUPLICATE_DISTANCE = 0.015

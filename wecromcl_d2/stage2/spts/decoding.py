@@ -25,6 +25,7 @@ class DecodedTokens:
     Attributes:
         tokens: (I * G, E) int64.
         log_probs: (I * G, E) float32 of the tokens, among those that the grammar allows.
+        probs: (I * G, E) float32 probabilities of the tokens among all tokens.
         mass: (I * G, E) float32 probability of the token's neighbourhood, for coordinates.
         characters: (I * G, E, C) float32 probabilities of all characters, at the places of text.
         states: (I * G, E, D) decoder states from which the tokens were chosen; None unless asked.
@@ -33,6 +34,7 @@ class DecodedTokens:
 
     tokens: Tensor
     log_probs: Tensor
+    probs: Tensor
     mass: Tensor
     characters: Tensor
     states: Tensor | None
@@ -125,6 +127,7 @@ class _Run:
             torch.zeros(total, most, dtype=torch.long, device=device),
             torch.zeros(total, most, device=device),
             torch.zeros(total, most, device=device),
+            torch.zeros(total, most, device=device),
             torch.zeros(total, most, characters, device=device),
             start.new_zeros(total, most, start.shape[2]) if keep_states else None,
             torch.zeros(total, dtype=torch.long, device=device),
@@ -136,10 +139,12 @@ class _Run:
             return False
         decoder, progress = self.rules.decoder, self.progress
         states = self._read()
-        tokens, log_probs = self.rules.choose(decoder.classify(states), progress.place)
+        logits = decoder.classify(states)
+        tokens, log_probs = self.rules.choose(logits, progress.place)
+        probs = logits.float().softmax(-1).gather(1, tokens[:, None])[:, 0]
         chosen = log_probs.gather(1, tokens[:, None])[:, 0]
         mass = self.grammar.coordinate_mass(log_probs, tokens)
-        self._record(states, tokens, log_probs, chosen, mass)
+        self._record(states, tokens, log_probs, chosen, probs, mass)
         active = ~progress.done
         self.lengths = self.lengths + self.counts * active
         self.progress, repeats = self.grammar.advance(progress, tokens, chosen, mass)
@@ -165,12 +170,19 @@ class _Run:
         return states.gather(1, index)[:, 0]
 
     def _record(
-        self, states: Tensor, tokens: Tensor, log_probs: Tensor, chosen: Tensor, mass: Tensor
+        self,
+        states: Tensor,
+        tokens: Tensor,
+        log_probs: Tensor,
+        chosen: Tensor,
+        probs: Tensor,
+        mass: Tensor,
     ) -> None:
         choices, vocabulary = self.choices, self.grammar.vocabulary
         place = self.rows, choices.lengths[self.rows]
         choices.tokens[place] = tokens
         choices.log_probs[place] = chosen
+        choices.probs[place] = probs
         choices.mass[place] = mass
         if self.grammar.characters:
             characters = slice(vocabulary.first_character, vocabulary.unknown)

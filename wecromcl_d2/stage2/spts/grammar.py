@@ -66,6 +66,7 @@ class Grammar:
         characters: places for characters.
         padded: each word is padded to its last place.
         max_words: words after which a sequence ends without an end token.
+        loop_score: score below which two consecutive words at one point end a sequence.
     """
 
     vocabulary: Vocabulary
@@ -74,6 +75,7 @@ class Grammar:
     characters: int
     padded: bool
     max_words: int
+    loop_score: float = LOOP_SCORE
 
     @classmethod
     def of_sequences(cls, vocabulary: Vocabulary, layout: Layout) -> Grammar:
@@ -150,7 +152,7 @@ class Grammar:
         """Update the state with the chosen tokens.
 
         A sequence is done after its end token, after `max_words`, or when two consecutive words
-        have the same point and scores below `LOOP_SCORE`, which stops endless repetitions.
+        have the same point and scores below `loop_score`, which stops endless repetitions.
 
         Args:
             progress: state before these tokens.
@@ -175,7 +177,7 @@ class Grammar:
         weak = progress.weak
         if self.coordinates:
             score = word_score(log_mass, log_text, place - self.coordinates + 1)
-            low = ends & (score < LOOP_SCORE)
+            low = ends & (score < self.loop_score)
             done = done | (low & (point == weak).all(1))
             weak = torch.where(ends[:, None], point.masked_fill(~low[:, None], -1), weak)
         after = Progress(

@@ -49,6 +49,8 @@ def to_instances(
     size: tuple[int, int],
     vocabulary: Vocabulary,
     duplicate_distance: float,
+    *,
+    official: bool = False,
 ) -> Instances:
     """Words of one image in the order in which they were read.
 
@@ -60,6 +62,7 @@ def to_instances(
         vocabulary: the tokens.
         duplicate_distance: of words with equal texts closer than this share of the image's
             diagonal, the one of highest score is kept.
+        official: published points and scores, see MODEL.SPTS.TEST.OFFICIAL.
 
     Returns:
         Instances with `pred_points` (N, 2) float64 as (x, y), `pred_texts`, `scores`, `det_scores`,
@@ -69,7 +72,7 @@ def to_instances(
     instances = Instances(size)
     if vocabulary.bins:
         places = torch.tensor([word.place for word in words], dtype=torch.long).view(-1, 2)
-        points = vocabulary.decode_points(places, size)
+        points = vocabulary.decode_points(places, size, official=official)
     else:
         center = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64)
         points = center.expand(len(words), 2)
@@ -77,7 +80,10 @@ def to_instances(
     instances.pred_texts = TextList(word.text for word in words)
     instances.det_scores = torch.tensor([word.det for word in words])
     instances.rec_scores = torch.tensor([word.rec for word in words])
-    instances.scores = (instances.det_scores * instances.rec_scores).sqrt()
+    if official:
+        instances.scores = torch.tensor([word.total / word.tokens for word in words])
+    else:
+        instances.scores = (instances.det_scores * instances.rec_scores).sqrt()
     instances.char_scores = ArrayList(word.characters.numpy() for word in words)
     if not vocabulary.bins:
         return instances

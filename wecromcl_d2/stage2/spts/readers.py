@@ -4,13 +4,14 @@ Letters: I images, N words, L places for characters, T tokens, V tokens in the v
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .decoding import DecodedTokens, GreedyDecoder
-from .grammar import Grammar
+from .grammar import LOOP_SCORE, Grammar
 from .losses import sequence_loss
 from .sequence import Layout, Sample, TokenizedWords, pad_samples, write_sample
 from .transformer import Memory, TokenDecoder
@@ -26,6 +27,8 @@ class FoundWord(NamedTuple):
         det: confidence of the place, in [0, 1]; 1 without places.
         rec: confidence of the text, in [0, 1].
         characters: (length of the text, C) float32 probabilities of the charset's characters.
+        total: sum of the probabilities of the word's tokens; padding after the first counts 1.
+        tokens: number of these tokens.
     """
 
     place: list[int]
@@ -33,6 +36,8 @@ class FoundWord(NamedTuple):
     det: float
     rec: float
     characters: Tensor
+    total: float = 0.0
+    tokens: int = 1
 
 
 class Recipe(NamedTuple):
@@ -58,6 +63,7 @@ class Reader:
         layout: of its sequences.
         recipe: training options.
         eos_bias: added at inference to the logit of the token that ends a sequence.
+        loop_score: see `Grammar`.
     """
 
     def __init__(
@@ -67,9 +73,10 @@ class Reader:
         layout: Layout,
         recipe: Recipe,
         eos_bias: float = 0.0,
+        loop_score: float = LOOP_SCORE,
     ):
         self.decoder, self.vocabulary, self.layout = decoder, vocabulary, layout
-        self.recipe, self.eos_bias = recipe, eos_bias
+        self.recipe, self.eos_bias, self.loop_score = recipe, eos_bias, loop_score
 
     def loss(self, memory: Memory, words: Sequence[TokenizedWords]) -> tuple[Tensor, Tensor]:
         """Loss of the words of I images, and the share of target tokens predicted correctly."""
@@ -87,7 +94,8 @@ class Reader:
 
     def _decoder(self, grammar: Grammar) -> GreedyDecoder:
         device = self.decoder.logits.weight.device
-        return GreedyDecoder(self.decoder, grammar.to(device), self.eos_bias)
+        grammar = replace(grammar.to(device), loop_score=self.loop_score)
+        return GreedyDecoder(self.decoder, grammar, self.eos_bias)
 
     def _start(self, images: int) -> Tensor:
         """Embedding (I, 1, D) of the token that starts a sequence."""
@@ -173,7 +181,7 @@ class ParallelReader(Reader):
         for words in found:
             rows = [next(read) for _ in range(most)]
             pairs = zip(words, (row[0] for row in rows[: len(words)]), strict=True)
-            result.append([t._replace(place=p.place, det=p.det) for p, t in pairs if t.text])
+            result.append([_join(p, t) for p, t in pairs if t.text])
         return result
 
     def _write_points(self, words: TokenizedWords) -> Sample:
@@ -202,6 +210,12 @@ class ParallelReader(Reader):
         x = self.decoder.embed(tokens, positions)
         x = torch.cat([x[:, :2] + states.reshape(-1, 2, x.shape[2]), x[:, 2:]], dim=1)
         return self.decoder.classify(self.decoder(x, positions, memory, None)[:, 1:])
+
+
+def _join(point: FoundWord, text: FoundWord) -> FoundWord:
+    """A word whose point and text were decoded apart."""
+    total, tokens = point.total + text.total, point.tokens + text.tokens
+    return text._replace(place=point.place, det=point.det, total=total, tokens=tokens)
 
 
 def stack_texts(
@@ -241,7 +255,7 @@ def split_words(choices: DecodedTokens, grammar: Grammar) -> list[list[FoundWord
     """
     vocabulary, first = grammar.vocabulary, grammar.coordinates
     probabilities = choices.characters.cpu()
-    log_probs, mass = choices.log_probs.cpu(), choices.mass.cpu()
+    log_probs, mass, probs = (x.cpu() for x in (choices.log_probs, choices.mass, choices.probs))
     result = []
     for row, (tokens, length) in enumerate(
         zip(choices.tokens.tolist(), choices.lengths.tolist(), strict=True)
@@ -254,6 +268,7 @@ def split_words(choices: DecodedTokens, grammar: Grammar) -> list[list[FoundWord
                 end += 1
             # The token that ends a word is part of it, if there is one.
             following = min(end + 1, i + grammar.places)
+            certain = i + grammar.places - following if grammar.padded else 0
             known = [k for k in range(text, end) if tokens[k] != vocabulary.unknown]
             words.append(
                 FoundWord(
@@ -264,6 +279,8 @@ def split_words(choices: DecodedTokens, grammar: Grammar) -> list[list[FoundWord
                     if grammar.characters
                     else 1.0,
                     characters=probabilities[row, known],
+                    total=float(probs[row, i:following].sum()) + certain,
+                    tokens=following - i + certain,
                 )
             )
             i = following

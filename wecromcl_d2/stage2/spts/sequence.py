@@ -90,7 +90,9 @@ class Sample(NamedTuple):
     weights: Tensor
 
 
-def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) -> TokenizedWords:
+def collect_words(
+    instances: Instances, vocabulary: Vocabulary, layout: Layout, *, official: bool = False
+) -> TokenizedWords:
     """Select and encode the words of an image that are learned, in the given order.
 
     Words that are ignored or have no character of the charset are left out. If the sequence cannot
@@ -103,6 +105,7 @@ def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) 
             `gt_located` and `gt_ignore` (N,) bool.
         vocabulary: the tokens.
         layout: of the sequence.
+        official: if the sequence cannot hold all words, keep random ones, as published.
     """
     texts, longest = instances.gt_texts, layout.max_length
     lengths = [
@@ -110,7 +113,11 @@ def collect_words(instances: Instances, vocabulary: Vocabulary, layout: Layout) 
         for text, ignored in zip(texts, instances.gt_ignore.tolist(), strict=True)
     ]
     readable = [i for i, length in enumerate(lengths) if length]
-    kept = sorted(sorted(readable, key=lambda i: lengths[i])[: layout.max_words])
+    if official and len(readable) > layout.max_words:
+        drawn = torch.randperm(len(readable))[: layout.max_words].tolist()
+        kept = sorted(readable[i] for i in drawn)
+    else:
+        kept = sorted(sorted(readable, key=lambda i: lengths[i])[: layout.max_words])
     weights = instances.gt_point_weights.cpu().float()[kept]
     known = instances.gt_located.cpu()[kept] & (weights > 0)
     places = torch.full((len(kept), 2), vocabulary.no_location)

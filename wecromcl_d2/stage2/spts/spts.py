@@ -48,6 +48,7 @@ class SPTS(ImageModel):
         size_divisibility: input sides are padded to a multiple of this.
         eos_bias: added at inference to the logit of the token that ends a sequence.
         duplicate_distance: see MODEL.SPTS.TEST.DUPLICATE_DISTANCE.
+        official_output: see MODEL.SPTS.TEST.OFFICIAL.
 
     Raises:
         ValueError: if the backbone has no such feature.
@@ -71,6 +72,7 @@ class SPTS(ImageModel):
         size_divisibility: int,
         eos_bias: float = 0.0,
         duplicate_distance: float = 0.0,
+        official_output: bool = False,
     ):
         shapes = backbone.output_shape()
         if in_feature not in shapes:
@@ -87,7 +89,9 @@ class SPTS(ImageModel):
         self.encoder, self.decoder = encoder, decoder
         self.vocabulary, self.layout, self.recipe = vocabulary, layout, recipe
         self.charset_state = CharsetState(vocabulary.charset)
-        self.reader = READERS[reader](decoder, vocabulary, layout, recipe, eos_bias)
+        options = {"loop_score": 0.0} if official_output else {}
+        self.reader = READERS[reader](decoder, vocabulary, layout, recipe, eos_bias, **options)
+        self.official_output = official_output
         self.duplicate_distance = duplicate_distance
 
     @classmethod
@@ -133,6 +137,7 @@ class SPTS(ImageModel):
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "eos_bias": keys.TEST.EOS_BIAS,
             "duplicate_distance": keys.TEST.DUPLICATE_DISTANCE,
+            "official_output": keys.TEST.OFFICIAL,
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
@@ -150,7 +155,9 @@ class SPTS(ImageModel):
             return self.inference(batched_inputs)
         words = [
             order_words(
-                collect_words(x["instances"], self.vocabulary, self.layout),
+                collect_words(
+                    x["instances"], self.vocabulary, self.layout, official=self.recipe.official
+                ),
                 self.recipe.order,
                 self.vocabulary,
             )
@@ -193,7 +200,13 @@ class SPTS(ImageModel):
         for x, words in zip(batched_inputs, found, strict=True):
             height, width = x["image"].shape[-2:]
             size = x.get("height", height), x.get("width", width)
-            instances = to_instances(words, size, self.vocabulary, self.duplicate_distance)
+            instances = to_instances(
+                words,
+                size,
+                self.vocabulary,
+                self.duplicate_distance,
+                official=self.official_output,
+            )
             results.append({"instances": instances})
         return results
 

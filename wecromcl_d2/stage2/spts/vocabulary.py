@@ -78,15 +78,18 @@ class Vocabulary:
         sides = points.new_tensor([size[1], size[0]], dtype=torch.float64)
         return (points.double() * self.bins / sides).floor().long().clamp(0, self.bins - 1)
 
-    def decode_points(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """Centers of bins; SPTS uses their lower edges, which are half a bin off.
+    def decode_points(
+        self, tokens: Tensor, size: tuple[int, int], *, official: bool = False
+    ) -> Tensor:
+        """Centers of bins.
 
         Args:
             tokens: (N, 2) token ids of x and y.
             size: (height, width) of the image.
+            official: the lower edges, as published, which are half a bin off.
 
         Returns:
             (N, 2) float64 points (x, y) in pixels of that image.
         """
         scale = torch.tensor([size[1], size[0]], dtype=torch.float64, device=tokens.device)
-        return (tokens.double() + 0.5) * scale / self.bins
+        return (tokens.double() + (0.0 if official else 0.5)) * scale / self.bins
