@@ -29,7 +29,8 @@ class CheckedCheckpointer(DetectionCheckpointer):
         model: module whose weights are loaded.
         save_dir: folder of the checkpoints.
         partial: allow weights that a training starts from, not those it resumes from, to lack
-            parts of the model, as those of a plain backbone do, and to have others.
+            parts of the model, as those of a plain backbone do, and to have others. Modules may fit
+            such weights to their own sizes by a method `resize_weights(weights, prefix)`.
         **checkpointables: other objects with `state_dict` and `load_state_dict`.
     """
 
@@ -76,6 +77,11 @@ class CheckedCheckpointer(DetectionCheckpointer):
             check_charsets(self.model, {k.removeprefix("module."): v for k, v in weights.items()})
         except CharsetError as error:
             raise WeightsError(f"{self._file} does not fit: {error}") from error
+        if self._may_be_part:
+            start = "module." if all(key.startswith("module.") for key in weights) else ""
+            for prefix, module in self.model.named_modules():
+                if hasattr(module, "resize_weights"):
+                    module.resize_weights(weights, f"{start}{prefix}.")
         incompatible = super()._load_model(checkpoint)
         problems = describe_misfit(self.model, incompatible, self._may_be_part)
         if problems:

@@ -6,6 +6,7 @@ Letters: N images, A anchors, K sampling points per anchor, C channels, H x W ce
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +78,15 @@ class Sampler(nn.Module):
         assert self.offset.bias is not None
         with torch.no_grad():
             self.offset.bias.copy_(line.flatten())
+
+    def resize_weights(self, weights: dict[str, Any], prefix: str) -> None:
+        """Interpolate a checkpoint's weights along the line if it has another number of points."""
+        count = len(self.offset.weight) // 2
+        for name in ("weight", "bias"):
+            key = f"{prefix}offset.{name}"
+            if key in weights and len(weights[key]) != 2 * count:
+                pairs = torch.as_tensor(weights[key]).unflatten(0, (-1, 2))
+                weights[key] = resample_line(pairs, count).flatten(0, 1)
 
     def dense(self, feature: Tensor, image: Tensor, cells: Tensor) -> Tensor:
         """Positions of the sampling points of some cells, computed from the whole map.
@@ -150,6 +160,13 @@ def sample_points(feature: Tensor, image: Tensor, positions: Tensor) -> Tensor:
     return samples.view(*positions.shape[:2], -1)
 
 
+def resample_line(values: Tensor, count: int) -> Tensor:
+    """Linear interpolation of (K, ...) values at equal steps to (count, ...); the ends stay."""
+    flat = values.flatten(1).float().T[None]
+    resampled = F.interpolate(flat, count, mode="linear", align_corners=True)[0].T
+    return resampled.reshape(count, *values.shape[1:]).to(values.dtype)
+
+
 class Recognizer(nn.Module):
     """Reads the features at a word's sampling points.
 
@@ -209,6 +226,12 @@ class SelfAttentionBlock(nn.Module):
             width, heads, 4 * width, dropout=0.0, batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+    def resize_weights(self, weights: dict[str, Any], prefix: str) -> None:
+        """Interpolate a checkpoint's embeddings if it has another number of points."""
+        key = f"{prefix}number"
+        if key in weights and len(weights[key]) != len(self.number):
+            weights[key] = resample_line(torch.as_tensor(weights[key]), len(self.number))
 
     def forward(self, samples: Tensor, positions: Tensor) -> Tensor:
         """Relate samples (A, K, C) at positions (A, K, 2) to each other."""
