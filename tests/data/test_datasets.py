@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -16,6 +17,7 @@ from wecromcl_d2.data.datasets import (
     write_labels,
 )
 from wecromcl_d2.files import replace_file
+from wecromcl_d2.tasks import load_config
 
 FULL = {
     "file_name": "a/img_1.jpg",
@@ -289,6 +291,42 @@ def test_a_label_file_is_the_name_of_a_dataset(tmp_path, monkeypatch, suffix, ro
     monkeypatch.chdir("/")
     (record,) = DatasetCatalog.get(name)
     assert record["file_name"] == str(image)
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
+@pytest.mark.parametrize("variable", [None, "elsewhere"])
+def test_images_of_a_label_file_may_lie_in_the_folder_of_all_datasets(
+    tmp_path, monkeypatch, variable
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("DETECTRON2_DATASETS", variable)
+    write_labels(tmp_path / "points/l.jsonl", [FULL])
+    image = tmp_path / (variable or "datasets") / "a/img_1.jpg"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    name = "points/l.jsonl@$DETECTRON2_DATASETS"
+    ensure_registered(name)
+    (record,) = DatasetCatalog.get(name)
+    assert record["file_name"] == str(image)
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
+def test_points_that_nobody_has_found_yet_are_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "output/points/l.jsonl@$DETECTRON2_DATASETS"
+    ensure_registered(name)
+    with pytest.raises(LabelError, match=r"points/l\.jsonl: cannot be read.*wecromcl anchors"):
+        DatasetCatalog.get(name)
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/stage2").rglob("*.yaml")), ids=str)
+def test_label_files_of_configs_follow_the_variable(path):
+    cfg = load_config(path)
+    for name in cfg.DATASETS.TRAIN:
+        assert name.startswith("output/points/") and name.endswith(".jsonl@$DETECTRON2_DATASETS")
+        assert Path(name.partition("@")[0]).stem in DatasetCatalog.list()
 
 
 @pytest.mark.usefixtures("forget_new_datasets")

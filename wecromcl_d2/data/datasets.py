@@ -146,7 +146,7 @@ def ensure_registered(name: str) -> None:
 
     `FILE.jsonl` or `FILE.json`, or with another image root than the file's folder
     `FILE.jsonl@IMAGE_ROOT`, is registered under exactly this name; relative paths start at the
-    working directory. For a registered name nothing is done.
+    working directory, and `$DETECTRON2_DATASETS` is `dataset_root()`. Registered names stay.
 
     Args:
         name: an entry of `DATASETS.TRAIN` or `DATASETS.TEST`.
@@ -160,8 +160,8 @@ def ensure_registered(name: str) -> None:
     parts = _FILE_NAME.fullmatch(name)
     if parts is None:
         raise LabelError(unknown_dataset(name, known))
-    root = parts["root"]
-    images = None if root is None else os.path.abspath(root)
+    folder = parts["root"] if parts["root"] != "$DETECTRON2_DATASETS" else dataset_root()
+    images = None if folder is None else os.path.abspath(folder)
     register_labels(name, os.path.abspath(parts["path"]), images)
 
 
@@ -177,7 +177,7 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
     except LabelError as error:
         raise LabelError(
             f"dataset {name!r}: {error} (relative paths start at {str(dataset_root())!r}; set "
-            "DETECTRON2_DATASETS to change it)"
+            "DETECTRON2_DATASETS to change it; wecromcl anchors writes files of found points)"
         ) from error
     complete_sizes(name, records)
     usable = next((record for record in records if any(usable_words(record))), None)
