@@ -325,6 +325,8 @@ def test_points_that_nobody_has_found_yet_are_explained(tmp_path, monkeypatch):
 def test_label_files_of_configs_follow_the_variable(path):
     cfg = load_config(path)
     for name in cfg.DATASETS.TRAIN:
+        if name in DatasetCatalog.list():  # transcriptions alone
+            continue
         assert name.startswith("output/points/") and name.endswith(".jsonl@$DETECTRON2_DATASETS")
         assert Path(name.partition("@")[0]).stem in DatasetCatalog.list()
 

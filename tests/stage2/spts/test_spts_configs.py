@@ -120,6 +120,38 @@ def test_finetuning(name):
     assert all(test in DatasetCatalog.list() for test in cfg.DATASETS.TEST)
 
 
+VARIANTS = {
+    "npts": {
+        "MODEL.SPTS.POINTS": False,
+        "INPUT.REQUIRE_POINTS": False,
+        "INPUT.CROP.ENABLED": False,
+        "TEST.PROTOCOLS": ("edit_distance", "bag_of_words"),
+    },
+    "sptsv2": {
+        "MODEL.RESNETS.NORM": "BN",
+        "MODEL.SPTS.DECODER": "iad_prd",
+        "MODEL.SPTS.ENCODER": "window",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+@pytest.mark.parametrize("name", ["pretrain", *FINETUNING])
+def test_variants_differ_from_spts_in_their_kind_alone(kind, name):
+    spts, variant = (flat(read(f"stage2/spts/{prefix}{name}")) for prefix in ("", f"{kind}_"))
+    changed = {key: variant[key] for key in spts if spts[key] != variant[key]}
+    assert changed.pop("OUTPUT_DIR") == f"./output/{kind}/{name}"
+    if name != "pretrain":
+        assert changed.pop("MODEL.WEIGHTS") == f"output/{kind}/pretrain/model_final.pth"
+    elif kind == "sptsv2":
+        changed.pop("SOLVER.MAX_ITER")
+    if kind == "npts":
+        # The same sets, as they were published and not with found points.
+        found = [Path(path.partition("@")[0]).stem for path in spts["DATASETS.TRAIN"]]
+        assert changed.pop("DATASETS.TRAIN") == tuple(found)
+    assert changed == VARIANTS[kind]
+
+
 def test_the_two_published_sizes():
     # ResNet-50 23.5 M; six encoder and six decoder layers 4.7 M and 6.3 M; tables and head 1.6 M
     assert parameters(read("stage2/spts/Base-SPTS")) == pytest.approx(36.6 * MILLION, rel=0.02)
