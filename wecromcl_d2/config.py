@@ -25,6 +25,8 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
 
 
 def _add_backbone_keys(cfg: CfgNode) -> None:
+    # Compute the statistics of BatchNorm over the images of all GPUs that share a batch.
+    cfg.MODEL.SYNC_BN = False
     # Checkpoint, for example of stage 1, whose backbone initialises that of a training; empty:
     # none.
     cfg.MODEL.BACKBONE.WEIGHTS = ""

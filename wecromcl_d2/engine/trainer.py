@@ -23,6 +23,7 @@ from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
 from .hooks import BestCheckpointer, SeedEachIteration
 from .precision import build_step, check_precision
+from .processes import check_batches, scale_to_processes, synchronize_norms
 from .solver import build_optimizer, build_schedule
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,9 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode):
         TrainerBase.__init__(self)
-        cfg = _checked(DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size()))
+        cfg = _checked(scale_to_processes(cfg, comm.get_world_size()))
         self.cfg = cfg
-        model = self.build_model(cfg)
+        model = synchronize_norms(cfg, self.build_model(cfg))
         optimizer = self.build_optimizer(cfg, model)
         self.train_loader = self.build_train_loader(cfg)
         on_gpu = next(model.parameters()).is_cuda
@@ -196,10 +197,7 @@ def _checked(cfg: CfgNode) -> CfgNode:
             "SOLVER.CURRICULUM needs as many ITERS and IMS_PER_BATCH as DATASETS, not "
             f"{len(keys.ITERS)}, {len(keys.IMS_PER_BATCH)} and {len(keys.DATASETS)}"
         )
-    workers = comm.get_world_size()
-    for size in (*keys.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH):
-        if size % workers:
-            raise ValueError(f"a batch of {size} images cannot be shared by {workers} processes")
+    check_batches(cfg, comm.get_world_size())
     if cfg.SEED < 0:
         raise ValueError(
             f"SEED is {cfg.SEED}; training draws everything from it, so give a number from 0 on"
