@@ -113,6 +113,17 @@ def test_from_downloads_to_the_table(started, imagenet, tmp_path, capsys):
     assert "accuracy" not in capsys.readouterr().err
 
 
+def test_datasets_that_are_missing_have_no_share_in_the_draws(tmp_path):
+    arguments = ["icdar2015", "--available", "--spotter", "srsts_a", "--output", str(tmp_path)]
+    work = reproduce.plan(reproduce.parse_args(arguments))
+    work.__dict__["datasets"] = ("icdar2015_train", "icdar2015_test", "synthtext_train")
+    commands = {task.step.name: task.step.arguments for task in work.tasks()}
+    joint = commands["srsts_a-joint"]
+    assert joint[joint.index("DATASETS.TRAIN") + 1].count(".jsonl@") == 2
+    assert joint[joint.index("DATASETS.PROPORTIONS") + 1] == "(0.5, 0.15)"
+    assert "DATASETS.PROPORTIONS" not in commands["srsts_a-pretrain_synthtext"]
+
+
 def check_table(output):
     """Both files name every figure once, and beside it the published one."""
     rows = comparison.read_table(output / "table.csv")

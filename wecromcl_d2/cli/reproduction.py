@@ -242,7 +242,8 @@ class Reproduction:
                 continue
             name = f"{self.spotter}-{Path(config).stem}"
             train = ("DATASETS.TRAIN", names(*map(self._labels_name, data)))
-            yield Task(self._training(name, config, self.spotter, (*start, *train)))
+            opts = (*start, *train, *self._proportions(config, data))
+            yield Task(self._training(name, config, self.spotter, opts))
             start = ("MODEL.WEIGHTS", self._weights(name), "MODEL.BACKBONE.WEIGHTS", "")
         for target in self.targets:
             config, name = self._spotter_config(target), f"{self.spotter}-{target}"
@@ -305,6 +306,14 @@ class Reproduction:
         """Datasets of a config's DATASETS.TRAIN; of a label file, the set that it labels."""
         found = load_config(config).DATASETS.TRAIN
         return tuple(Path(name.partition("@")[0]).name.removesuffix(".jsonl") for name in found)
+
+    def _proportions(self, config: str, data: Sequence[str]) -> tuple[str, ...]:
+        """Shares of those datasets that are used, where a config gives shares to others, too."""
+        given, all_data = load_config(config).DATASETS.PROPORTIONS, self._trained_on(config)
+        if not given or len(data) == len(all_data):
+            return ()
+        shares = dict(zip(all_data, given, strict=True))
+        return ("DATASETS.PROPORTIONS", repr(tuple(shares[name] for name in data)))
 
     def _used(self, config: str) -> tuple[str, ...]:
         return tuple(name for name in self._trained_on(config) if name in self.datasets)
