@@ -259,3 +259,12 @@ def test_interrupted_installation_is_redone(
     with pytest.raises(KeyboardInterrupt):
         bootstrap.set_up()
     assert bootstrap.read_stamp() == {}
+
+
+def test_the_recipe_for_the_headless_opencv_names_every_requirement() -> None:
+    page = (ROOT / "docs" / "INSTALL.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [line for line in page.splitlines() if "numpy opencv-python-headless" in line]
+    named = {canonicalize_name(word) for word in line.split()[4:]}
+    wanted = {Requirement(line).name for line in setup_argument("install_requires")}
+    wanted = {canonicalize_name(name) for name in wanted} - {"opencv-python"}
+    assert named - {"opencv-python-headless"} == wanted

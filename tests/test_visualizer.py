@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wecromcl_d2 import visualizer
 from wecromcl_d2.fonts import _covering_font, font_for
 from wecromcl_d2.visualizer import (
     ANCHOR,
@@ -212,3 +213,14 @@ def test_a_system_font_serves_what_dejavu_lacks(monkeypatch):
     _covering_font.cache_clear()
     assert font_for("a" + letter, 20)[1] == "a[U+231A]"
     _covering_font.cache_clear()
+
+
+def test_the_caption_explains_an_anchor_that_stands_apart_from_the_glow(monkeypatch):
+    notes = []
+    monkeypatch.setattr(
+        visualizer, "add_caption", lambda image, text, note, color: notes.append(note) or image
+    )
+    cells = np.array([[0.25, 0.5]])
+    for score in (0.5, 0.25, None):
+        draw_activation(gray(), WordView("word", cells, (60, 60), score))
+    assert notes == ["0.500", "0.250, a lower peak", ""]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -26,7 +27,7 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
         The frozen config.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there is no such file, or not the `_BASE_` that it names.
         ValueError: for anything else that is wrong in it or in the overrides.
     """
     cfg = get_cfg()
@@ -36,6 +37,8 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     path = find_file(config_file)
     try:
         cfg.merge_from_file(str(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(_missing_base(path, error.filename)) from None
     except Exception as error:  # yacs and YAML refuse a config by errors of many types
         raise ValueError(f"{path}: {_one_line(error)}") from error
     try:
@@ -53,6 +56,18 @@ def _one_line(error: Exception) -> str:
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     text = " ".join(str(message).split())
     return text if len(text) <= 300 else f"{text[:200]} ... {text[-100:]}"
+
+
+def _missing_base(path: Path, base: str | None) -> str:
+    """What to say of a config whose `_BASE_` is not there."""
+    said = f"{path}: its _BASE_ {base} does not exist; write it as it is reached from the file"
+    name = Path(base or "")
+    # Paths as the pages write them, from the root of a clone.
+    inside = Path(*name.parts[name.parts.index("configs") :]) if "configs" in name.parts else name
+    try:
+        return f"{said}, or as {find_file(inside).resolve()}"
+    except FileNotFoundError:
+        return said
 
 
 def trainer_class(cfg: CfgNode) -> type[Trainer]:

@@ -32,6 +32,9 @@ MISS: Color = (255, 112, 96)
 GROUND_TRUTH: Color = (96, 222, 128)
 ANCHOR: Color = (64, 224, 255)
 
+# An anchor below this share of its map's maximum is not at the maximum.
+_APART = 0.98
+
 # Factor by which images are enlarged, and the bounds on the longest side of the result in pixels.
 _ENLARGEMENT = 2.75
 _SHORTEST_TILE, _LONGEST_TILE = 320, 640
@@ -207,6 +210,8 @@ def draw_activation(
 
     Small images are enlarged and large ones reduced to keep lines and captions legible. With
     an outline the caption is green if the anchor lies in it and red if not; without, it is white.
+    "a lower peak" says why an anchor stands apart from the glow: MODEL.WECROMCL.ANCHOR_DISTANCE
+    gave the highest peak to another word.
 
     Args:
         image: RGB image.
@@ -220,7 +225,10 @@ def draw_activation(
     if point is not None:
         tile = draw_anchors(tile, [[float(value) * scale for value in point]])
     color = FOREGROUND if polygon is None else HIT if _is_on(point, polygon) else MISS
-    return add_caption(tile, word.text, "" if word.score is None else f"{word.score:.3f}", color)
+    note = "" if word.score is None else f"{word.score:.3f}"
+    if word.score is not None and word.score < _APART * float(np.max(word.activation)):
+        note += ", a lower peak"
+    return add_caption(tile, word.text, note, color)
 
 
 def anchor_sheet(

@@ -182,3 +182,45 @@ def test_help_explains_formats(tool, capsys):
         tool.main(["--help"])
     shown = capsys.readouterr().out
     assert "one per image" in shown
+
+
+def write_lines(path, records):
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+    return path
+
+
+def record(name, text, **changes):
+    return {"file_name": name, "height": 9, "width": 9, "texts": [text]} | changes
+
+
+@pytest.mark.parametrize(("root", "other"), [("", "photos/day/"), ("photos/day/", "")])
+def test_names_may_be_relative_to_either_root(tool, tmp_path, root, other, capsys):
+    words = ["hill", "way"]
+    truth = [record(f"{root}{w}.png", w, points=[[4, 4]]) for w in words]
+    found = [record(f"{other}{w}.png", w, points=[[4, 4]], scores=[0.9]) for w in words]
+    gt = write_lines(tmp_path / "gt.jsonl", truth)
+    results = write_lines(tmp_path / "found.jsonl", found)
+    options = ["--truth", str(gt), "--results", str(results), "--output", str(tmp_path / "out")]
+    assert tool.main(["spotting", *options]) == 0
+    (result,), _ = results_of(tmp_path)
+    assert [result[key] for key in ("true_positives", "ground_truth", "predictions")] == [2, 2, 2]
+    assert "not in" not in capsys.readouterr().err
+
+
+def test_images_outside_the_ground_truth_are_named(tool, tmp_path, capsys):
+    gt = write_lines(tmp_path / "gt.jsonl", [record("a.png", "hill", points=[[4, 4]])])
+    found = [record(n, "hill", points=[[4, 4]], scores=[0.9]) for n in ("a.png", "b.png")]
+    results = write_lines(tmp_path / "found.jsonl", found)
+    assert tool.main(["spotting", "--truth", str(gt), "--results", str(results)]) == 0
+    error = capsys.readouterr().err
+    assert f"1 of 2 predicted images are not in {gt}, such as 'b'; their words count as" in error
+
+
+def test_words_without_positions_name_the_metric_that_fits(tool, tmp_path, capsys):
+    gt = write_lines(tmp_path / "gt.jsonl", [record("a.png", "hill")])
+    found = [record("a.png", "hill", points=[[4, 4]], scores=[0.9])]
+    results = write_lines(tmp_path / "found.jsonl", found)
+    options = ["spotting", "--truth", str(gt), "--results", str(results)]
+    assert tool.main(options) == 2
+    assert "--metric bag_of_words" in capsys.readouterr().err
+    assert tool.main([*options, "--metric", "bag_of_words"]) == 0

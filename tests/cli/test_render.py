@@ -97,3 +97,10 @@ def test_it_explains_bad_input(
         assert main(options.split()) == status
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_preview_checks_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imencode", lambda *args: (False, None))
+    with pytest.raises(AssertionError):
+        main(["--preview", str(tmp_path / "x.png"), "--count", "1"])
+    assert not (tmp_path / "x.png").exists()

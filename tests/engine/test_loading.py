@@ -10,6 +10,7 @@ from torch import nn
 from wecromcl_d2.data.text import Charset
 from wecromcl_d2.engine.loading import CheckedCheckpointer
 from wecromcl_d2.layers.charset_state import CharsetState
+from wecromcl_d2.tasks import load_config
 from wecromcl_d2.weights_file import WeightsError
 
 
@@ -150,3 +151,18 @@ def test_detectron2s_pickles_of_arrays_load(tmp_path):
     target = Reader()
     load(str(path), target, partial=True, checkpointables=[])
     assert torch.equal(target.backbone.weight, torch.from_numpy(weight))
+
+
+def test_a_base_that_is_not_there_names_its_file_and_where_it_is(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text('_BASE_: "configs/quick/anchors.yaml"\n', encoding="utf-8")
+    with pytest.raises(FileNotFoundError) as error:
+        load_config(own)
+    said = str(error.value)
+    assert said.startswith(f"{own}: its _BASE_ ")
+    found = said.rpartition(", or as ")[2]
+    own.write_text(f'_BASE_: "{found}"\n', encoding="utf-8")
+    assert load_config(own).TASK == "anchors"
+    own.write_text('_BASE_: "nowhere.yaml"\n', encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=r"as it is reached from the file$"):
+        load_config(own)

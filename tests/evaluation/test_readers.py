@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wecromcl_d2.data.datasets import LabelError
 from wecromcl_d2.evaluation.readers import (
     by_number,
+    by_path_end,
     parse_point_file,
     read_ground_truth,
     read_image_lexicons,
@@ -253,3 +254,17 @@ def test_published_ground_truth_and_lexicons():
     strong = read_image_lexicons(folder / "strong.zip")
     assert len(strong.by_number) == 500
     assert {100 <= len(one.entries) <= 105 for one in strong.by_number.values()} == {True}
+
+
+def test_paths_that_differ_in_their_root_are_one_image_unless_two_fit():
+    found = {"p/a": 1, "b": 2, "c": 3, "p/d": 4, "q/d": 5, 7: 6, "e": 7}
+    known = ["a", "q/b", "x/c", "y/c", "d", 7, "e", "r/e"]
+    assert by_path_end(found, known) == {
+        "a": 1,
+        "q/b": 2,
+        "c": 3,
+        "p/d": 4,
+        "q/d": 5,
+        7: 6,
+        "e": 7,
+    }

@@ -44,6 +44,13 @@ FPN = pytest.mark.skipif(
 )
 
 
+@pytest.mark.parametrize("only_real", ["model_zoo", "build_resnet_fpn_backbone"])
+def test_sections_that_the_slim_package_cannot_run_say_so(only_real):
+    marks = (f"{only_real}/", f'"{only_real}"')
+    (section,) = [part for part in PAGE.split("\n## ") if any(mark in part for mark in marks)]
+    assert "needs the real Detectron2" in section
+
+
 def block(language, mark):
     """The one block of code of the page that has a mark in it."""
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)

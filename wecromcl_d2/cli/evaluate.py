@@ -30,6 +30,7 @@ from ..evaluation.evaluator import WORST, run_spotting
 from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from ..evaluation.readers import (
     by_number,
+    by_path_end,
     read_ground_truth,
     read_image_lexicons,
     read_lexicon,
@@ -155,7 +156,10 @@ def _read(gt: Path, results: Path, args: argparse.Namespace) -> tuple[GroundTrut
     ground_truth, predictions = read_ground_truth(gt, args.mode), read_predictions(results)
     if args.image_key == "number":
         ground_truth, predictions = by_number(ground_truth), by_number(predictions)
-    if predictions and not predictions.keys() & ground_truth.keys():
+    else:
+        predictions = by_path_end(predictions, ground_truth.keys())
+    outside = len(predictions.keys() - ground_truth.keys())
+    if predictions and outside == len(predictions):
         raise ValueError(
             f"no image of {results} is in {gt}: the first are {next(iter(predictions))!r} and "
             f"{next(iter(ground_truth), None)!r}; --image-key number matches both by their number"
@@ -163,6 +167,13 @@ def _read(gt: Path, results: Path, args: argparse.Namespace) -> tuple[GroundTrut
     unseen = len(ground_truth.keys() - predictions.keys())
     if unseen:
         print(f"{unseen} of {len(ground_truth)} images have no prediction", file=sys.stderr)
+    if outside:
+        first = next(image for image in predictions if image not in ground_truth)
+        print(
+            f"{outside} of {len(predictions)} predicted images are not in {gt}, such as {first!r}; "
+            "their words count as wrong",
+            file=sys.stderr,
+        )
     return ground_truth, predictions
 
 

@@ -106,7 +106,8 @@ def _recipe(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Recipe
 def _tile(scene: Scene, zoom: int, truth: bool) -> np.ndarray:
     # The stored file is what training sees, so show the scene after its JPEG round trip.
     options = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
-    _, data = cv2.imencode(".jpg", scene.image[:, :, ::-1], options)
+    encoded, data = cv2.imencode(".jpg", scene.image[:, :, ::-1], options)
+    assert encoded
     stored = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1]
     image = cv2.resize(stored, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
     if not truth:

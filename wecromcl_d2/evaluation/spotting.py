@@ -314,7 +314,10 @@ def _nearest_point(
     gt: GTWords, found: PointWords, texts: Sequence[str], words: Sequence[str]
 ) -> np.ndarray:
     if gt.lacks_points():
-        raise MatchingError("a word has no position; the point metric needs points or outlines")
+        raise MatchingError(
+            "a word has no position, and the point metric needs points or outlines; of words alone "
+            "--metric bag_of_words counts which were read"
+        )
     distance = np.linalg.norm(found.points[:, None] - gt.points[None], axis=2)
     return np.where(np.isnan(distance), np.inf, distance).argmin(axis=1)
 

@@ -177,3 +177,10 @@ def test_the_config_chooses_the_sequence_block_and_every_number():
     assert (model.criterion.extent_warmup, model.jitter) == (0.7, 0.3)
     assert (model.anchors_per_word, model.max_anchors) == (3, 7)
     assert (model.min_confidence, model.min_score) == (0.4, 0.2)
+
+
+@pytest.mark.parametrize("name", ["SAMPLER_CHANNELS", "TOWER_CHANNELS"])
+def test_a_tower_without_channels_names_its_key(name):
+    cfg = load_config("configs/quick/srsts_a.yaml", [f"MODEL.SRSTS_A.{name}", "[]"])
+    with pytest.raises(ValueError, match=rf"MODEL\.SRSTS_A\.{name} is \[\]"):
+        build_model(cfg)

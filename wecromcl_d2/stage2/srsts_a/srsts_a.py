@@ -105,6 +105,9 @@ class SRSTSA(ImageModel):
     def from_config(cls, cfg: CfgNode) -> dict:
         """Build the parts that the config names."""
         keys = cfg.MODEL.SRSTS_A
+        for name in ("SAMPLER_CHANNELS", "TOWER_CHANNELS"):
+            if not keys[name]:
+                raise ValueError(f"MODEL.SRSTS_A.{name} is []; name the channels of a convolution")
         backbone = build_backbone(cfg)
         image_encoder = ImageEncoder(cfg, backbone.output_shape())
         charset = build_charset(cfg)
