@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 # Environment variable with the modules' names, separated by commas; child processes inherit it.
 VARIABLE = "WECROMCL_IMPORT"
+# Datasets that an error names at most; Detectron2 alone registers some seventy.
+MOST_NAMED = 12
 
 
 def import_own_modules() -> None:
@@ -34,7 +36,7 @@ def add_own_module(name: str) -> None:
 
 def unknown_dataset(name: str, known: Sequence[str]) -> str:
     """Error message for an unknown dataset, with the three ways to name one."""
-    near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+    near = difflib.get_close_matches(name, known, n=3) or [*sorted(known)[:MOST_NAMED], "..."]
     return (
         f"there is no dataset {name!r}; name a registered one ({', '.join(near)}), or a label file "
         "(FILE.jsonl or FILE.jsonl@IMAGE_ROOT), or give the command --import MODULE with the "

@@ -71,7 +71,7 @@ def test_a_wrong_override_ends_in_one_line(tmp_path, capsys, opts, reason):
     ("text", "reason"),
     [
         ("MODEL: [1\n", "line 1"),
-        ("MODEL: 3\n", "MODEL"),
+        ("MODEL: 3\n", "own.yaml"),
         ("MODEL:\n  WEGHTS: a\n", "MODEL.WEGHTS"),
         ("only words\n", "own.yaml"),
         ("_BASE_: absent.yaml\n", "absent.yaml"),

@@ -34,7 +34,7 @@ def test_only_damaged_images_end_in_an_error(root):
 
 
 def test_a_missing_dataset_is_named(root):
-    with pytest.raises(KeyError, match="no_such_set"):
+    with pytest.raises(LabelError, match="no_such_set"):
         AnchorTrainer(toy.toy_config(root, "DATASETS.TRAIN", "('no_such_set',)"))
 
 

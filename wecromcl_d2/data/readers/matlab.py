@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from scipy.io import loadmat, whosmat
 
 from ..datasets import LabelError
 
@@ -23,6 +22,9 @@ def load_variables(source: Path | BinaryIO, names: Sequence[str]) -> list[np.nda
         LabelError: without the file's name, if the file is damaged, of another version, or lacks a
             variable.
     """
+    # Imported here: it costs 0.5 s of CPU, which every command would pay.
+    from scipy.io import loadmat, whosmat
+
     try:
         shapes = {name: shape for name, shape, _ in whosmat(source)}
         for name in names:
