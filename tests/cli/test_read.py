@@ -129,6 +129,9 @@ def test_a_model_that_fails_to_load_leaves_old_results_alone(model, photos, tmp_
         ["--model", "quick", "--config-file", "x", "--weights", "y"],
         ["--model", "unknown"],
         ["--batch-size", "0"],
+        ["--threshold", "7"],
+        ["--threshold", "nan"],
+        ["--max-side", "-1"],
     ],
 )
 def test_wrong_options_are_refused(wrong, capsys):
@@ -136,3 +139,30 @@ def test_wrong_options_are_refused(wrong, capsys):
         read.main(["x.png", *wrong])
     assert error.value.code == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "banana"], "'banana' is no device"),
+        (["--tile", "0"], "tiles of 0 pixels"),
+    ],
+)
+def test_values_that_cannot_be_are_one_sentence(model, photos, options, message, capsys):
+    assert read.main([str(photos / "one.png"), *model, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("wecromcl read: ") and error.count("\n") == 1
+
+
+def test_a_url_ends_in_a_sentence(model, capsys):
+    assert read.main(["https://example.org/a.jpg", *model]) == 2
+    assert "is a URL, and nothing is downloaded" in capsys.readouterr().err
+
+
+def test_images_without_a_word_are_listed_with_what_to_try(model, photos, capsys):
+    Image.new("RGB", (640, 480)).save(photos / "empty.png")
+    assert read.main([str(photos), *model, "--max-side", "320"]) == 0
+    error = capsys.readouterr().err
+    assert "1 without a word:" in error
+    assert "empty.png: nothing found at this scale, 320 x 240 pixels of 640 x 480; try" in error

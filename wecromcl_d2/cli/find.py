@@ -71,7 +71,9 @@ def _counted(record: Record) -> list[str]:
 
 def build_model(args: argparse.Namespace) -> Model:
     """The anchor detector of a command line."""
-    finder = load_predictor(AnchorFinder, args, DEFAULT_MODEL, device=args.device)
+    finder = load_predictor(
+        AnchorFinder, args, DEFAULT_MODEL, device=args.device, max_side=args.max_side
+    )
     return lambda pixels, words: finder(pixels, words, batch_size=args.batch_size)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..data.images import check_no_url
 from ..files import replace_file
 from ..predictor import Anchors, ImageError, Spotting, model_names, read_image
 from ..predictor.base import Predictor
@@ -50,10 +51,12 @@ class Report:
     Attributes:
         records: one dict per image.
         skipped: reason by name, of images that were left out.
+        empty: advice by name, of images in which nothing was found.
     """
 
     records: list[dict] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    empty: dict[str, str] = field(default_factory=dict)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) -> None:
@@ -71,6 +74,12 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
     model.add_argument("--config-file", help="config of another model; needs --weights")
     model.add_argument("--weights", help="checkpoint of another model; needs --config-file")
     model.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    model.add_argument(
+        "--max-side",
+        type=int,
+        metavar="PIXELS",
+        help="longest side that the model sees; larger images are shrunk, 0 never (the config's)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--output", type=Path, help="folder of images with the words drawn in")
     output.add_argument("--json", type=Path, help="file for one JSON line per image")
@@ -101,6 +110,8 @@ def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("give either --model or --config-file and --weights")
     if args.batch_size < 1:
         parser.error(f"--batch-size is {args.batch_size}; use 1 or more")
+    if args.max_side is not None and args.max_side < 0:
+        parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
 
 
 def collect_inputs(arguments: Sequence[str]) -> list[Input]:
@@ -108,10 +119,12 @@ def collect_inputs(arguments: Sequence[str]) -> list[Input]:
 
     Raises:
         UsageError: if one of them names no image.
+        ImageError: for a URL.
     """
     Image.init()
     found: dict[Path, Path] = {}
     for argument in arguments:
+        check_no_url(argument)
         path = Path(argument)
         if path.is_dir():
             files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in Image.EXTENSION]
@@ -191,7 +204,9 @@ def process(
             for (item, _, _), result in zip(batch, results, strict=True):
                 if args.output is not None:
                     save_image(image_path(args.output, item), result.draw())
-                report.records.append({"file_name": item.name.as_posix()} | result.to_dict())
+                report.records.append(result.to_dict() | {"file_name": item.name.as_posix()})
+                if isinstance(result, Spotting) and result.advice():
+                    report.empty[str(item.path)] = result.advice()
             bar.update(len(inputs[few]))
 
 
@@ -204,9 +219,10 @@ def write_report(args: argparse.Namespace, report: Report) -> None:
     elif args.output is None:
         print(lines, end="")
     print(f"{len(report.records)} images done", file=sys.stderr)
-    if report.skipped:
-        print(f"{len(report.skipped)} skipped:", file=sys.stderr)
-        for name, reason in report.skipped.items():
+    for title, images in (("skipped", report.skipped), ("without a word", report.empty)):
+        if images:
+            print(f"{len(images)} {title}:", file=sys.stderr)
+        for name, reason in images.items():
             print(f"  {name}: {reason}", file=sys.stderr)
 
 

@@ -45,6 +45,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     check_common_arguments(parser, args)
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error(f"--threshold is {args.threshold:g}; scores of words are from 0 to 1")
     return args
 
 
@@ -58,6 +60,7 @@ def build_model(args: argparse.Namespace) -> Model:
         threshold=args.threshold,
         tiling=Tiling(args.tile, args.tile_overlap),
         full_size=args.full_size,
+        max_side=args.max_side,
     )
     return lambda pixels, words: spotter(pixels, batch_size=args.batch_size)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps
 
-ImageInput = str | os.PathLike[str] | np.ndarray | Image.Image
+ImageInput = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 ColorOrder = Literal["RGB", "BGR"]
 
 # Keys of a record that are copied into a training input.
@@ -78,15 +79,15 @@ def read_record(
 
 
 def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray:
-    """Upright 8-bit RGB pixels of a file, a Pillow image or an array.
+    """Upright 8-bit RGB pixels of a file, its bytes, a Pillow image or an array.
 
     Files and Pillow images are turned upright as their EXIF orientation asks. Gray values are
     repeated, 16 bits are scaled to 8, transparent pixels are laid on white, and of several frames
     the first is taken.
 
     Args:
-        image: path, Pillow image, or array (H, W), (H, W, 1), (H, W, 3) or, with alpha last,
-            (H, W, 4), of uint8 or uint16.
+        image: path, bytes of a file, file object, Pillow image, or array (H, W), (H, W, 1),
+            (H, W, 3) or, with alpha last, (H, W, 4), of uint8 or uint16.
         color_order: of the channels of an array; not used for files and Pillow images.
 
     Returns:
@@ -101,16 +102,34 @@ def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray
         return _from_array(image, color_order)
     if isinstance(image, Image.Image):
         return _from_pillow(_upright(image))
+    if isinstance(image, bytes):
+        return _from_stream(io.BytesIO(image), f"of {len(image)} bytes")
     if not isinstance(image, (str, os.PathLike)):
+        if hasattr(image, "read"):
+            return _from_stream(image, repr(getattr(image, "name", "of a file object")))
         raise ImageError(
-            f"an image is a path, a Pillow image or a numpy array, not {type(image).__name__}"
+            "an image is a path, the bytes of a file, a file object, a Pillow image or a numpy "
+            f"array, not {type(image).__name__}"
         )
     path = os.fspath(image)
+    check_no_url(path)
     try:
-        with PathManager.open(path, "rb") as stream, Image.open(stream) as file:
-            return _from_pillow(_upright(file))
-    except _READ_ERRORS as error:
+        with PathManager.open(path, "rb") as stream:
+            return _from_stream(stream, path)
+    except OSError as error:
         raise ImageError(f"cannot use image {path}: {error}") from error
+
+
+def check_no_url(path: str) -> None:
+    """Refuse the address of an image on the web.
+
+    Raises:
+        ImageError: if it is one.
+    """
+    if path.startswith(("http://", "https://", "ftp://")):
+        raise ImageError(
+            f"{path} is a URL, and nothing is downloaded here; give the file you saved"
+        )
 
 
 def read_header(path: str | os.PathLike[str], decode: bool = False) -> tuple[tuple[int, int], int]:
@@ -149,6 +168,15 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, C) pixels -> contiguous (C, H, W) tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _from_stream(stream: BinaryIO, name: str) -> np.ndarray:
+    """See `read_image`; `name` is for messages."""
+    try:
+        with Image.open(stream) as file:
+            return _from_pillow(_upright(file))
+    except _READ_ERRORS as error:
+        raise ImageError(f"cannot use image {name}: {error}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
+import numpy as np
 from detectron2.structures import Instances
 
 from ..data.images import ColorOrder, ImageInput
-from .base import BATCH_SIZE, Predictor
-from .images import SINGLE, ImageSource
+from .base import BATCH_SIZE, OnError, Predictor
+from .images import ImageSource, sources_of
 from .results import Anchors
 
 
@@ -47,6 +48,17 @@ class AnchorFinder(Predictor):
         batch_size: int = ...,
     ) -> list[Anchors]: ...
 
+    @overload
+    def __call__(
+        self,
+        images: Sequence[ImageInput],
+        words: Sequence[str] | Sequence[Sequence[str]],
+        *,
+        color_order: ColorOrder = ...,
+        batch_size: int = ...,
+        on_error: OnError,
+    ) -> list[Anchors | None]: ...
+
     def __call__(
         self,
         images: ImageInput | Sequence[ImageInput],
@@ -54,16 +66,20 @@ class AnchorFinder(Predictor):
         *,
         color_order: ColorOrder = "RGB",
         batch_size: int = BATCH_SIZE,
-    ) -> Anchors | list[Anchors]:
+        on_error: OnError = "raise",
+    ) -> Anchors | Sequence[Anchors | None]:
         """Find the words of one image, or of several.
 
         Args:
-            images: a path, a Pillow image or an array, see `read_image`; or a list of them.
+            images: a path, the bytes of a file, a file object, a Pillow image or an array, see
+                `read_image`; or a list of them.
             words: words of the image, each as often as it occurs. With a list of images, the words
                 of all of them, or a list of words for each.
             color_order: of the channels of arrays, "RGB" or "BGR".
             batch_size: most images in a forward pass, which takes images of one size. Results do
                 not depend on it.
+            on_error: what an image of a list does that cannot be read: "raise", or "skip", which
+                warns and gives None in its place.
 
         Returns:
             The anchors of the image; for a list, a list in the same order.
@@ -72,24 +88,27 @@ class AnchorFinder(Predictor):
             ImageError: if an image cannot be read.
             ValueError: if `words` is neither a list of words nor one such list for each image.
         """
-        if isinstance(images, SINGLE):
-            own = _words_of_each(words, 1)
-            return self._find([ImageSource(images, color_order)], own, batch_size)[0]
-        sources = [ImageSource(image, color_order) for image in images]
+        sources, single = sources_of(images, color_order)
         per_image = _words_of_each(words, len(sources))
-        results: list[Anchors] = []
-        for start in range(0, len(sources), max(1, batch_size)):
-            few = slice(start, start + batch_size)
-            results += self._find(sources[few], per_image[few], batch_size)
-        return results
+        if single:
+            return self._find(sources, [sources[0].read()], per_image, batch_size)[0]
+
+        def find(indices: list[int], originals: list[np.ndarray]) -> list[Anchors]:
+            own = [per_image[i] for i in indices]
+            return self._find([sources[i] for i in indices], originals, own, batch_size)
+
+        return self._each(sources, find, batch_size, on_error)
 
     def _find(
-        self, sources: Sequence[ImageSource], words: Sequence[Sequence[str]], batch_size: int
+        self,
+        sources: Sequence[ImageSource],
+        originals: Sequence[np.ndarray],
+        words: Sequence[Sequence[str]],
+        batch_size: int,
     ) -> list[Anchors]:
         """Find the words of a few images, which are in memory at once."""
         sizes, inputs = [], []
-        for source, texts in zip(sources, words, strict=True):
-            original = source.read()
+        for original, texts in zip(originals, words, strict=True):
             height, width = original.shape[:2]
             image = self._network_image(original)
             sizes.append(image.shape[:2])

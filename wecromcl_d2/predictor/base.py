@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,17 +14,22 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
 from ..data.augmentation import build_augmentations
-from ..data.images import image_to_tensor
+from ..data.images import ImageError, image_to_tensor
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..files import find_file
 from ..layers.image_batch import group_by_size
 from ..tasks import load_config
+from .images import ImageSource
 from .registry import find_model
 
 BATCH_SIZE = 8
 
 Self = TypeVar("Self", bound="Predictor")
+R = TypeVar("R")
+OnError = Literal["raise", "skip"]
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -37,6 +43,9 @@ class Predictor:
         weights: checkpoint of the same model; looked up likewise.
         opts: KEY VALUE pairs that override the config.
         device: such as "cpu" or "cuda:1"; by default the config's, or the CPU if there is no GPU.
+        max_side: longest side, in pixels, of an image that the model sees; larger ones are shrunk.
+            0 is no limit. By default a model whose config does not resize (a MIN_SIZE_TEST of 0),
+            and so knows words of few sizes, has the config's MAX_SIZE_TEST.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -53,7 +62,10 @@ class Predictor:
         opts: Sequence[str] = (),
         *,
         device: str | None = None,
+        max_side: int | None = None,
     ) -> None:
+        if max_side is not None and max_side < 0:
+            raise ValueError(f"max_side is {max_side}; give a number of pixels, or 0 for no limit")
         self.cfg = _config_for(load_config(config_file, opts), device)
         if self.task != self.cfg.TASK:
             raise ValueError(
@@ -62,6 +74,7 @@ class Predictor:
             )
         self.model: Any = load_model(self.cfg, str(find_file(weights)))
         self._resize = T.AugmentationList(build_augmentations(self.cfg, False))
+        self.max_side = default_max_side(self.cfg) if max_side is None else max_side
 
     @classmethod
     def from_name(cls: type[Self], name: str, *, device: str | None = None, **options: Any) -> Self:
@@ -74,6 +87,44 @@ class Predictor:
         config_file, weights = find_model(name)
         return cls(config_file, weights, device=device, **options)
 
+    def _each(
+        self,
+        sources: Sequence[ImageSource],
+        predict: Callable[[list[int], list[np.ndarray]], Sequence[R]],
+        batch_size: int,
+        on_error: OnError,
+    ) -> list[R | None]:
+        """Results of all sources, of as many at a time as a batch holds.
+
+        Args:
+            sources: of the images.
+            predict: indices of some sources and their pixels -> their results.
+            batch_size: most images that are held at once.
+            on_error: what happens to an image that cannot be read.
+
+        Returns:
+            One result a source, None for an image that was skipped.
+
+        Raises:
+            ImageError: if an image cannot be read and `on_error` is "raise".
+        """
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is {on_error!r}; use 'raise' or 'skip'")
+        results: list[R | None] = [None] * len(sources)
+        for start in range(0, len(sources), max(1, batch_size)):
+            originals: dict[int, np.ndarray] = {}
+            for index in range(start, min(start + max(1, batch_size), len(sources))):
+                try:
+                    originals[index] = sources[index].read()
+                except ImageError as error:
+                    if on_error == "raise":
+                        raise
+                    logger.warning("skipped: %s", error)
+            found = predict(list(originals), list(originals.values()))
+            for index, result in zip(originals, found, strict=True):
+                results[index] = result
+        return results
+
     def _network_image(self, pixels: np.ndarray, resize: bool = True) -> np.ndarray:
         """An RGB image in the size and channel order of the network's input."""
         image = pixels[..., ::-1] if self.cfg.INPUT.FORMAT == "BGR" else pixels
@@ -81,7 +132,7 @@ class Predictor:
             return image
         aug_input = T.AugInput(np.ascontiguousarray(image))
         self._resize(aug_input)
-        return aug_input.image
+        return _shrink(aug_input.image, self.max_side)
 
     def _run(self, inputs: Sequence[dict[str, Any]], batch_size: int) -> list[Instances]:
         """Run the model, on images of one size at a time.
@@ -109,11 +160,48 @@ class Predictor:
         return [answers[index] for index in range(len(inputs))]
 
 
+def default_max_side(cfg: CfgNode) -> int:
+    """Longest side of an image for a model whose config does not resize; 0, no limit, for others.
+
+    A config with the rule "multiple" resizes by its MAX_SIZE_TEST already.
+    """
+    keys = cfg.INPUT
+    limited = keys.RESIZE == "shortest_edge" and keys.MIN_SIZE_TEST == 0
+    return keys.MAX_SIZE_TEST if limited else 0
+
+
+def _shrink(image: np.ndarray, max_side: int) -> np.ndarray:
+    """The image (h, w, 3), with its longer side at most `max_side` unless that is 0."""
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    if not max_side or longest <= max_side:
+        return image
+    size = (max(1, round(side * max_side / longest)) for side in (height, width))
+    return T.ResizeTransform(height, width, *size).apply_image(image)
+
+
+def check_device(name: str) -> None:
+    """Make sure that a device exists on this machine.
+
+    Raises:
+        ValueError: naming it and what there is.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu", *(f"cuda:{number}" for number in range(count))]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"{name!r} is no device; there are {', '.join(there)}") from None
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(f"device {name!r} is not on this machine; there are {', '.join(there)}")
+
+
 def _config_for(cfg: CfgNode, device: str | None) -> CfgNode:
     """A copy of the config with the device chosen; CPU if there is no GPU."""
     cfg = cfg.clone()
     cfg.defrost()
     if device is not None:
+        check_device(device)
         cfg.MODEL.DEVICE = device
     elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"

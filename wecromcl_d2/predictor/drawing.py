@@ -60,13 +60,13 @@ def draw_spotting(
     outlines = (
         dots[:, None] if polylines is None else np.concatenate([dots[:, None], lines], axis=1)
     )
-    boxes = [_word_box(*parts) for parts in zip(texts, outlines, strict=True)]
+    boxes = [word_box(*parts) for parts in zip(texts, outlines, strict=True)]
     canvas = Image.fromarray(result)
     _write_beside(canvas, texts, boxes, inks, 8 + round(longest / 80))
     return np.array(canvas)
 
 
-def _word_box(text: str, points: np.ndarray) -> Box:
+def word_box(text: str, points: np.ndarray) -> Box:
     """The estimated box of a word from `points` (M, 2): its own point, then those of its line."""
     left, top, right, bottom = bounding_box(points.ravel().tolist())
     length = float(np.linalg.norm(np.diff(points[1:], axis=0), axis=1).sum())

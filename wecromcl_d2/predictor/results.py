@@ -5,23 +5,118 @@ Points are (x, y) in pixels of the original image, continuous in [0, width] x [0
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import os
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from ..visualizer import WordView, anchor_sheet
-from .drawing import draw_spotting
+from ..visualizer import WordView, anchor_sheet, save_image
+from .drawing import draw_spotting, word_box
 from .images import ImageSource
 
 # Decimal digits in dicts.
 _POINT_DIGITS, _SCORE_DIGITS = 2, 4
 
 
+class SpottedWord(NamedTuple):
+    """One word of a `Spotting`.
+
+    Attributes:
+        text: what was read.
+        x: of its point.
+        y: of its point.
+        score: from 0 to 1.
+        box: left, top, right and bottom of the box around its reading line, one character high;
+            None if the model gives no line.
+    """
+
+    text: str
+    x: float
+    y: float
+    score: float
+    box: tuple[float, float, float, float] | None
+
+
+class FoundWord(NamedTuple):
+    """One word of an `Anchors`.
+
+    Attributes:
+        text: the given word.
+        x: of its anchor.
+        y: of its anchor.
+        score: height of the peak; 0 if it has no anchor.
+        similarity: of its place and the word, from -1 to 1.
+    """
+
+    text: str
+    x: float
+    y: float
+    score: float
+    similarity: float
+
+
+class Result:
+    """What results of both predictors can do.
+
+    Attributes:
+        fields: names of what each word has, in order.
+    """
+
+    fields: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Any]:
+        """The words, one after another."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as lists, numbers and strings."""
+
+    @abstractmethod
+    def draw(self) -> np.ndarray:
+        """The image with the words drawn in, uint8 RGB."""
+
+    def to_json(self) -> str:
+        """`to_dict` as one line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+    def to_dataframe(self) -> Any:
+        """The words as a `pandas.DataFrame`, one row each.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise ImportError("to_dataframe needs pandas: pip install pandas") from error
+        rows = [word._asdict() for word in self]
+        return pandas.DataFrame(rows, columns=list(self.fields))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the drawing into a file, as its suffix says."""
+        save_image(path, self.draw())
+
+    def show(self) -> None:
+        """Open the drawing in the viewer of this computer."""
+        Image.fromarray(self.draw()).show()
+
+    def _repr_png_(self) -> bytes:
+        """The drawing, for notebooks."""
+        stream = io.BytesIO()
+        Image.fromarray(self.draw()).save(stream, "PNG")
+        return stream.getvalue()
+
+
 @dataclass(frozen=True, eq=False)
-class Spotting:
+class Spotting(Result):
     """Words found and read in an image, by falling score.
 
     Attributes:
@@ -35,6 +130,7 @@ class Spotting:
         height: of the image.
         width: of the image.
         source: the image itself, for `draw`.
+        seen_size: (height, width) of the image as the model saw it, if known.
     """
 
     words: list[str]
@@ -46,9 +142,45 @@ class Spotting:
     height: int
     width: int
     source: ImageSource = field(repr=False)
+    seen_size: tuple[int, int] | None = None
+
+    fields: ClassVar = SpottedWord._fields
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def __iter__(self) -> Iterator[SpottedWord]:
+        boxes = [None] * len(self) if self.boxes is None else map(tuple, self.boxes.tolist())
+        points, scores = self.points.tolist(), self.scores.tolist()
+        for text, (x, y), score, box in zip(self.words, points, scores, boxes, strict=True):
+            yield SpottedWord(text, x, y, score, box)
+
+    @property
+    def boxes(self) -> np.ndarray | None:
+        """(N, 4) left, top, right, bottom of boxes around the lines, cut at the image's borders.
+
+        A line has no height: half the distance of its characters is added all around. None if the
+        model gives no lines.
+        """
+        if self.polylines is None:
+            return None
+        outlines = np.concatenate([self.points[:, None], self.polylines], axis=1)
+        found = [word_box(*parts) for parts in zip(self.words, outlines, strict=True)]
+        limits = (self.width, self.height, self.width, self.height)
+        return np.array(found, dtype=np.float64).reshape(-1, 4).clip(0, limits)
+
+    def advice(self) -> str:
+        """What to try if nothing was found; empty if something was."""
+        if self.words or self.seen_size is None:
+            return ""
+        height, width = self.seen_size
+        smaller = max(32, max(height, width) // 2)
+        large = f"a max_side of {smaller} if its words are large"
+        small = ", or full_size if they are small" if height < self.height else ""
+        return (
+            f"nothing found at this scale, {width} x {height} pixels of {self.width} x "
+            f"{self.height}; try {large}{small}"
+        )
 
     def take(self, rows: np.ndarray) -> Spotting:
         """The words of the given rows, in the order of `rows`."""
@@ -63,7 +195,11 @@ class Spotting:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields in JSON types; `wecromcl evaluate` reads such records as predictions."""
+        """All fields in JSON types; `wecromcl evaluate` reads such records as predictions.
+
+        The keys are always the same: `file_name` is None for an image that is no file, `polylines`
+        and `boxes` if the model gives no lines.
+        """
         content = _head(self.source, self.height, self.width) | {
             "texts": list(self.words),
             "points": _rounded(self.points, _POINT_DIGITS),
@@ -71,13 +207,11 @@ class Spotting:
             "det_scores": _rounded(self.det_scores, _SCORE_DIGITS),
             "rec_scores": _rounded(self.rec_scores, _SCORE_DIGITS),
         }
-        if self.polylines is not None:
-            content["polylines"] = _rounded(self.polylines, _POINT_DIGITS)
-        return content
-
-    def to_json(self) -> str:
-        """`to_dict` as one line."""
-        return _one_line(self.to_dict())
+        lines = {"polylines": self.polylines, "boxes": self.boxes}
+        return content | {
+            key: None if values is None else _rounded(values, _POINT_DIGITS)
+            for key, values in lines.items()
+        }
 
     def draw(self) -> np.ndarray:
         """The image with its words written beside their points.
@@ -89,7 +223,7 @@ class Spotting:
 
 
 @dataclass(frozen=True, eq=False)
-class Anchors:
+class Anchors(Result):
     """Points of the given words of an image.
 
     Attributes:
@@ -118,8 +252,16 @@ class Anchors:
     width: int
     source: ImageSource = field(repr=False)
 
+    fields: ClassVar = FoundWord._fields
+
     def __len__(self) -> int:
         return len(self.words)
+
+    def __iter__(self) -> Iterator[FoundWord]:
+        columns = (self.points, self.scores, self.similarity)
+        points, scores, similarity = (values.tolist() for values in columns)
+        for text, (x, y), *rest in zip(self.words, points, scores, similarity, strict=True):
+            yield FoundWord(text, x, y, *rest)
 
     def to_dict(self) -> dict[str, Any]:
         """A record of a label file with `points`, `point_scores` and `similarity`.
@@ -137,10 +279,6 @@ class Anchors:
             "point_scores": [s if ok else None for s, ok in zip(scores, found, strict=True)] + none,
             "similarity": _rounded(self.similarity, _SCORE_DIGITS) + none,
         }
-
-    def to_json(self) -> str:
-        """`to_dict` as one line."""
-        return _one_line(self.to_dict())
 
     def draw(self, columns: int = 3) -> np.ndarray:
         """A sheet of the image and one tile per word, with its map and anchor.
@@ -161,13 +299,8 @@ class Anchors:
 
 
 def _head(source: ImageSource, height: int, width: int) -> dict[str, Any]:
-    name = source.file_name
-    return ({} if name is None else {"file_name": name}) | {"height": height, "width": width}
+    return {"file_name": source.file_name, "height": height, "width": width}
 
 
 def _rounded(values: np.ndarray, digits: int) -> list:
     return values.astype(np.float64).round(digits).tolist()
-
-
-def _one_line(content: dict[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False)

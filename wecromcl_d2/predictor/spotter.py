@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
 from detectron2.structures import Instances
 
 from ..data.images import ColorOrder, ImageInput
-from .base import BATCH_SIZE, Predictor
-from .images import SINGLE, ImageSource
+from .base import BATCH_SIZE, OnError, Predictor
+from .images import ImageSource, sources_of
 from .results import Spotting
 from .tiling import Tile, TileWords, Tiling
 
@@ -31,6 +32,7 @@ class Spotter(Predictor):
         threshold: least score of a word; by default TEST.SPOTTING_THRESHOLD of the config.
         tiling: how large images are cut into tiles; None for never.
         full_size: do not resize; for small words in large images, which are tiled then.
+        max_side: see `Predictor`.
     """
 
     task = "spotting"
@@ -45,8 +47,11 @@ class Spotter(Predictor):
         threshold: float | None = None,
         tiling: Tiling | None = Tiling(),  # noqa: B008  frozen
         full_size: bool = False,
+        max_side: int | None = None,
     ) -> None:
-        super().__init__(config_file, weights, opts, device=device)
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold:g}; scores of words are from 0 to 1")
+        super().__init__(config_file, weights, opts, device=device, max_side=max_side)
         self.threshold = self.cfg.TEST.SPOTTING_THRESHOLD if threshold is None else threshold
         self.tiling, self.full_size = tiling, full_size
 
@@ -60,20 +65,34 @@ class Spotter(Predictor):
         self, images: Sequence[ImageInput], *, color_order: ColorOrder = ..., batch_size: int = ...
     ) -> list[Spotting]: ...
 
+    @overload
+    def __call__(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        color_order: ColorOrder = ...,
+        batch_size: int = ...,
+        on_error: OnError,
+    ) -> list[Spotting | None]: ...
+
     def __call__(
         self,
         images: ImageInput | Sequence[ImageInput],
         *,
         color_order: ColorOrder = "RGB",
         batch_size: int = BATCH_SIZE,
-    ) -> Spotting | list[Spotting]:
+        on_error: OnError = "raise",
+    ) -> Spotting | Sequence[Spotting | None]:
         """Read one image, or several.
 
         Args:
-            images: a path, a Pillow image or an array, see `read_image`; or a list of them.
+            images: a path, the bytes of a file, a file object, a Pillow image or an array, see
+                `read_image`; or a list of them.
             color_order: of the channels of arrays, "RGB" or "BGR".
             batch_size: most images, or tiles, in a forward pass, which takes images of one size.
                 Results do not depend on it.
+            on_error: what an image of a list does that cannot be read: "raise", or "skip", which
+                warns and gives None in its place.
 
         Returns:
             The words of the image; for a list, a list in the same order.
@@ -81,19 +100,21 @@ class Spotter(Predictor):
         Raises:
             ImageError: if an image cannot be read.
         """
-        if isinstance(images, SINGLE):
-            return self._spot([ImageSource(images, color_order)], batch_size)[0]
-        sources = [ImageSource(image, color_order) for image in images]
-        results: list[Spotting] = []
-        for start in range(0, len(sources), max(1, batch_size)):
-            results += self._spot(sources[start : start + batch_size], batch_size)
-        return results
+        sources, single = sources_of(images, color_order)
+        if single:
+            return self._spot(sources, [sources[0].read()], batch_size)[0]
 
-    def _spot(self, sources: Sequence[ImageSource], batch_size: int) -> list[Spotting]:
+        def spot(indices: list[int], originals: list[np.ndarray]) -> list[Spotting]:
+            return self._spot([sources[i] for i in indices], originals, batch_size)
+
+        return self._each(sources, spot, batch_size, on_error)
+
+    def _spot(
+        self, sources: Sequence[ImageSource], originals: Sequence[np.ndarray], batch_size: int
+    ) -> list[Spotting]:
         """Read a few images, which are in memory at once."""
         sizes, resized, cuts, inputs = [], [], [], []
-        for source in sources:
-            original = source.read()
+        for original in originals:
             image = self._network_image(original, not self.full_size)
             tiles = self._tiles(image.shape[:2])
             sizes.append(original.shape[:2])
@@ -106,7 +127,8 @@ class Spotter(Predictor):
             parts = [_result(next(answers), source, size) for _ in tiles]
             parts = [part.take(np.flatnonzero(part.scores >= self.threshold)) for part in parts]
             whole = parts[0] if len(parts) == 1 else self._join(parts, tiles, small)
-            results.append(whole.take(np.argsort(-whole.scores, kind="stable")))
+            ranked = whole.take(np.argsort(-whole.scores, kind="stable"))
+            results.append(replace(ranked, seen_size=small))
         return results
 
     def _tiles(self, size: tuple[int, int]) -> list[Tile]:
