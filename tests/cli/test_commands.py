@@ -14,7 +14,7 @@ from wecromcl_d2.cli.status import DONE, INTERRUPTED, WRONG_COMMAND, command
 
 NOT_COMMANDS = {
     "__init__", "comparison", "inputs", "labelling_speed", "profiler", "reproduction", "start",
-    "status", "steps", "validation",
+    "status", "steps", "tiny", "validation",
 }  # fmt: skip
 
 

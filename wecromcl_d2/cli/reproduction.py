@@ -27,71 +27,41 @@ from .steps import (
     read_metrics,
     train_step,
 )
+from .tiny import TINY
 
 TARGETS = ("icdar2013", "icdar2015", "totaltext", "ctw1500")
-# Folder below configs/stage2 and, in order, the trainings before the one on a single set.
-SPOTTERS = {
-    "srsts_a": ("srsts_a", ("pretrain_synthtext", "joint")),
-    "spts": ("spts", ("pretrain",)),
-}
 # Trained models start from torchvision's ResNet-50.
 IMAGENET_PAGE = "https://download.pytorch.org/models/resnet50-19c8e357.pth"
 PICTURES = 12
 
-# Keys that make a full config small enough for some seconds on one CPU core.
-_TINY: dict[str, object] = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.RESNETS.BLOCK": "basic",
-    "MODEL.RESNETS.NUM_BLOCKS": [1, 1, 1, 1],
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
-    "INPUT.MIN_SIZE_TRAIN": (128,),
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "choice",
-    "INPUT.MAX_SIZE_TRAIN": 192,
-    "INPUT.MIN_SIZE_TEST": 128,
-    "INPUT.MAX_SIZE_TEST": 192,
-    "DATALOADER.NUM_WORKERS": 0,
-    "SOLVER.IMS_PER_BATCH": 2,
-    "SOLVER.MAX_ITER": 20,
-    "SOLVER.WARMUP_ITERS": 2,
-    "TEST.EVAL_PERIOD": 0,
-}
-_TINY_PYRAMID: dict[str, object] = {
-    "MODEL.BIFPN.OUT_CHANNELS": 16,
-    "MODEL.BIFPN.REPEATS": 1,
-    "MODEL.IMAGE_ENCODER.HEAD_CHANNELS": 32,
-}
-TINY: dict[str, dict[str, object]] = {
-    "stage1": {
-        **_TINY,
-        **_TINY_PYRAMID,
-        "MODEL.IMAGE_ENCODER.LAYERS": 1,
-        "MODEL.IMAGE_ENCODER.FEEDFORWARD": 32,
-        "MODEL.TEXT_ENCODER.WIDTH": 32,
-        "MODEL.TEXT_ENCODER.LAYERS": 1,
-        "MODEL.TEXT_ENCODER.HEADS": 2,
-        "MODEL.WECROMCL.EMBED_DIM": 32,
-        "DATALOADER.SAMPLING.NUM_NEGATIVES": 2,
-    },
-    "srsts_a": {
-        **_TINY,
-        **_TINY_PYRAMID,
-        "MODEL.SRSTS_A.SAMPLER_CHANNELS": [16],
-        "MODEL.SRSTS_A.TOWER_CHANNELS": [24],
-        "MODEL.SRSTS_A.SEQUENCE_LAYERS": 1,
-        "MODEL.SRSTS_A.TEST.MAX_ANCHORS": 20,
-        "INPUT.CROP.SIZE": [96, 96],
-    },
-    "spts": {
-        **_TINY,
-        "MODEL.RESNETS.WIDTH_PER_GROUP": 8,
-        "MODEL.SPTS.WIDTH": 32,
-        "MODEL.SPTS.HEADS": 2,
-        "MODEL.SPTS.FEEDFORWARD": 32,
-        "MODEL.SPTS.ENCODER_LAYERS": 1,
-        "MODEL.SPTS.DECODER_LAYERS": 1,
-        "MODEL.SPTS.MAX_WORDS": 4,
-    },
+
+@dataclass(frozen=True)
+class Spotter:
+    """The configs of a spotter.
+
+    Attributes:
+        folder: below configs/stage2.
+        prefix: of their names.
+        phases: trainings before the one on a single set, in order.
+    """
+
+    folder: str
+    prefix: str
+    phases: tuple[str, ...]
+
+    def config(self, name: str) -> str:
+        """Path of the config of a phase or a benchmark."""
+        return f"configs/stage2/{self.folder}/{self.prefix}{name}.yaml"
+
+
+_SRSTS_A_PHASES = ("pretrain_synthtext", "joint")
+SPOTTERS = {
+    "srsts_a": Spotter("srsts_a", "", _SRSTS_A_PHASES),
+    "srsts_a_v2": Spotter("srsts_a", "v2_", _SRSTS_A_PHASES),
+    "spts": Spotter("spts", "", ("pretrain",)),
+    "spts_official": Spotter("spts", "official_", ("pretrain",)),
+    "sptsv2": Spotter("spts", "sptsv2_", ("pretrain",)),
+    "npts": Spotter("spts", "npts_", ("pretrain",)),
 }
 
 
@@ -166,7 +136,7 @@ class Reproduction:
     @property
     def needs_imagenet(self) -> bool:
         """Whether a training starts from ImageNet weights."""
-        return self.pretrained is None or self.spotter == "spts"
+        return self.pretrained is None or self._family == "spts"
 
     def tasks(self) -> Iterator[Task]:
         """All steps in their order."""
@@ -221,9 +191,9 @@ class Reproduction:
 
     def _labels(self, detectors: tuple[str, ...]) -> Iterator[Step]:
         """Pseudo points for every set that a spotter trains on."""
-        trained = [f"{target}_train" for target in self.targets]
-        phases = [name for config in self._phases for name in self._used(config)]
-        for dataset in dict.fromkeys([*phases, *(d for d in trained if d in self.datasets)]):
+        configs = (*self._phases, *map(self._spotter_config, self.targets))
+        sources = [(d, s) for config in configs for d, s in self._sources(config).items()]
+        for dataset in dict.fromkeys(name for name, source in sources if source != name):
             benchmark = _parts(dataset)[0]
             own = benchmark in detectors
             config = self._stage1_config(benchmark if own else "pretrain")
@@ -241,20 +211,19 @@ class Reproduction:
             if not data:
                 continue
             name = f"{self.spotter}-{Path(config).stem}"
-            train = ("DATASETS.TRAIN", names(*map(self._labels_name, data)))
-            opts = (*start, *train, *self._proportions(config, data))
-            yield Task(self._training(name, config, self.spotter, opts))
+            opts = (*start, *self._trains(config), *self._proportions(config, data))
+            yield Task(self._training(name, config, self._family, opts))
             start = ("MODEL.WEIGHTS", self._weights(name), "MODEL.BACKBONE.WEIGHTS", "")
         for target in self.targets:
             config, name = self._spotter_config(target), f"{self.spotter}-{target}"
-            train = ("DATASETS.TRAIN", names(self._labels_name(f"{target}_train")))
-            yield Task(self._training(name, config, self.spotter, (*start, *train)))
+            opts = (*start, *self._trains(config))
+            yield Task(self._training(name, config, self._family, opts))
             weights, dataset = self._weights(name), f"{target}_test"
-            opts = self._opts(self.spotter, name)
+            opts = self._opts(self._family, name)
             step = evaluation_step(f"{name}-test", config, weights, [dataset], opts)
             yield Task(step, partial(self._spotting_rows, name, dataset))
             model = (config, weights, dataset, self.output / "pictures" / name)
-            yield Task(self._drawing(f"{name}-pictures", "words", *model, self.spotter))
+            yield Task(self._drawing(f"{name}-pictures", "words", *model, self._family))
 
     def _anchor_rows(self, name: str, datasets: Sequence[str]) -> list[Row]:
         folder = self.output / name
@@ -307,6 +276,18 @@ class Reproduction:
         found = load_config(config).DATASETS.TRAIN
         return tuple(Path(name.partition("@")[0]).name.removesuffix(".jsonl") for name in found)
 
+    def _sources(self, config: str) -> dict[str, str]:
+        """What a spotter trains on, by dataset that is used: its labels or, as for NPTS, itself."""
+        found = dict(zip(self._trained_on(config), load_config(config).DATASETS.TRAIN, strict=True))
+        return {
+            dataset: dataset if name == dataset else self._labels_name(dataset)
+            for dataset, name in found.items()
+            if dataset in self.datasets
+        }
+
+    def _trains(self, config: str) -> tuple[str, ...]:
+        return ("DATASETS.TRAIN", names(*self._sources(config).values()))
+
     def _proportions(self, config: str, data: Sequence[str]) -> tuple[str, ...]:
         """Shares of those datasets that are used, where a config gives shares to others, too."""
         given, all_data = load_config(config).DATASETS.PROPORTIONS, self._trained_on(config)
@@ -323,14 +304,18 @@ class Reproduction:
         return f"configs/stage1/{'official_' if self.stage1 == 'official' else ''}{stem}.yaml"
 
     def _spotter_config(self, name: str) -> str:
-        return f"configs/stage2/{SPOTTERS[self.spotter or ''][0]}/{name}.yaml"
+        return SPOTTERS[self.spotter or ""].config(name)
+
+    @property
+    def _family(self) -> str:
+        return SPOTTERS[self.spotter].folder if self.spotter else ""
 
     @cached_property
     def _phases(self) -> tuple[str, ...]:
         """Configs of the trainings before the one on a target."""
         if self.spotter is None:
             return ()
-        return tuple(self._spotter_config(name) for name in SPOTTERS[self.spotter][1])
+        return tuple(map(self._spotter_config, SPOTTERS[self.spotter].phases))
 
     @property
     def _resnet(self) -> Path:
@@ -363,7 +348,7 @@ class Reproduction:
     @property
     def _backbone(self) -> str:
         """Weights of a spotter's backbone: for SPTS those of ImageNet, for SRSTS-A stage 1's."""
-        return self._imagenet_weights if self.spotter == "spts" else self._first_weights
+        return self._imagenet_weights if self._family == "spts" else self._first_weights
 
 
 def _parts(dataset: str) -> tuple[str, str]:
