@@ -114,6 +114,9 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     # peaks the one with the lower score gets the next peak of its map. 0 places each word
     # independently, as published.
     cfg.MODEL.WECROMCL.ANCHOR_DISTANCE = 0.0
+    # Image pyramid at inference: factors of the network input's sides. Each word takes its anchor
+    # from the scale at which region and text are most similar. One factor of 1: no pyramid.
+    cfg.MODEL.WECROMCL.PYRAMID = [1.0]
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
@@ -234,6 +237,18 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # "published" for the lexicons in the folder `lexicons` of a benchmark, or "KIND=FILE" with KIND
     # one of full, weak, strong (folder of lists) and generic.
     cfg.TEST.LEXICONS = ()
+
+    # Metrics of stage 1 without any position, "retrieval/...": each image is asked for its own
+    # words and for words of other images.
+    cfg.TEST.RETRIEVAL = CfgNode()
+    # Number K of words of other images per image; 0 for no such metrics.
+    cfg.TEST.RETRIEVAL.NUM_NEGATIVES = 20
+    # Seed that draws them.
+    cfg.TEST.RETRIEVAL.SEED = 0
+    # Factor of the image's sides at which anchors are found once more, to see whether they stay;
+    # 0 for none.
+    cfg.TEST.RETRIEVAL.SECOND_SCALE = 0.75
+
     # Score threshold of the metrics of stage 2, unless a metric's name says otherwise; choose it on
     # validation data.
     cfg.TEST.SPOTTING_THRESHOLD = 0.5

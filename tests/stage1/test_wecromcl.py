@@ -7,6 +7,7 @@ from detectron2.modeling import build_model
 
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.data.text import CharsetError
+from wecromcl_d2.layers.image_batch import scale_image
 from wecromcl_d2.stage1 import build_charset
 
 # Padding reaches the bilinear upsampling and the convolutions, so nothing but exact size groups
@@ -152,6 +153,75 @@ def test_weights_that_are_not_finite_are_noticed(model):
         broken.text_encoder.norm.bias[3] = float("nan")
     with pytest.raises(FloatingPointError, match="weights"):
         anchors(broken, entry(64, 96, ["word"]))
+
+
+@pytest.fixture(scope="module")
+def pyramid_model(model):
+    """The same weights at two scales, words kept apart."""
+    two = build_model(quick_config("MODEL.WECROMCL.PYRAMID", [1.0, 0.5])).eval()
+    two.load_state_dict(model.state_dict())
+    return two
+
+
+def test_each_word_comes_from_the_scale_where_it_is_most_similar(model, pyramid_model):
+    """Compared with the model at either scale, its image resized outside of it."""
+    texts = [f"word{i}" for i in range(12)]
+    whole = entry(96, 160, texts, seed=3)
+    half = whole | {"image": scale_image(whole["image"], 0.5)}
+    assert half["image"].shape == (3, 48, 80)
+    pyramid_model.decode_peaks = model.decode_peaks
+    (both,) = anchors(pyramid_model, whole)
+    (large,), (small,) = anchors(model, whole), anchors(model, half)
+    finer = large.similarity >= small.similarity
+    assert finer.any() and not finer.all()
+    for name in ("similarity", "scores", "peak_over_flat", "pred_points"):
+        a, b = large.get(name), small.get(name)
+        expected = torch.where(finer.view(-1, *[1] * (a.dim() - 1)), a, b)
+        torch.testing.assert_close(both.get(name), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(both.pred_maps[finer], large.pred_maps[finer])
+    assert both.pred_maps.shape == large.pred_maps.shape
+    torch.testing.assert_close(both.pred_maps.sum((1, 2)), torch.ones(12), rtol=0.05, atol=0)
+    assert both.peak_over_flat[0] == both.scores[0] * (12 * 20 if finer[0] else 6 * 10)
+
+
+def test_scales_neither_mix_images_nor_words(pyramid_model):
+    texts = ["alpha", "beta", "gamma", "alpha"]
+    mine, other = entry(64, 96, texts, 1), entry(64, 96, ["delta"], 2)
+    (alone,) = anchors(pyramid_model, mine)
+    assert_same_answer(anchors(pyramid_model, other, mine)[1], alone)
+    (back,) = anchors(pyramid_model, mine | {"texts": texts[2::-1] + texts[3:]})
+    assert_same_answer(back[torch.tensor([2, 1, 0, 3])], alone)
+
+
+def test_one_scale_of_one_changes_no_bit(model):
+    x = entry(50, 70, ["alpha", "beta"])
+    assert scale_image(x["image"], 1.0) is x["image"]
+    by_hand, valid = model.encode_images(model.preprocess_images([x]))
+    (found,) = anchors(model, x)
+    words = model.encode_words(["alpha", "beta"])
+    maps = model.activation(words[None, :, : by_hand.shape[1]], by_hand, valid)
+    assert torch.equal(found.pred_maps, maps[0, :, :7, :9])
+    assert torch.equal(found.scores, maps[0, :, :7, :9].flatten(1).amax(1))
+
+
+@pytest.mark.parametrize("factors", [[], [0.0], [1.0, -0.5], [float("inf")]])
+def test_scales_that_are_none_are_refused(factors):
+    with pytest.raises(ValueError, match="PYRAMID"):
+        build_model(quick_config("MODEL.WECROMCL.PYRAMID", factors))
+
+
+def test_negatives_change_no_anchor(model):
+    mine = entry(64, 96, ["alpha", "beta"], 1)
+    plain, *_ = model([mine])
+    asked, *_ = model([mine | {"negatives": ["gamma", "alpha"], "second_scale": 0.5}])
+    assert_same_answer(asked["instances"], plain["instances"])
+    assert asked["negative_similarity"].shape == (2,)
+    torch.testing.assert_close(
+        asked["negative_similarity"][1], plain["instances"].similarity[0], rtol=0, atol=ROUNDING
+    )
+    half = mine | {"image": scale_image(mine["image"], 0.5)}
+    (second,) = anchors(model, half)
+    torch.testing.assert_close(asked["second_points"], second.pred_points)
 
 
 def region_text_cosines(model, image, texts):

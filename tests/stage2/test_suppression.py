@@ -9,10 +9,11 @@ def level_line(left, right, y):
     return torch.stack([torch.linspace(left, right, 6), torch.full((6,), float(y))], 1)
 
 
-def kept_lines(words, images=None):
+def kept_lines(words, images=None, scales=None):
     """Indices kept of (left, right, y, text, score, confidence)."""
     return line_nms(
         torch.tensor(images or [0] * len(words)),
+        torch.tensor(scales or [0] * len(words)),
         torch.stack([level_line(*word[:3]) for word in words]),
         [word[3] for word in words],
         torch.tensor([word[4] for word in words]),
@@ -41,6 +42,16 @@ def test_a_different_text_in_one_place_is_dropped_only_if_it_is_weak():
     best = (0, 16, 0, "word", 0.8, 0.8)
     assert kept_lines([best, (0, 16, 1, "xyzu", 0.5, 0.41)]) == [0, 1]
     assert kept_lines([best, (0, 16, 1, "xyzu", 0.5, 0.39)]) == [0]
+
+
+def test_of_two_scales_the_better_reading_of_one_place_stays_alone():
+    words = [
+        (0, 16, 0, "word", 0.8, 0.8),
+        (0, 16, 1, "xyzu", 0.9, 0.8),
+        (0, 16, 9, "far", 0.1, 0.1),
+    ]
+    assert kept_lines(words) == [0, 1, 2]
+    assert kept_lines(words, scales=[0, 1, 1]) == [1, 2]
 
 
 def test_points_of_equal_texts_must_keep_their_distance():

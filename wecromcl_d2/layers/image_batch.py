@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from detectron2.structures import ImageList, Instances
+import torch.nn.functional as F
+from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 
@@ -32,6 +33,34 @@ def check_finite(values: Tensor, what: str) -> None:
             f"the {what} hold values that are not finite: the weights are damaged, or come from a "
             "training that broke down; check the file of MODEL.WEIGHTS"
         )
+
+
+def check_pyramid(key: str, factors: Sequence[float]) -> None:
+    """Make sure that the scales of a pyramid are positive numbers, at least one.
+
+    Args:
+        key: name of the config key.
+        factors: its value.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if not factors or not all(0 < factor < math.inf for factor in factors):
+        raise ValueError(f"{key} is {list(factors)}; give one or more positive numbers")
+
+
+def scale_image(image: Tensor, factor: float) -> Tensor:
+    """An image (C, H, W) resized bilinearly with antialiasing, uint8; as it is for a factor of 1.
+
+    Args:
+        image: uint8, 0 to 255.
+        factor: of both sides, which are rounded to whole pixels.
+    """
+    if factor == 1:
+        return image
+    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
+    resized = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
+    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 class ImageModel(nn.Module):
@@ -71,19 +100,19 @@ class ImageModel(nn.Module):
     def infer_by_size(
         self,
         batched_inputs: Sequence[dict[str, Any]],
-        infer: Callable[[list[dict[str, Any]]], list[Instances]],
-    ) -> list[dict[str, Instances]]:
+        infer: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    ) -> list[dict[str, Any]]:
         """Results of all images; only those of one size share a batch.
 
         Padding would let the size of one image change the result of another.
 
         Args:
             batched_inputs: one dict per image.
-            infer: given those of one size, the instances of each.
+            infer: given those of one size, the result of each.
         """
         results: list[Any] = [None] * len(batched_inputs)
         for indices in group_by_size(x["image"].shape for x in batched_inputs):
             found = infer([batched_inputs[i] for i in indices])
-            for i, instances in zip(indices, found, strict=True):
-                results[i] = {"instances": instances}
+            for i, result in zip(indices, found, strict=True):
+                results[i] = result
         return results

@@ -21,6 +21,21 @@ SPARE_PEAKS = 5
 
 
 @dataclass(frozen=True)
+class ScaleMaps:
+    """What the model sees of an image's Q texts at one scale.
+
+    Attributes:
+        maps: (Q, H, W) soft activation maps.
+        similarity: (Q,) cosines of region and text.
+        input_size: (height, width) of the image at this scale, in pixels.
+    """
+
+    maps: Tensor
+    similarity: Tensor
+    input_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class PeakDecoder:
     """The rule that turns the activation maps of an image into its anchor points.
 
@@ -50,71 +65,103 @@ class PeakDecoder:
 
     def __call__(
         self,
-        maps: Tensor,
-        similarity: Tensor,
+        scales: Sequence[ScaleMaps],
         texts: Sequence[str],
         keys: Sequence[str],
         input_size: tuple[int, int],
         image_size: tuple[int, int],
     ) -> Instances:
-        """The anchors of one image.
+        """The anchors of one image, each from the scale where its word is most similar.
 
         Args:
-            maps: (Q, H, W) maps of the padded network input.
-            similarity: (Q,) or more, padded at the end.
+            scales: maps of the image at each scale of the pyramid.
             texts: Q transcriptions as given.
             keys: Q keys, see `Charset.key`; the n-th of equal keys gets the n-th strongest peak.
-            input_size: (height, width) of the network input before its padding.
+            input_size: (height, width) of the network input, whose cells are the unit of
+                `distance` and the grid of the returned maps.
             image_size: (height, width) of the original image.
 
         Returns:
             Instances with `pred_points` (Q, 2), float64, in pixels of the original image, `scores`
-            and `similarity` (Q,), `pred_maps` without the cells of padding, and `pred_texts`.
+            (Q,), `peak_over_flat` (Q,), score times number of cells, `similarity` (Q,),
+            `pred_maps` (Q, H, W), and `pred_texts`.
         """
-        (input_height, input_width), (height, width) = input_size, image_size
-        maps = maps[
-            :, : math.ceil(input_height / self.stride), : math.ceil(input_width / self.stride)
-        ]
+        similarity = torch.stack([scale.similarity for scale in scales])
+        best = similarity.argmax(0)
+        row = torch.arange(len(texts), device=best.device)
         ranks = [keys[:i].count(key) for i, key in enumerate(keys)]
         count = max(ranks) + 1 + (SPARE_PEAKS if self.distance else 0)
-        points, scores = find_peaks(maps, count, self.window, self.ties)
-        if self.anchor == "mean":
-            points = mean_of_peaks(maps, points, self.window)
+        peaks = [self._find(scale, count) for scale in scales]
+        points, scores = (torch.stack(values)[best, row] for values in zip(*peaks, strict=True))
+        cells = best.new_tensor([scale.maps[0].numel() for scale in scales])[best, None]
+        # Pixels of the input at each word's scale, over those of the network input.
+        shrink = points.new_tensor(
+            [[w / input_size[1], h / input_size[0]] for h, w in (s.input_size for s in scales)]
+        )[best]
+        # Exact, so that words compare as their scores do where all come from one scale.
+        contrast = scores.double() * cells
         if self.distance:
-            ranks = assign_distinct_peaks(points, scores, keys, self.distance)
-        row = torch.arange(len(texts), device=maps.device)
-        rank = torch.tensor(ranks, device=maps.device)
-        points = points[row, rank].double() * self.stride
-        scale = points.new_tensor([width / input_width, height / input_height])
-        limit = points.new_tensor([width, height])
-        points = torch.minimum(points * scale, limit)
-        return _instances(
-            image_size, points, scores[row, rank], similarity[: len(texts)], maps, texts
-        )
+            places = points / shrink[:, None]
+            ranks = assign_distinct_peaks(places, contrast, keys, self.distance)
+        rank = torch.tensor(ranks, device=best.device)
+        (height, width) = image_size
+        to_image = points.new_tensor(
+            [[width / w, height / h] for h, w in (s.input_size for s in scales)],
+            dtype=torch.float64,
+        )[best]
+        pixels = points[row, rank].double() * self.stride * to_image
+        instances = Instances(image_size)
+        instances.pred_points = torch.minimum(pixels, pixels.new_tensor([width, height]))
+        instances.scores = scores[row, rank]
+        instances.peak_over_flat = contrast[row, rank].float()
+        instances.similarity = similarity[best, row]
+        instances.pred_maps = _maps_on_one_grid(scales, best, self._grid(input_size))
+        instances.pred_texts = TextList(texts)
+        return instances
+
+    def cut(self, maps: Tensor, similarity: Tensor, input_size: tuple[int, int]) -> ScaleMaps:
+        """The maps of a padded network input without the cells of padding.
+
+        Args:
+            maps: (Q, H, W).
+            similarity: (Q,).
+            input_size: (height, width) before the padding.
+        """
+        height, width = self._grid(input_size)
+        return ScaleMaps(maps[:, :height, :width], similarity, input_size)
+
+    def _grid(self, input_size: tuple[int, int]) -> tuple[int, int]:
+        return math.ceil(input_size[0] / self.stride), math.ceil(input_size[1] / self.stride)
+
+    def _find(self, scale: ScaleMaps, count: int) -> tuple[Tensor, Tensor]:
+        """(Q, count, 2) points in cells and (Q, count) values of the strongest peaks."""
+        points, scores = find_peaks(scale.maps, count, self.window, self.ties)
+        if self.anchor == "mean":
+            points = mean_of_peaks(scale.maps, points, self.window)
+        return points, scores
 
 
 def no_anchors(image_size: tuple[int, int], device: torch.device) -> Instances:
     """What `PeakDecoder` gives for an image without texts."""
-    points = torch.zeros(0, 2, dtype=torch.float64, device=device)
-    scores, maps = torch.zeros(0, device=device), torch.zeros(0, 0, 0, device=device)
-    return _instances(image_size, points, scores, scores, maps, [])
-
-
-def _instances(
-    image_size: tuple[int, int],
-    points: Tensor,
-    scores: Tensor,
-    similarity: Tensor,
-    maps: Tensor,
-    texts: Sequence[str],
-) -> Instances:
     instances = Instances(image_size)
-    instances.pred_points = points
-    instances.scores = scores
-    instances.similarity = similarity
-    instances.pred_maps = maps
-    instances.pred_texts = TextList(texts)
+    instances.pred_points = torch.zeros(0, 2, dtype=torch.float64, device=device)
+    for name in ("scores", "peak_over_flat", "similarity"):
+        instances.set(name, torch.zeros(0, device=device))
+    instances.pred_maps = torch.zeros(0, 0, 0, device=device)
+    instances.pred_texts = TextList([])
     return instances
+
+
+def _maps_on_one_grid(scales: Sequence[ScaleMaps], best: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(Q, H, W) each word's map of its best scale (Q,), resampled if the grid is another one."""
+    result = torch.zeros(0, device=best.device)
+    for number, scale in enumerate(scales):
+        maps = scale.maps
+        if maps.shape[1:] != grid:
+            share = maps[0].numel() / (grid[0] * grid[1])
+            maps = F.interpolate(maps[None], grid, mode="bilinear")[0] * share
+        result = maps if number == 0 else torch.where(best[:, None, None] == number, maps, result)
+    return result
 
 
 def find_peaks(maps: Tensor, count: int, window: int, ties: str = "first") -> tuple[Tensor, Tensor]:

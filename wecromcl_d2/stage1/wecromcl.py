@@ -13,7 +13,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import ImageList
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.distributed.nn.functional import all_gather
 
 from ..data.text import Charset
 from ..layers.charset_state import CharsetState
-from ..layers.image_batch import ImageModel, check_finite
+from ..layers.image_batch import ImageModel, check_finite, check_pyramid, scale_image
 from ..layers.image_encoder import ImageEncoder
 from ..visualizer import WordView, draw_activation
 from .activation import TextActivation
@@ -66,6 +66,7 @@ class WeCromCL(ImageModel):
         peak_ties: see `PeakDecoder.ties`.
         anchor: see `PeakDecoder.anchor`.
         anchor_distance: see `PeakDecoder.distance`.
+        pyramid: scales of the image at inference, as factors of the network input's sides.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
         size_divisibility: input sides are padded to a multiple of this.
@@ -94,6 +95,7 @@ class WeCromCL(ImageModel):
         peak_ties: str,
         anchor: str,
         anchor_distance: float,
+        pyramid: Sequence[float] = (1.0,),
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisibility: int,
@@ -118,6 +120,8 @@ class WeCromCL(ImageModel):
         self.decode_peaks = PeakDecoder(
             self.stride, peak_window, peak_ties, anchor, anchor_distance
         )
+        check_pyramid("MODEL.WECROMCL.PYRAMID", pyramid)
+        self.pyramid = tuple(pyramid)
         self.input_format, self.vis_period = input_format, vis_period
         self.word_cache = WordCache((self.text_encoder, self.activation))
 
@@ -138,6 +142,7 @@ class WeCromCL(ImageModel):
             "peak_ties": cfg.MODEL.WECROMCL.PEAK_TIES,
             "anchor": cfg.MODEL.WECROMCL.ANCHOR,
             "anchor_distance": cfg.MODEL.WECROMCL.ANCHOR_DISTANCE,
+            "pyramid": cfg.MODEL.WECROMCL.PYRAMID,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
@@ -152,8 +157,9 @@ class WeCromCL(ImageModel):
             batched_inputs: one dict per image with `image`, a (3, H, W) tensor in the configured
                 colour order. In training also `queries`, texts of the image that no other image of
                 the batch contains, and `negatives`, K texts that the image does not contain.
-                Otherwise `texts`, the image's transcriptions, and `height` and `width` of
-                the original image.
+                Otherwise `texts`, the image's transcriptions, `height` and `width` of the original
+                image, and, to measure retrieval, `negatives`, readable texts that the image does
+                not contain, and `second_scale`, a factor.
 
         Returns:
             In training a dict with `loss_i2t` and `loss_t2i`, otherwise what `inference` returns.
@@ -227,34 +233,78 @@ class WeCromCL(ImageModel):
         return super()._apply(*args, **kwargs)
 
     @torch.no_grad()
-    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Find the anchors of the given transcriptions.
 
         Returns:
             For each image a dict with `instances`, one per readable text in the given order:
             `pred_points` (Q, 2), float64, in pixels of the original image, `pred_texts`, `scores`
-            (Q,), the height of the peak, `similarity` (Q,), the cosine of region and text that
-            training optimises, and `pred_maps` (Q, H, W) over the cells of the true image. A text
-            given n times gets the n strongest peaks, strongest first; a peak that does not exist
-            has score zero. Texts without any character of the charset are left out.
+            (Q,), the height of the peak, `peak_over_flat` (Q,), the same in units of a flat map,
+            `similarity` (Q,), the cosine of region and text that training optimises, and
+            `pred_maps` (Q, H, W) over the cells of the true image. A text given n times gets the n
+            strongest peaks, strongest first; a peak that does not exist has score zero. Texts
+            without any character of the charset are left out. With `negatives` also
+            `negative_similarity`, that of each of them, with `second_scale` also `second_points`
+            (Q, 2), the anchors in the image resized by that factor.
 
         Raises:
             FloatingPointError: if the weights give values that are not finite.
         """
-        return self.infer_by_size(batched_inputs, self._find_anchors)
+        results = self.infer_by_size(batched_inputs, self._find_anchors)
+        again = {
+            i: _at_second_scale(x) for i, x in enumerate(batched_inputs) if "second_scale" in x
+        }
+        if again:
+            for i, found in zip(again, self.inference(list(again.values())), strict=True):
+                results[i]["second_points"] = found["instances"].pred_points
+        return results
 
-    def _find_anchors(self, inputs: list[dict[str, Any]]) -> list[Instances]:
+    def _find_anchors(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Anchors of images of one size."""
-        images = self.preprocess_images(inputs)
-        texts = [[t for t in x["texts"] if self.charset.normalize(t)] for x in inputs]
-        sizes = [
-            (x.get("height", height), x.get("width", width))
-            for x, (height, width) in zip(inputs, images.image_sizes, strict=True)
+        own = [[t for t in x["texts"] if self.charset.normalize(t)] for x in inputs]
+        keys = [
+            [self.charset.key(text, self.max_length) for text in (*texts, *x.get("negatives", ()))]
+            for x, texts in zip(inputs, own, strict=True)
         ]
-        if not any(texts):
-            return [no_anchors(size, self.device) for size in sizes]
+        input_size = inputs[0]["image"].shape[-2:]
+        scales = (
+            [self._activate(inputs, factor, keys) for factor in self.pyramid] if any(keys) else []
+        )
+        results: list[dict[str, Any]] = []
+        for number, (x, texts) in enumerate(zip(inputs, own, strict=True)):
+            image_size = x.get("height", input_size[0]), x.get("width", input_size[1])
+            maps = [
+                self.decode_peaks.cut(maps[number, : len(texts)], alike[number, : len(texts)], size)
+                for maps, alike, size in scales
+            ]
+            instances = (
+                self.decode_peaks(maps, texts, keys[number][: len(texts)], input_size, image_size)
+                if texts
+                else no_anchors(image_size, self.device)
+            )
+            results.append({"instances": instances})
+            if x.get("negatives"):
+                alike = torch.stack([alike[number] for _, alike, _ in scales]).amax(0)
+                results[-1]["negative_similarity"] = alike[len(texts) : len(keys[number])]
+        return results
+
+    def _activate(
+        self, inputs: list[dict[str, Any]], factor: float, keys: Sequence[Sequence[str]]
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Maps (N, Q, H, W) and similarities (N, Q) of texts in images of one size at one scale.
+
+        Args:
+            inputs: N images.
+            factor: of the images' sides.
+            keys: texts of each image, at most Q, see `Charset.key`; the rest is padding.
+
+        Returns:
+            The maps and the similarities, and the (height, width) of the resized images.
+        """
+        images = self.preprocess_images(
+            [{"image": scale_image(x["image"], factor)} for x in inputs]
+        )
         feature, valid = self.encode_images(images)
-        keys = [[self.charset.key(text, self.max_length) for text in own] for own in texts]
         words = self.word_cache.get([k for per_image in keys for k in per_image], self.encode_words)
         queries, t = words.split([feature.shape[1], words.shape[1] - feature.shape[1]], dim=1)
         compared = _padded_rows([len(per_image) for per_image in keys]).to(self.device)
@@ -263,14 +313,7 @@ class WeCromCL(ImageModel):
         similarity = cosine_similarity(pooled, t.float(), compared)
         maps = maps.float()
         check_finite(maps, "activation maps")
-        return [
-            self.decode_peaks(own[: len(words)], alike, words, read, input_size, size)
-            if words
-            else no_anchors(size, self.device)
-            for own, alike, words, read, input_size, size in zip(
-                maps, similarity, texts, keys, images.image_sizes, sizes, strict=True
-            )
-        ]
+        return maps, similarity, images.image_sizes[0]
 
     def encode_words(self, texts: Sequence[str]) -> Tensor:
         """(U, C + D) of distinct texts: the projected query, then the text feature."""
@@ -299,6 +342,12 @@ class WeCromCL(ImageModel):
             glow = picked[0, :height, :width].float().cpu().numpy()
             drawing = draw_activation(image, WordView(x["queries"][0], glow))
             storage.put_image("activation", drawing.transpose(2, 0, 1))
+
+
+def _at_second_scale(x: dict[str, Any]) -> dict[str, Any]:
+    """An input with its image resized by its `second_scale`; no negatives."""
+    kept = {key: x[key] for key in ("texts", "height", "width") if key in x}
+    return kept | {"image": scale_image(x["image"], x["second_scale"])}
 
 
 def _padded_rows(counts: Sequence[int]) -> Tensor:

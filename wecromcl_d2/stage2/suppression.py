@@ -82,14 +82,21 @@ def line_lengths(lines: Tensor) -> Tensor:
 
 
 def line_nms(
-    image: Tensor, lines: Tensor, texts: Sequence[str], scores: Tensor, confidence: Tensor
+    image: Tensor,
+    scale: Tensor,
+    lines: Tensor,
+    texts: Sequence[str],
+    scores: Tensor,
+    confidence: Tensor,
 ) -> Tensor:
     """Words to keep: of two that lie on each other, the one of higher score.
 
-    The other is dropped if the texts are alike or its confidence is below half of the kept one's.
+    The other is dropped if it was read at another scale, if the texts are alike or if its
+    confidence is below half of the kept one's.
 
     Args:
         image: (A,) image of each word.
+        scale: (A,) number of the scale that each word was read at.
         lines: (A, K, 2) trimmed lines.
         texts: A texts, none of them empty.
         scores: (A,).
@@ -106,12 +113,12 @@ def line_nms(
         distance.amin(2).mean(1) / width[first], distance.amin(1).mean(1) / width[second]
     )
     pairs = torch.stack([first, second], 1)[reach < SAME_LINE].tolist()
-    sure = confidence.tolist()
+    sure, level = confidence.tolist(), scale.tolist()
 
     def drops(best: int, other: int) -> bool:
         a, b = texts[best], texts[other]
         is_alike = Levenshtein.distance(a, b) <= DIFFERENT * max(len(a), len(b))
-        return is_alike or sure[other] < WEAK * sure[best]
+        return level[best] != level[other] or is_alike or sure[other] < WEAK * sure[best]
 
     kept = greedy_nms(scores.tolist(), pairs, drops)
     return torch.tensor(kept, dtype=torch.int64, device=lines.device)

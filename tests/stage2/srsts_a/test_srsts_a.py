@@ -6,6 +6,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from wecromcl_d2.data.text import TextList
+from wecromcl_d2.layers.image_batch import scale_image
 from wecromcl_d2.stage2.srsts_a.heads import LSTMBlock
 from wecromcl_d2.tasks import load_config
 
@@ -110,6 +111,65 @@ def test_answers_do_not_depend_on_the_batch(reader):
         assert alone.pred_texts == one.pred_texts
         for name in ("pred_points", "pred_polylines", "scores", "det_scores", "char_scores"):
             torch.testing.assert_close(alone.get(name), one.get(name), rtol=1e-5, atol=1e-5)
+
+
+def coarse_input(size=(96, 128)):
+    """Noise in squares of 2 x 2 pixels, which half the size still shows."""
+    x = make_input(size)
+    small = x["image"][:, ::2, ::2]
+    return x | {"image": small.repeat_interleave(2, 1).repeat_interleave(2, 2)}
+
+
+def at_scales(reader, monkeypatch, *factors):
+    monkeypatch.setattr(reader, "pyramid", factors)
+    return reader
+
+
+def test_one_scale_reads_what_the_resized_image_holds(reader, monkeypatch):
+    """Compared with the image resized outside of the model, its words in the same pixels."""
+    x = coarse_input()
+    (outside,) = found(reader, [x | {"image": scale_image(x["image"], 0.5)}])
+    (inside,) = found(at_scales(reader, monkeypatch, 0.5), [x])
+    assert len(inside) and inside.pred_texts == outside.pred_texts
+    for name in ("pred_points", "pred_polylines", "scores", "char_scores"):
+        torch.testing.assert_close(inside.get(name), outside.get(name), rtol=1e-5, atol=1e-4)
+
+
+def test_of_all_scales_the_best_reading_of_a_place_stays(reader, monkeypatch):
+    """Words (text, left, row, score) in cells; "hat" lies on "cat", the others alone."""
+    by_scale = {
+        1.0: [("cat", 2.0, 3.0, 0.6), ("dog", 2.0, 12.0, 0.7)],
+        0.5: [("hat", 2.0, 3.5, 0.8), ("sun", 2.0, 20.0, 0.5)],
+    }
+
+    def read(inputs, factor):
+        words = by_scale[factor]
+        count = len(words)
+        along = torch.linspace(0, 6, reader.num_points)
+        lines = [torch.stack([left + along, along * 0 + row], 1) for _, left, row, _ in words]
+        scores = torch.tensor([score for *_, score in words])
+        return {
+            "texts": [text for text, *_ in words],
+            "image": torch.ones(count, dtype=torch.int64),
+            "points": torch.stack([line[0] for line in lines]),
+            "lines": torch.stack(lines),
+            "char_scores": torch.zeros(count, reader.num_points),
+            **dict.fromkeys(("scores", "det_scores", "rec_scores"), scores),
+        }
+
+    monkeypatch.setattr(reader, "_read", read)
+    none, both = found(at_scales(reader, monkeypatch, 1.0, 0.5), [make_input((96, 128))] * 2)
+    assert len(none) == 0
+    assert both.pred_texts == ["hat", "dog", "sun"]
+    assert both.scores.tolist() == pytest.approx([0.8, 0.7, 0.5])
+    assert both.pred_points.tolist() == [[8.0, 14.0], [8.0, 48.0], [8.0, 80.0]]
+    (one,) = found(at_scales(reader, monkeypatch, 1.0), [make_input((96, 128))] * 2)[1:]
+    assert one.pred_texts == ["dog", "cat"]
+
+
+def test_scales_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"TEST\.PYRAMID"):
+        make_model("MODEL.SRSTS_A.TEST.PYRAMID", [0.0])
 
 
 def test_patches_and_the_whole_map_give_the_same_words(reader):

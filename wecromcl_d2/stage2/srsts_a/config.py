@@ -48,6 +48,9 @@ def add_srsts_a_config(cfg: CfgNode) -> None:
     keys.TEST.MAX_ANCHORS = 300
     # Lowest score of a returned word: the square root of confidence times recognition score.
     keys.TEST.SCORE = 0.05
+    # Image pyramid: factors of the network input's sides at which words are read, those of all
+    # scales then going through one suppression. One factor of 1: no pyramid.
+    keys.TEST.PYRAMID = [1.0]
     # Point of a word. "anchor": center of its anchor's cell. "line": midpoint of its sampling
     # points; less reliable, since no loss keeps them on the word.
     keys.TEST.POINT = "anchor"

@@ -21,13 +21,16 @@ from ...config import check_choice
 from ...data.text import Charset, TextList
 from ...layers import ImageEncoder
 from ...layers.charset_state import CharsetState
-from ...layers.image_batch import ImageModel, check_finite
+from ...layers.image_batch import ImageModel, check_finite, check_pyramid, scale_image
 from ...stage1.text_encoder import build_charset
 from ..suppression import line_nms, trimmed_lines
 from .criterion import Criterion
 from .ctc import read_greedily
 from .heads import AnchorHead, Recognizer, Sampler
 from .targets import IGNORE_RADIUS, PaddedTargets, choose_anchors, confidence_targets
+
+# Tensors that describe each of A read words, image by image.
+WORD_FIELDS = ("image", "points", "lines", "scores", "det_scores", "rec_scores", "char_scores")
 
 
 @META_ARCH_REGISTRY.register()
@@ -52,6 +55,7 @@ class SRSTSA(ImageModel):
         min_confidence: anchors below this confidence are dropped at inference.
         max_anchors: most anchors of an image at inference.
         min_score: words below this score are dropped at inference.
+        pyramid: scales at inference, as factors of the network input's sides.
         point: a word's point at inference, "anchor" or "line", the midpoint of the sampling
             points.
 
@@ -80,6 +84,7 @@ class SRSTSA(ImageModel):
         min_confidence: float = 0.3,
         max_anchors: int = 300,
         min_score: float = 0.05,
+        pyramid: Sequence[float] = (1.0,),
         point: str = "anchor",
     ):
         super().__init__(pixel_mean, pixel_std, (size_divisibility, backbone.size_divisibility))
@@ -99,6 +104,8 @@ class SRSTSA(ImageModel):
         self.jitter = jitter
         self.min_confidence, self.max_anchors = min_confidence, max_anchors
         self.min_score = min_score
+        check_pyramid("MODEL.SRSTS_A.TEST.PYRAMID", pyramid)
+        self.pyramid = tuple(pyramid)
         self.stride, self.num_points = image_encoder.stride, sampler.num_points
 
     @classmethod
@@ -144,6 +151,7 @@ class SRSTSA(ImageModel):
             "min_confidence": keys.TEST.CONFIDENCE,
             "max_anchors": keys.TEST.MAX_ANCHORS,
             "min_score": keys.TEST.SCORE,
+            "pyramid": keys.TEST.PYRAMID,
             "point": keys.TEST.POINT,
         }
 
@@ -215,9 +223,40 @@ class SRSTSA(ImageModel):
         """
         return self.infer_by_size(batched_inputs, self._spot)
 
-    def _spot(self, inputs: list[dict[str, Any]]) -> list[Instances]:
+    def _spot(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Words of images of one size."""
-        images = self.preprocess_images(inputs)
+        size = inputs[0]["image"].shape[-2:]
+        parts = [self._read(inputs, factor) for factor in self.pyramid]
+        words = {name: torch.cat([part[name] for part in parts]) for name in WORD_FIELDS}
+        texts = [text for part in parts for text in part["texts"]]
+        scale = torch.arange(len(parts)).repeat_interleave(
+            torch.tensor([len(part["texts"]) for part in parts])
+        )
+        image, scores = words.pop("image"), words["scores"]
+        kept = line_nms(image, scale, words["lines"], texts, scores, words["det_scores"])
+        kept = kept[scores[kept].argsort(descending=True, stable=True)]
+        found: dict[str, Any] = {name: values[kept] for name, values in words.items()}
+        found["texts"] = [texts[i] for i in kept.tolist()]
+        for name in ("points", "lines"):
+            found[name] = found[name].double() * self.stride
+        return [
+            {"instances": self._to_instances(x, size, _rows(found, image[kept] == number))}
+            for number, x in enumerate(inputs)
+        ]
+
+    def _read(self, inputs: list[dict[str, Any]], factor: float) -> dict[str, Any]:
+        """Words of images of one size at one scale, with duplicates.
+
+        Args:
+            inputs: N images.
+            factor: of the images' sides.
+
+        Returns:
+            `texts` and `WORD_FIELDS`; points and lines in cells of the unscaled network input.
+        """
+        images = self.preprocess_images(
+            [{"image": scale_image(x["image"], factor)} for x in inputs]
+        )
         feature, valid = self.encode_images(images)
         confidence = self.anchor_head(feature).float().sigmoid()
         check_finite(confidence, "confidences")
@@ -225,39 +264,40 @@ class SRSTSA(ImageModel):
             confidence = confidence * valid
         image, cells, sure = self._find_anchors(confidence)
         if len(image) == 0:
-            return [
-                self._to_instances(x, size, None)
-                for x, size in zip(inputs, images.image_sizes, strict=True)
-            ]
+            return self._no_words()
         sample = self.sampler.patch if self.sampler_eval == "patch" else self.sampler.dense
         lines = sample(feature, image, cells)
         reading = read_greedily(self.recognizer(feature, image, lines))
         scores = (sure * reading.scores).sqrt()
         good = (scores > self.min_score).nonzero().squeeze(1)
-        texts = self.charset.decode(reading.labels[good])
         lines_on_word = trimmed_lines(lines[good], reading.first[good], reading.last[good])
-        kept = line_nms(image[good], lines_on_word, texts, scores[good], sure[good])
-        index = good[kept]
-        order = scores[index].argsort(descending=True, stable=True)
-        index, kept = index[order], kept[order]
-        point = cells[index] + 0.5
+        point = cells[good] + 0.5
         if self.point == "line":
-            half = torch.full_like(scores[index], (self.num_points - 1) / 2)
-            point = trimmed_lines(lines_on_word[kept], half, half)[:, 0]
-        found = {
-            "points": point.double() * self.stride,
-            "lines": lines_on_word[kept].double() * self.stride,
-            "texts": [texts[i] for i in kept.tolist()],
-            "scores": scores[index],
-            "det_scores": sure[index],
-            "rec_scores": reading.scores[index],
-            "char_scores": reading.probabilities[index],
+            half = torch.full_like(scores[good], (self.num_points - 1) / 2)
+            point = trimmed_lines(lines_on_word, half, half)[:, 0]
+        (height, width), whole = images.image_sizes[0], inputs[0]["image"].shape
+        grow = lines.new_tensor([whole[2] / width, whole[1] / height])
+        return {
+            "image": image[good],
+            "points": point * grow,
+            "lines": lines_on_word * grow,
+            "texts": self.charset.decode(reading.labels[good]),
+            "scores": scores[good],
+            "det_scores": sure[good],
+            "rec_scores": reading.scores[good],
+            "char_scores": reading.probabilities[good],
         }
-        owner = image[index]
-        return [
-            self._to_instances(x, size, _rows(found, owner == number))
-            for number, (x, size) in enumerate(zip(inputs, images.image_sizes, strict=True))
-        ]
+
+    def _no_words(self) -> dict[str, Any]:
+        """What `_read` gives without any anchor."""
+        none, points = torch.zeros(0, device=self.device), self.num_points
+        return dict.fromkeys(("scores", "det_scores", "rec_scores"), none) | {
+            "image": none.long(),
+            "points": none.new_zeros(0, 2),
+            "lines": none.new_zeros(0, points, 2),
+            "texts": [],
+            "char_scores": none.new_zeros(0, points),
+        }
 
     def _find_anchors(self, confidence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Local maxima of the confidence (N, H, W): image (A,), cell (A, 2), confidence (A,)."""
@@ -270,20 +310,11 @@ class SRSTSA(ImageModel):
         return image, torch.stack([place % width, place // width], 1), values[image, rank]
 
     def _to_instances(
-        self, x: dict[str, Any], size: tuple[int, int], found: dict[str, Any] | None
+        self, x: dict[str, Any], size: tuple[int, int], found: dict[str, Any]
     ) -> Instances:
         """One image's words in pixels of the original image."""
         height, width = x.get("height", size[0]), x.get("width", size[1])
         instances = Instances((height, width))
-        if found is None:
-            none, points = torch.zeros(0, device=self.device), self.num_points
-            found = {
-                "points": none.new_zeros(0, 2, dtype=torch.float64),
-                "lines": none.new_zeros(0, points, 2, dtype=torch.float64),
-                "texts": [],
-                **dict.fromkeys(("scores", "det_scores", "rec_scores"), none),
-                "char_scores": none.new_zeros(0, points),
-            }
         scale = found["points"].new_tensor([width / size[1], height / size[0]])
         limit = found["points"].new_tensor([width, height])
         inside = torch.minimum(found["points"] * scale, limit)
