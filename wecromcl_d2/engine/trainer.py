@@ -162,10 +162,15 @@ class Trainer(DefaultTrainer):
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """All images of a dataset in order, each with its complete record."""
         return build_detection_test_loader(
-            Trainer.load_records(cfg, [dataset_name]),
+            cls.load_test_records(cfg, dataset_name),
             mapper=cls.build_mapper(cfg, False),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
+
+    @classmethod
+    def load_test_records(cls, cfg: CfgNode, dataset_name: str) -> list[dict[str, Any]]:
+        """Records to evaluate on, with all that they say of positions."""
+        return Trainer.load_records(cfg, [dataset_name])
 
     @classmethod
     @abstractmethod

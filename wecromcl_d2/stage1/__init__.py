@@ -5,6 +5,7 @@ Importing the package registers its meta-architecture and text encoder.
 
 from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
+from .retrieval import RetrievalEvaluator
 from .sampling import NEGATIVE_SAMPLERS, BatchSampler
 from .text_encoder import (
     TEXT_ENCODER_REGISTRY,
@@ -23,6 +24,7 @@ __all__ = [
     "AnchorTrainer",
     "BatchSampler",
     "CharacterTextEncoder",
+    "RetrievalEvaluator",
     "WeCromCL",
     "build_charset",
     "build_text_encoder",

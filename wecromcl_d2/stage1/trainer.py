@@ -1,15 +1,17 @@
-"""Training of stage 1: mapper, batch sampler and evaluator."""
+"""Training of stage 1: mapper, batch sampler and evaluators."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..data.datasets import usable_words
 from ..data.mixture import Mixture
 from ..engine.trainer import Trainer, results_folder
 from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
+from .retrieval import RetrievalEvaluator, retrieval_inputs
 from .sampling import BatchSampler
 from .text_encoder import build_charset
 
@@ -38,7 +40,17 @@ class AnchorTrainer(Trainer):
         return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size, mixture)
 
     @classmethod
+    def load_test_records(cls, cfg: CfgNode, dataset_name: str) -> list[dict[str, Any]]:
+        """Records to evaluate on, with what the retrieval metrics ask of the model beside."""
+        records = super().load_test_records(cfg, dataset_name)
+        extra = retrieval_inputs(cfg, records)
+        return [record | extra.get(number, {}) for number, record in enumerate(records)]
+
+    @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """Anchor accuracy; results go to OUTPUT_DIR/inference/<dataset>."""
+        """Anchor accuracy and retrieval; results go to OUTPUT_DIR/inference/<dataset>."""
         folder = results_folder(cfg.OUTPUT_DIR, dataset_name)
-        return AnchorEvaluator(dataset_name, folder, mode=cfg.TEST.MODE)
+        anchors = AnchorEvaluator(dataset_name, folder, mode=cfg.TEST.MODE)
+        if not cfg.TEST.RETRIEVAL.NUM_NEGATIVES:
+            return anchors
+        return DatasetEvaluators([anchors, RetrievalEvaluator(dataset_name, folder)])
