@@ -5,6 +5,7 @@ python test_anchors.py SHARD ARGUMENT...    # dies with half of that shard on th
 
 import errno
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs/quick/anchors.yaml")
 SIZES = ((32, 64), (48, 48), (64, 32))
 IMAGES = 20
+WITH_ANCHOR = ("kept", "low_weight", "zero", "collision", "no_peak")
 WORDS = ["alpha", "Beta", "alpha", "gamma7", "漢字", "delta", "ALPHA", "beta!"]
 # Shards of 8 images.
 COMMON = ["--config-file", CONFIG, "--batch-size", "1"]
@@ -129,6 +131,18 @@ def test_every_record_gets_points_and_keeps_the_rest(source, whole):
     assert any(0 < w < 1 for record in records_of(whole) for w in record["point_weights"])
 
 
+def test_retrieval_is_said_in_place_of_shares_and_flat_maps_are_warned_of(
+    source, tmp_path, capsys, caplog, monkeypatch
+):
+    """Untrained weights: their maps are all but flat."""
+    monkeypatch.setattr(logging.getLogger("wecromcl_d2"), "propagate", True)
+    assert tool.main(arguments(source, tmp_path / "a.jsonl")) == 0
+    shown = capsys.readouterr().out
+    assert "retrieval on 15 images: " in shown and "beat all negatives" in shown
+    assert "kept" not in shown
+    assert "the maps are flat: the median peak is" in caplog.text
+
+
 def test_points_are_those_of_the_model(source, whole):
     model = make_model()
     model.load_state_dict(torch.load(source / "weights.pth", weights_only=True)["model"])
@@ -167,6 +181,9 @@ def test_the_files_beside_it(whole):
     assert sum(report["words"].values()) == len(texts)
     assert report["words"]["unreadable"] == texts.count("漢字")
     assert report["words"]["ignored"] == texts.count("delta")
+    assert 0 <= report["retrieval"]["accuracy"] <= 1 and 0 <= report["retrieval"]["auc"] <= 1
+    assert report["retrieval"]["words"] == sum(report["words"][k] for k in WITH_ANCHOR)
+    assert {"chance", "agreement", "peak_over_flat"} < set(report["retrieval"])
     assert report["truth"]["all"]["inside_rate"] > 0
     assert report["speed"]["images"] == IMAGES
     assert report["speed"]["distinct_words"] == 3
@@ -236,7 +253,8 @@ def test_each_image_is_read_and_each_word_encoded_once(source, tmp_path, monkeyp
     assert tool.main(arguments(source, tmp_path / "a.jsonl")) == 0
     assert len(read) == len({record["file_name"] for record in read}) == IMAGES
     assert sorted(encoded) == ["alpha", "beta", "gamma7"]
-    assert all(set(r) == {"file_name", "height", "width", "texts"} for r in read), "no positions"
+    asked = {"file_name", "height", "width", "texts", "negatives", "second_scale"}
+    assert all(set(r) == asked for r in read), "no positions"
 
 
 class StopAt:

@@ -19,11 +19,11 @@ def box(left, top, right, bottom):
     return [left, top, right, top, right, bottom, left, bottom]
 
 
-def image(tmp_path, name, record, points, scores, similarity, weights, outcomes):
+def image(tmp_path, name, record, *columns):
     path = tmp_path / name
     Image.new("RGB", (64, 48), (200, 30, 30)).save(path)
     identity = {"file_name": str(path), "image_id": name, "height": 48, "width": 64}
-    return LabelledImage(identity | record, points, scores, similarity, weights, outcomes)
+    return LabelledImage(identity | record, *columns)
 
 
 @pytest.fixture
@@ -35,12 +35,13 @@ def images(tmp_path):
         "1.png",
         {"texts": ["A", "a", "b", "?"], "polygons": outlines},
         [[40.0, 5.0], [60.0, 40.0], [38.0, 25.0], None],
+        [0.09, 0.01, 0.05, None],
+        [0.6, 0.7, 0.4, None],
         [0.9, 0.1, 0.5, None],
-        [0.6, 0.2, 0.4, None],
         [1.0, 0.0, 0.4, 0.0],
         ["kept", "zero", "low_weight", "unreadable"],
     )
-    second = image(tmp_path, "2.png", {"texts": []}, [], [], [], [], [])
+    second = image(tmp_path, "2.png", {"texts": []}, [], [], [], [], [], [])
     return [first, second]
 
 
@@ -56,10 +57,14 @@ def test_counts_and_shares(images):
     }  # fmt: skip
     assert report["shares"]["damaged_image"] == pytest.approx(1 / 3, abs=1e-4)
     assert report["damaged"] == [{"file_name": "gone.png", "problem": "cannot use image gone.png"}]
-    histogram = report["scores"]["histogram"]
-    assert sum(histogram["counts"]) == 3
-    assert histogram["edges"][-1] == 0.9
-    assert (report["scores"]["weight_0_up_to"], report["scores"]["weight_1_from"]) == (0.1, 0.6)
+    confidence = report["confidence"]
+    assert [confidence["histogram"]["counts"][bin] for bin in (4, 20, 36)] == [1, 1, 1]
+    assert sum(confidence["histogram"]["counts"]) == 3
+    assert confidence["histogram"]["edges"][-1] == 1.0
+    assert (confidence["weight_0_up_to"], confidence["weight_1_from"]) == (0.1, 0.6)
+    assert report["retrieval"] == {}
+    with_retrieval = describe_labels(images, DAMAGED, (0.1, 0.6), retrieval={"auc": 0.71234})
+    assert with_retrieval["retrieval"] == {"auc": 0.7123}
 
 
 def test_anchors_against_outlines(images):
@@ -71,9 +76,14 @@ def test_anchors_against_outlines(images):
     }  # fmt: skip
     assert gt["by_outcome"]["zero"]["inside_rate"] == 0.0
     assert gt["by_outcome"]["low_weight"]["distance_median"] == pytest.approx(18 / 40)
-    assert sum(entry["words"] for entry in gt["by_score"]) == 3
-    assert gt["by_score"][0]["inside_rate"] == 0.0
-    assert gt["by_score"][-1]["inside_rate"] == 1.0
+    for name, inside in {
+        "by_confidence": [0.0, 1.0, 1.0],
+        "by_score": [0.0, 1.0, 1.0],
+        "by_similarity": [1.0, 1.0, 0.0],
+    }.items():
+        filled = [entry for entry in gt[name] if entry["words"]]
+        assert [entry["inside_rate"] for entry in filled] == inside
+        assert sum(entry["words"] for entry in filled) == 3
 
 
 def test_without_outlines_there_is_no_ground_truth(images):
@@ -93,7 +103,7 @@ def test_the_chart_is_drawn(images, tmp_path, outlines):
 def test_without_any_anchor_everything_still_works(images, tmp_path):
     report = describe_labels(images[1:], [], (0.0, 0.0))
     draw_report(report, tmp_path / "chart.png")
-    assert report["scores"]["histogram"]["counts"] == [0] * 40
+    assert report["confidence"]["histogram"]["counts"] == [0] * 40
     assert set(report["shares"].values()) == {0.0}
     assert (draw_uncertain(images[1:]) == BACKGROUND).all()
 

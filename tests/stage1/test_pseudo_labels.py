@@ -11,15 +11,34 @@ from wecromcl_d2.stage1.pseudo_labels import (
     COLLISION_DISTANCE,
     OUTCOMES,
     LabelledImage,
+    anchor_confidence,
+    confidence_weights,
     find_collisions,
     percentile_limits,
-    score_weights,
     weigh_anchors,
 )
 
 # A busy machine is no fault of the code.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCORES = st.lists(st.floats(0, 1, allow_nan=False, width=32), min_size=1, max_size=30)
+
+
+def test_confidence_follows_from_two_ranks():
+    """Of four anchors: ranks of the peaks 3, 1, 2, 4 and of the similarities 1, 2.5, 2.5, 4."""
+    peaks, similarities = np.array([5, 1, 3, 7]) / 8, np.array([1, 4, 4, 7]) / 8
+    confidence = anchor_confidence([0.3, 0.1, 0.2, 0.4], [0.5, 0.6, 0.6, 0.9])
+    assert confidence == pytest.approx(peaks * (1 + 2 * similarities) / 3)
+    assert anchor_confidence([], []).tolist() == []
+
+
+@UNHURRIED
+@given(SCORES, st.floats(0.01, 100))
+def test_confidence_depends_on_the_order_alone(scores, scale):
+    scores = [0.5 + score for score in scores]
+    similarity = scores[::-1]
+    scaled = anchor_confidence([score * scale for score in scores], similarity)
+    if len({score * scale for score in scores}) == len(set(scores)):
+        assert scaled == pytest.approx(anchor_confidence(scores, similarity))
 
 
 def test_limits_are_the_2nd_and_15th_percentile():
@@ -29,19 +48,19 @@ def test_limits_are_the_2nd_and_15th_percentile():
 
 
 def test_weights_rise_between_the_limits():
-    weights = score_weights([0.05, 0.1, 0.2, 0.35, 0.6, 0.9], (0.1, 0.6))
+    weights = confidence_weights([0.05, 0.1, 0.2, 0.35, 0.6, 0.9], (0.1, 0.6))
     assert weights == pytest.approx([0, 0, 0.2, 0.5, 1, 1])
 
 
 def test_equal_limits_part_the_scores():
-    assert score_weights([0.1, 0.3, 0.5], (0.3, 0.3)).tolist() == [0, 1, 1]
-    assert score_weights([], (0.0, 0.0)).tolist() == []
+    assert confidence_weights([0.1, 0.3, 0.5], (0.3, 0.3)).tolist() == [0, 1, 1]
+    assert confidence_weights([], (0.0, 0.0)).tolist() == []
 
 
 @UNHURRIED
 @given(SCORES)
 def test_weights_are_shares_in_the_order_of_the_scores(scores):
-    weights = score_weights(scores, percentile_limits(scores))
+    weights = confidence_weights(scores, percentile_limits(scores))
     assert np.isfinite(weights).all() and weights.min() >= 0
     assert weights.max() == 1
     order = np.argsort(scores, kind="stable")
@@ -53,10 +72,12 @@ def test_weights_are_shares_in_the_order_of_the_scores(scores):
 def test_the_scale_of_the_scores_does_not_matter(scores, scale):
     scores = [0.5 + score for score in scores]
     scaled = [score * scale for score in scores]
-    weights = score_weights(scores, percentile_limits(scores))
+    weights = confidence_weights(scores, percentile_limits(scores))
     low, high = percentile_limits(scores)
     if high - low > 1e-6:
-        assert score_weights(scaled, percentile_limits(scaled)) == pytest.approx(weights, abs=1e-6)
+        assert confidence_weights(scaled, percentile_limits(scaled)) == pytest.approx(
+            weights, abs=1e-6
+        )
 
 
 def test_of_two_words_on_one_point_the_better_one_stays():
@@ -127,7 +148,9 @@ def test_a_label_keeps_everything_but_the_points():
         "polygons": [[0, 0, 4, 0, 4, 4]],
         "licence": "CC0",
     }
-    label = LabelledImage(record, [[3.0, 4.0]], [0.5], [0.7], [1.0], ["kept"]).label("a/1.png")
+    label = LabelledImage(record, [[3.0, 4.0]], [0.5], [0.7], [0.9], [1.0], ["kept"]).label(
+        "a/1.png"
+    )
     assert label == {
         **record,
         "file_name": "a/1.png",

@@ -53,7 +53,13 @@ from ..stage1.anchor_job import (
 )
 from ..stage1.generate import Throughput, run_shards
 from ..stage1.pseudo_labels import PERCENTILES
-from ..stage1.report import describe_labels, draw_report, draw_uncertain
+from ..stage1.report import WITHOUT_ANCHOR, describe_labels, draw_report, draw_uncertain
+from ..stage1.retrieval import (
+    RetrievalImage,
+    describe_retrieval,
+    flat_warning,
+    summarize_retrieval,
+)
 from ..tasks import load_config
 from ..visualizer import save_image
 from .status import DONE, LOSSES, add_import_option, command, command_parser
@@ -72,8 +78,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output", required=True, type=Path, help="label file to write, .jsonl or .json")
     add("--num-gpus", type=int, default=1, help="processes that share the images (default: 1)")
     add("--percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), default=PERCENTILES,
-        help="percentiles of all scores up to which an anchor weighs nothing, and from which on it "
-        "weighs 1 (default: %(default)s)")  # fmt: skip
+        help="percentiles of all confidences up to which an anchor weighs nothing, and from which "
+        "on it weighs 1 (default: %(default)s)")  # fmt: skip
     args = parser.parse_args(argv)
     if args.output.suffix not in (".jsonl", ".json"):
         parser.error(f"--output {args.output} must end in .jsonl or .json")
@@ -207,6 +213,8 @@ def write_all(
         ),
     )
     name = str(output) if own else f"{output}@{shown_path(root)}"
+    measured = [answer["retrieval"] for answer in found.values() if "retrieval" in answer]
+    retrieval = summarize_retrieval([RetrievalImage.from_dict(image) for image in measured])
     report = {
         "dataset": job.dataset,
         "labels": str(output),
@@ -215,14 +223,20 @@ def write_all(
         "config_file": args.config_file,
         "version": package_version(),
         **extra,
-        **describe_labels(images, damaged, limits, args.percentiles),
+        **describe_labels(images, damaged, limits, args.percentiles, retrieval),
         "speed": total_speed(job),
     }
     write_json(output.with_name(f"{output.stem}_report.json"), report)
     draw_report(report, output.with_name(f"{output.stem}_report.png"))
     save_image(output.with_name(f"{output.stem}_uncertain.png"), draw_uncertain(images))
-    shares = ", ".join(f"{key} {value:.1%}" for key, value in report["shares"].items() if value)
-    print(f"{len(images)} images, {sum(report['words'].values())} words: {shares}")
+    without = {key: report["words"][key] for key in WITHOUT_ANCHOR if report["words"][key]}
+    print(
+        f"{len(images)} images, {sum(report['words'].values())} words"
+        + "".join(f", {count} {key}" for key, count in without.items())
+    )
+    print(f"retrieval on {len(measured)} images: {describe_retrieval(retrieval)}")
+    if warning := flat_warning(retrieval):
+        logger.warning(warning)
     if report["truth"]:
         print(f"anchors on their word: {report['truth']['all']['inside_rate']:.4f}")
     if damaged:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,14 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data.datasets import Record, ensure_registered, ignore_short_words, usable_words
-from .pseudo_labels import PERCENTILES, LabelledImage, Limits, percentile_limits, weigh_anchors
+from .pseudo_labels import (
+    PERCENTILES,
+    LabelledImage,
+    Limits,
+    anchor_confidence,
+    percentile_limits,
+    weigh_anchors,
+)
 from .text_encoder import build_charset
 
 # Small enough that the unfinished shard, which an interruption loses, costs little; large enough
@@ -19,6 +26,8 @@ from .text_encoder import build_charset
 BATCHES_PER_SHARD = 8
 # Keys of a record that the model gets beside its texts; no positions.
 ASKED_KEYS = ("file_name", "height", "width")
+# Images on which retrieval is measured.
+MEASURED_IMAGES = 200
 # Results of a shard for each of `asked_words`.
 ANSWER_KEYS = ("points", "scores", "similarity")
 
@@ -95,7 +104,7 @@ def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
     cfg = job.cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = ""
-    config = cfg.MODEL.dump() + cfg.INPUT.dump()
+    config = cfg.MODEL.dump() + cfg.INPUT.dump() + cfg.TEST.RETRIEVAL.dump()
     weights = hashlib.sha256()
     with open(job.cfg.MODEL.WEIGHTS, "rb") as stream:
         while block := stream.read(2**20):
@@ -118,7 +127,8 @@ def collect_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> dict[int,
     """Read all shards.
 
     Returns:
-        By index of the image, the `ANSWER_KEYS` of its `asked_words`, or its `problem`.
+        By index of the image, the `ANSWER_KEYS` of its `asked_words`, or its `problem`; of a
+        measured image also `retrieval`, see `RetrievalImage.as_dict`.
 
     Raises:
         ValueError: if a shard is no JSON lines or holds other images than planned.
@@ -143,14 +153,15 @@ def label_images(
     found: dict[int, dict[str, Any]],
     percentiles: Sequence[float] = PERCENTILES,
 ) -> tuple[list[LabelledImage], list[tuple[Record, str]], Limits]:
-    """Labels of all images: weights follow from the scores of the whole dataset.
+    """Labels of all images: weights follow from scores and similarities of the whole dataset.
 
     Returns:
-        The labelled images; the records of unusable images, each with the reason; and the scores
-        between which the weight rises.
+        The labelled images; the records of unusable images, each with the reason; and the
+        confidences between which the weight rises.
     """
-    scores = [s for answer in found.values() for s in answer.get("scores", ()) if s is not None]
-    limits = percentile_limits(scores, percentiles)
+    confidence = _confidence(found)
+    every = [sure for own in confidence.values() for sure in own if sure is not None]
+    limits = percentile_limits(every, percentiles)
     images, damaged = [], []
     for index, (record, words) in enumerate(zip(records, keys, strict=True)):
         answer = found[index]
@@ -161,10 +172,28 @@ def label_images(
         points: list[list[float] | None] = [None] * count
         heights: list[float | None] = [None] * count
         similarity: list[float | None] = [None] * count
+        sure: list[float | None] = [None] * count
         asked = asked_words(record, words)
-        for row, *found_ones in zip(asked, *(answer[key] for key in ANSWER_KEYS), strict=True):
-            points[row], heights[row], similarity[row] = found_ones
+        answers = [answer[key] for key in ANSWER_KEYS]
+        for row, *values in zip(asked, *answers, confidence[index], strict=True):
+            points[row], heights[row], similarity[row], sure[row] = values
         ignore = record.get("ignore") or [False] * count
-        weights, outcomes = weigh_anchors(points, heights, words, ignore, limits)
-        images.append(LabelledImage(record, points, heights, similarity, weights, outcomes))
+        weights, outcomes = weigh_anchors(points, sure, words, ignore, limits)
+        images.append(LabelledImage(record, points, heights, similarity, sure, weights, outcomes))
     return images, damaged, limits
+
+
+def _confidence(found: Mapping[int, Mapping[str, Any]]) -> dict[int, list[float | None]]:
+    """By index of the image, the confidence of its asked words, None without an anchor."""
+    answers = {index: answer for index, answer in found.items() if "problem" not in answer}
+    pairs = [
+        pair
+        for answer in answers.values()
+        for pair in zip(answer["scores"], answer["similarity"], strict=True)
+        if pair[0] is not None
+    ]
+    values = iter(anchor_confidence([score for score, _ in pairs], [s for _, s in pairs]).tolist())
+    return {
+        index: [None if score is None else next(values) for score in answer["scores"]]
+        for index, answer in answers.items()
+    }

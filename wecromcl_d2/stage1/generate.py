@@ -8,14 +8,13 @@ the bytes of a shard depend neither on the process that writes it nor on the sha
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -26,8 +25,17 @@ from ..data.images import ImageError
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..files import replace_file
-from .anchor_job import ANSWER_KEYS, ASKED_KEYS, AnchorJob, asked_words, plan_shards, word_keys
+from .anchor_job import (
+    ANSWER_KEYS,
+    ASKED_KEYS,
+    MEASURED_IMAGES,
+    AnchorJob,
+    asked_words,
+    plan_shards,
+    word_keys,
+)
 from .mapper import AnchorMapper
+from .retrieval import RetrievalImage, retrieval_inputs
 from .text_cache import TEXTS_PER_PASS
 from .wecromcl import WeCromCL
 
@@ -109,13 +117,15 @@ def run_shards(
     shards = plan_shards(records, job.batch_size)
     model = load_detector(job.cfg)
     speed = Throughput()
-    words = encode_words(model, records, keys, [i for n in pending for i in shards[n]], speed)
+    measured = retrieval_inputs(job.cfg, records, MEASURED_IMAGES)
+    asked = asked_texts(records, keys, measured)
+    words = encode_words(model, asked, [i for n in pending for i in shards[n]], speed)
     rank, world = comm.get_rank(), comm.get_world_size()
     own = list(pending[rank::world])
     indices = [i for number in own for i in shards[number]]
     finder = _Finder(model, words, job.batch_size, speed)
     images = DataLoader(
-        _Images(job, records, keys),
+        _Images(job, records, keys, measured),
         batch_size=None,
         sampler=indices,
         num_workers=job.cfg.DATALOADER.NUM_WORKERS,
@@ -141,25 +151,35 @@ def run_shards(
         file.write(json.dumps(vars(speed)).encode())
 
 
-@torch.no_grad()
-def encode_words(
-    model: WeCromCL,
+def asked_texts(
     records: Sequence[Record],
     keys: Sequence[Sequence[str]],
-    indices: Sequence[int],
-    speed: Throughput,
+    measured: Mapping[int, Mapping[str, Any]],
+) -> list[list[str]]:
+    """The texts that the model is asked for in each image: its words, then its negatives.
+
+    Args:
+        records: all of the dataset.
+        keys: see `word_keys`.
+        measured: see `retrieval_inputs`.
+    """
+    own = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
+    return [words + measured.get(i, {}).get("negatives", []) for i, words in enumerate(own)]
+
+
+@torch.no_grad()
+def encode_words(
+    model: WeCromCL, asked: Sequence[Sequence[str]], indices: Sequence[int], speed: Throughput
 ) -> WordTable:
     """The words of some images, each encoded once, by one of the processes.
 
     Args:
         model: the detector.
-        records: all of the dataset.
-        keys: see `word_keys`.
+        asked: texts of all images, see `asked_texts`.
         indices: of the images.
         speed: `words` and `word_seconds` are set in it.
     """
     start = time.perf_counter()
-    asked = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
     every = list(dict.fromkeys(key for per_image in asked for key in per_image))
     needed = {key for index in indices for key in asked[index]}
     blocks = [every[i : i + TEXTS_PER_PASS] for i in range(0, len(every), TEXTS_PER_PASS)]
@@ -179,14 +199,21 @@ def encode_words(
 class _Images(Dataset):
     """Item i is the model input of record i, or the `ImageError` of its image."""
 
-    def __init__(self, job: AnchorJob, records: Sequence[Record], keys: Sequence[Sequence[str]]):
-        self.records, self.keys = records, keys
+    def __init__(
+        self,
+        job: AnchorJob,
+        records: Sequence[Record],
+        keys: Sequence[Sequence[str]],
+        measured: Mapping[int, Mapping[str, Any]],
+    ):
+        self.records, self.keys, self.measured = records, keys, measured
         self.mapper = AnchorMapper(job.cfg, False)
 
     def __getitem__(self, index: int) -> dict[str, Any] | ImageError:
         record, keys = self.records[index], self.keys[index]
         asked = {key: record[key] for key in ASKED_KEYS}
         asked["texts"] = [keys[row] for row in asked_words(record, keys)]
+        asked |= self.measured.get(index, {})
         try:
             return self.mapper(asked)
         except ImageError as error:
@@ -244,28 +271,36 @@ class _Finder:
 
     def _ask(self, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
         start = time.perf_counter()
-        keys = list(dict.fromkeys(key for _, image in group for key in image["texts"]))
+        asked = ([*image["texts"], *image.get("negatives", ())] for _, image in group)
+        keys = list(dict.fromkeys(key for texts in asked for key in texts))
         self.model.word_cache.update(keys, self.words.of(keys).to(self.model.device))
         outputs = self.model([image for _, image in group])
         found = {
-            index: _answer(output["instances"])
-            for (index, _), output in zip(group, outputs, strict=True)
+            index: _answer(image, output)
+            for (index, image), output in zip(group, outputs, strict=True)
         }
         self.speed.forward_seconds += time.perf_counter() - start
         return found
 
 
-def _answer(instances: Instances) -> dict[str, Any]:
-    """`ANSWER_KEYS` in plain numbers; point and score of a peak that does not exist are None."""
+def _answer(image: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+    """The line of an image in its shard, see `collect_shards`.
+
+    Point and score of a peak that does not exist are None.
+    """
+    instances = output["instances"]
     points = instances.pred_points.cpu().numpy().round(POINT_DECIMALS).tolist()
     scores = [float(f"{score:.{SCORE_DIGITS}g}") for score in instances.scores.tolist()]
-    return {
+    answer: dict[str, Any] = {
         "points": [p if s > 0 else None for p, s in zip(points, scores, strict=True)],
         "scores": [s if s > 0 else None for s in scores],
         "similarity": [
             round(value, SIMILARITY_DECIMALS) for value in instances.similarity.tolist()
         ],
     }
+    if "negatives" in image:
+        answer["retrieval"] = RetrievalImage.of(image, output).as_dict()
+    return answer
 
 
 def _write_shard(path: Path, found: dict[int, dict[str, Any]]) -> None:

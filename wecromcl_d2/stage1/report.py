@@ -1,4 +1,4 @@
-"""Report of a labelling run: numbers, a chart and a sheet of the anchors of lowest score."""
+"""Report of a labelling run: numbers, a chart and a sheet of the anchors of lowest confidence."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ from .pseudo_labels import OUTCOMES, PERCENTILES, LabelledImage, Limits
 
 HISTOGRAM_BINS = 40
 # Bins of equal counts in which anchors are compared with the ground truth.
-GT_BINS = 10
-# Sheet of the anchors of lowest score: their number and its columns; side of a crop as a share of
-# the image's longer side, and its least value in pixels of the image; side of a tile in pixels.
+GT_BINS = 4
+# Sheet of the anchors of lowest confidence: their number and its columns; side of a crop as a share
+# of the image's longer side, and its least value in pixels of the image; side of a tile in pixels.
 UNCERTAIN_COUNT, UNCERTAIN_COLUMNS = 50, 10
 CROP_SHARE, SMALLEST_CROP = 0.4, 64
 TILE_SIDE = 144
 
 DAMAGED = "damaged_image"
+# Outcomes of words that get no anchor.
+WITHOUT_ANCHOR = ("no_peak", "unreadable", "ignored", DAMAGED)
 
 
 def describe_labels(
@@ -40,6 +42,7 @@ def describe_labels(
     damaged: Sequence[tuple[Mapping[str, Any], str]],
     limits: Limits,
     percentiles: Sequence[float] = PERCENTILES,
+    retrieval: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Content of the report, in JSON types.
 
@@ -48,18 +51,20 @@ def describe_labels(
         damaged: records of those that could not be used, with the reason.
         limits: see `pseudo_labels.percentile_limits`.
         percentiles: those that gave the limits.
+        retrieval: see `summarize_retrieval`.
 
     Returns:
-        Counts of images; `words` and `shares` by outcome; `scores`, their limits and
+        `retrieval`; counts of images; `words` and `shares` by outcome; `scores`, their limits and
         histogram; `truth`, how the anchors fit the outlines, None where no image has any; and
         `damaged`, file and reason of each.
     """
     counts = Counter(outcome for image in images for outcome in image.outcomes)
     counts[DAMAGED] = sum(len(record["texts"]) for record, _ in damaged)
     total = sum(counts.values())
-    scores = _scores(images)
-    heights, edges = np.histogram(scores, HISTOGRAM_BINS, (0, max(scores, default=1.0)))
+    confidence = [sure for image in images for sure in image.confidence if sure is not None]
+    heights, edges = np.histogram(confidence, HISTOGRAM_BINS, (0, 1))
     return {
+        "retrieval": {name: round(value, 4) for name, value in (retrieval or {}).items()},
         "images": {
             "labelled": len(images),
             "without_words": sum(not image.outcomes for image in images),
@@ -69,7 +74,7 @@ def describe_labels(
         "shares": {
             name: round(counts[name] / total, 4) if total else 0.0 for name in (*OUTCOMES, DAMAGED)
         },
-        "scores": {
+        "confidence": {
             "percentiles": list(percentiles),
             "weight_0_up_to": limits[0],
             "weight_1_from": limits[1],
@@ -87,9 +92,10 @@ def compare_with_gt(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
 
     Returns:
         `all`, the numbers of `matching.summarize_anchors` over all words with an outline;
-        `by_score`, over anchors in bins of equal counts; `by_outcome`.
+        `by_confidence`, `by_score` and `by_similarity`, over anchors in bins of equal counts;
+        `by_outcome`.
     """
-    matches, scores, outcomes = [], [], []
+    matches, measures, outcomes = [], [], []
     for image in images:
         found = [row for row, point in enumerate(image.points) if point is not None]
         texts = [image.record["texts"][row] for row in found]
@@ -99,15 +105,18 @@ def compare_with_gt(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
         match = AnchorImage.of(image.record["image_id"], gt, words).match()
         matches.append(match)
         own = match.anchor[match.anchor >= 0]
-        scores.append(words.scores[own])
-        outcomes += [image.outcomes[found[row]] for row in own]
+        rows = [found[row] for row in own]
+        measures += [(image.confidence[r], image.scores[r], image.similarity[r]) for r in rows]
+        outcomes += [image.outcomes[row] for row in rows]
     summary = summarize_anchors(matches)
     if not summary:
         return None
     found_ones = [match.anchor >= 0 for match in matches]
     inside = joined([match.inside[rows] for match, rows in zip(matches, found_ones, strict=True)])
     away = joined([match.distance[rows] for match, rows in zip(matches, found_ones, strict=True)])
-    heights, kinds = joined(scores), np.array(outcomes, dtype=object)
+    kinds = np.array(outcomes, dtype=object)
+    names = ("by_confidence", "by_score", "by_similarity")
+    columns = np.array(measures, dtype=np.float64).reshape(-1, len(names)).T
 
     def rates(rows: np.ndarray) -> dict[str, Any]:
         if not rows.any():
@@ -120,10 +129,13 @@ def compare_with_gt(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
 
     return {
         "all": {name: round(value, 4) for name, value in summary.items()},
-        "by_score": [
-            {"from": low, "to": high, **rates((heights >= low) & (heights < high))}
-            for low, high in _equal_bins(heights)
-        ],
+        **{
+            name: [
+                {"from": low, "to": high, **rates((values >= low) & (values < high))}
+                for low, high in _equal_bins(values)
+            ]
+            for name, values in zip(names, columns, strict=True)
+        },
         "by_outcome": {name: rates(kinds == name) for name in OUTCOMES if name in outcomes},
     }
 
@@ -137,19 +149,20 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
     gt = report["truth"]
     figure = Figure(figsize=(12, 8 if gt else 4), layout="constrained")
     axes = figure.subplots(2 if gt else 1, 2, squeeze=False)
-    scores, shares = report["scores"], report["shares"]
-    histogram = scores["histogram"]
+    confidence, shares = report["confidence"], report["shares"]
+    histogram = confidence["histogram"]
     axes[0, 0].stairs(histogram["counts"], histogram["edges"], fill=True)
-    for limit in (scores["weight_0_up_to"], scores["weight_1_from"]):
+    for limit in (confidence["weight_0_up_to"], confidence["weight_1_from"]):
         axes[0, 0].axvline(limit, color="black", linestyle=":")
-    _describe(axes[0, 0], "scores, and where weights start and end to rise", "score", "anchors")
+    title = "confidence, and where weights start and end to rise"
+    _describe(axes[0, 0], title, "confidence", "anchors")
     bars = axes[0, 1].barh(list(shares), list(shares.values()))
     axes[0, 1].bar_label(bars, [f"{share:.1%}" for share in shares.values()], padding=3)
     axes[0, 1].invert_yaxis()
     axes[0, 1].margins(x=0.15)
     _describe(axes[0, 1], "what became of the words", "share", "")
     if gt:
-        bins = gt["by_score"]
+        bins = gt["by_confidence"]
         places = range(len(bins))
         names = [f"{entry['from']:.3g}" for entry in bins]
         for plot, key, title in (
@@ -158,13 +171,13 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
         ):
             plot.bar(places, [entry.get(key, 0.0) for entry in bins])
             plot.set_xticks(places, names)
-            _describe(plot, title, "score from", "")
+            _describe(plot, title, "confidence from", "")
     with replace_file(path) as stream:
         figure.savefig(stream, format="png", dpi=80)
 
 
 def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT) -> np.ndarray:
-    """Sheet of the anchors of lowest score, the lowest first.
+    """Sheet of the anchors of lowest confidence, the lowest first.
 
     Each tile is a crop centered at the anchor, with the outline of the word where it is known. An
     image that cannot be read any more is left out.
@@ -173,21 +186,19 @@ def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT
         The sheet as an RGB image; one empty tile if there are no anchors.
     """
     ranked = sorted(
-        (score, number, row)
+        (sure, number, row)
         for number, image in enumerate(images)
-        for row, score in enumerate(image.scores)
-        if score is not None
+        for row, sure in enumerate(image.confidence)
+        if sure is not None
     )
     tiles = []
-    for score, number, row in ranked[:count]:
+    for sure, number, row in ranked[:count]:
         try:
             pixels = read_image(images[number].record["file_name"])
         except (OSError, SyntaxError, ValueError):
             continue
         tile = _crop(pixels, images[number], row)
-        tiles.append(
-            add_caption(tile, images[number].record["texts"][row], f"{score:.3g}", size=13)
-        )
+        tiles.append(add_caption(tile, images[number].record["texts"][row], f"{sure:.3g}", size=13))
     if not tiles:
         return np.full((TILE_SIDE, TILE_SIDE, 3), BACKGROUND, dtype=np.uint8)
     return contact_sheet(tiles, min(UNCERTAIN_COLUMNS, len(tiles)))
@@ -214,10 +225,6 @@ def _crop(pixels: np.ndarray, image: LabelledImage, row: int) -> np.ndarray:
         corner = np.tile([left, top], len(polygon) // 2)
         tile = draw_polygons(tile, [((np.asarray(polygon) - corner) * scale).tolist()])
     return draw_anchors(tile, [[(point[0] - left) * scale, (point[1] - top) * scale]])
-
-
-def _scores(images: Sequence[LabelledImage]) -> list[float]:
-    return [score for image in images for score in image.scores if score is not None]
 
 
 def _equal_bins(scores: np.ndarray) -> Iterator[tuple[float, float]]:
