@@ -38,6 +38,15 @@ logger = logging.getLogger(__name__)
 WORST = 20
 
 
+def gather_images(images: list[Any], dataset_name: str) -> list[Any]:
+    """The entries of all ranks on the main process, elsewhere or without images nothing."""
+    comm.synchronize()
+    gathered = [image for per_rank in comm.gather(images, dst=0) for image in per_rank]
+    if not gathered and comm.is_main_process():
+        logger.warning("no image of %s was evaluated; there are no metrics", dataset_name)
+    return gathered
+
+
 class WordEvaluator(DatasetEvaluator):
     """Base of both evaluators: keeps the words and the predictions of every image.
 
@@ -79,13 +88,7 @@ class WordEvaluator(DatasetEvaluator):
         raise NotImplementedError
 
     def _gather(self) -> list[Any]:
-        """The entries of all ranks on the main process, elsewhere or without images nothing."""
-        comm.synchronize()
-        gathered = comm.gather(self._images, dst=0)
-        images = [image for per_rank in gathered for image in per_rank]
-        if not images and comm.is_main_process():
-            logger.warning("no image of %s was evaluated; there are no metrics", self._dataset_name)
-        return images
+        return gather_images(self._images, self._dataset_name)
 
 
 class SpottingEvaluator(WordEvaluator):
