@@ -17,7 +17,7 @@ from wecromcl_d2.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "wecromcl_d2"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 COMMAND_LINE = re.compile(

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wecromcl_d2.data.datasets import LabelError
+from wecromcl_d2.evaluation.image_names import by_path_end
 from wecromcl_d2.evaluation.readers import (
     by_number,
-    by_path_end,
     parse_point_file,
     read_ground_truth,
     read_image_lexicons,

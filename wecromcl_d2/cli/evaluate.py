@@ -27,10 +27,10 @@ import numpy as np
 
 from ..evaluation.counting import PointWords, Threshold, choose_threshold
 from ..evaluation.evaluator import WORST, run_spotting
+from ..evaluation.image_names import by_path_end
 from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
 from ..evaluation.readers import (
     by_number,
-    by_path_end,
     read_ground_truth,
     read_image_lexicons,
     read_lexicon,
