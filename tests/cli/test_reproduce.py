@@ -17,8 +17,8 @@ from tests.miniature import IMAGES, build_all, render_scenes
 from wecromcl_d2.__main__ import main as run_command
 from wecromcl_d2.cli import comparison, reproduce, steps
 from wecromcl_d2.cli.prepare import main as prepare
-from wecromcl_d2.cli.reproduction import SPOTTERS, TARGETS
-from wecromcl_d2.cli.status import DONE, WRONG_COMMAND
+from wecromcl_d2.cli.reproduction import PARTIAL_HINT, SPOTTERS, TARGETS
+from wecromcl_d2.cli.status import DONE, LOSSES, WRONG_COMMAND
 from wecromcl_d2.data.readers.registry import BENCHMARKS
 from wecromcl_d2.stage1.checkpoint_names import official_names
 from wecromcl_d2.tasks import load_config
@@ -208,6 +208,23 @@ def test_missing_downloads_are_named_with_their_sources(nothing, capsys):
     assert "strong lexicon" in shown and "mlt2017" not in shown
     assert reproduce.main(["icdar2015", *nothing, "--available"]) == WRONG_COMMAND
     assert "icdar2015_train, icdar2015_test cannot be done without" in capsys.readouterr().err
+
+
+def test_a_set_that_is_not_complete_stops_it_before_any_training(
+    started, downloads, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "datasets").mkdir()
+    shutil.copytree(downloads / "icdar2013", tmp_path / "datasets" / "icdar2013")
+    (tmp_path / "datasets/icdar2013/Challenge2_Test_Task12_Images/img_2.jpg").unlink()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    weights = tmp_path / "pretrained.pth"
+    torch.save({"model": {"logit_scale": torch.zeros(1)}}, weights)
+    files = ["--output", str(tmp_path / "results"), "--pretrained", str(weights)]
+    with pytest.raises(SystemExit) as end:
+        reproduce.main(["icdar2013", *files])
+    assert end.value.code == LOSSES
+    assert started.names == ["check-icdar2013"]
+    assert PARTIAL_HINT in capsys.readouterr().out
 
 
 def test_a_dry_run_prints_commands_that_each_command_takes(nothing, capsys):

@@ -10,7 +10,7 @@ in the output have each measured figure beside the published one. docs/BENCHMARK
 file comes from and how long the steps take.
 
 Each step is a command of its own, printed before it runs. Given the same command again, finished
-steps are skipped and an interrupted training is resumed.
+steps are skipped and an interrupted training is resumed; other settings need another --output.
 
 Exit status: 0; that of the step that failed; 2 if downloads are missing; 130 when interrupted.
 """

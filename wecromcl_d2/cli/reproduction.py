@@ -33,6 +33,7 @@ TARGETS = ("icdar2013", "icdar2015", "totaltext", "ctw1500")
 # Trained models start from torchvision's ResNet-50.
 IMAGENET_PAGE = "https://download.pytorch.org/models/resnet50-19c8e357.pth"
 PICTURES = 12
+PARTIAL_HINT = "complete the download, or go on with what is there by --available"
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ class Reproduction:
                 for split in [""] if all_splits else splits:
                     one = ("--split", split) if split else ()
                     name = "-".join(filter(None, (action, benchmark, split)))
-                    yield Step(name, "prepare", (benchmark, *one, *options), accepted)
+                    command = (benchmark, *one, *options)
+                    yield Step(name, "prepare", command, accepted, hint=PARTIAL_HINT)
         if self.needs_imagenet and (not self.available or self.imagenet.is_file()):
             arguments = ("--source", "torchvision", str(self.imagenet), str(self._resnet))
             yield Step("convert-imagenet", "convert", arguments)

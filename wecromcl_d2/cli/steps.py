@@ -35,6 +35,7 @@ class Step:
         arguments: of the command.
         accepted: exit statuses that count as finished.
         quiet: write its output to a file.
+        hint: remedy that is printed if it fails.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Step:
     arguments: tuple[str, ...]
     accepted: tuple[int, ...] = (DONE,)
     quiet: bool = False
+    hint: str = ""
 
     @property
     def command(self) -> list[str]:
@@ -96,6 +98,8 @@ class Runner:
             if code not in steps[i].accepted:
                 print(f"{steps[i].name} failed with status {code}; see its output above or in")
                 print(f"{self.folder / 'steps'}; what is done is kept")
+                if steps[i].hint:
+                    print(steps[i].hint)
                 raise SystemExit(code)
         return [state["seconds"] for state in states]
 
