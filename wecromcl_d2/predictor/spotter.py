@@ -116,11 +116,18 @@ class Spotter(Predictor):
         sizes, resized, cuts, inputs = [], [], [], []
         for original in originals:
             image = self._network_image(original, not self.full_size)
-            tiles = self._tiles(image.shape[:2])
+            size = image.shape[:2]
+            tiles = (
+                [Tile(0, 0, size[1], size[0])] if self.tiling is None else self.tiling.split(size)
+            )
             sizes.append(original.shape[:2])
-            resized.append(image.shape[:2])
+            resized.append(size)
             cuts.append(tiles)
-            inputs += [_tile_input(image, tile, len(tiles), original.shape[:2]) for tile in tiles]
+            for tile in tiles:
+                pixels = image[tile.top : tile.bottom, tile.left : tile.right]
+                # Points are in pixels of the tile; of a single tile, in those of the original.
+                height, width = original.shape[:2] if len(tiles) == 1 else pixels.shape[:2]
+                inputs.append({"image": pixels, "height": height, "width": width})
         answers = iter(self._run(inputs, batch_size))
         results = []
         for source, size, small, tiles in zip(sources, sizes, resized, cuts, strict=True):
@@ -130,10 +137,6 @@ class Spotter(Predictor):
             ranked = whole.take(np.argsort(-whole.scores, kind="stable"))
             results.append(replace(ranked, seen_size=small))
         return results
-
-    def _tiles(self, size: tuple[int, int]) -> list[Tile]:
-        """The tiles of a network input of this (height, width)."""
-        return [Tile(0, 0, size[1], size[0])] if self.tiling is None else self.tiling.split(size)
 
     def _join(
         self, parts: Sequence[Spotting], tiles: list[Tile], size: tuple[int, int]
@@ -173,16 +176,6 @@ class Spotter(Predictor):
             first.source,
         )
         return joined.take(found.distinct(self.tiling.overlap))
-
-
-def _tile_input(image: np.ndarray, tile: Tile, count: int, size: tuple[int, int]) -> dict:
-    """Model input of one of `count` tiles.
-
-    Points of the output are in pixels of the tile; of a single tile, in pixels of the original.
-    """
-    pixels = image[tile.top : tile.bottom, tile.left : tile.right]
-    height, width = size if count == 1 else pixels.shape[:2]
-    return {"image": pixels, "height": height, "width": width}
 
 
 def _result(instances: Instances, source: ImageSource, size: tuple[int, int]) -> Spotting:
