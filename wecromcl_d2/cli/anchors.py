@@ -4,9 +4,10 @@ r"""Find the anchors of a dataset's words and write them as labels that a spotte
         --weights output/quick_anchors/model_best.pth --dataset synth_scenes_train \
         --output output/anchors.jsonl
 
-The output has the records of the dataset with "points", "point_scores" and "point_weights". Points
-of the dataset are replaced; its outlines are kept, for evaluation only. Ignored words and
-words without any character of the charset get no point; images that cannot be used are left out.
+The output has the records of the dataset with "points", "point_scores", "similarity" and
+"point_weights". Points of the dataset are replaced; its outlines are kept, for evaluation only.
+Ignored words and words without any character of the charset get no point; images that cannot be
+used are left out. Retrieval, measured on at most 200 images, needs no positions.
 OUTPUT_report.json, OUTPUT_report.png and OUTPUT_uncertain.png are written beside the output.
 
 Images are not copied: "file_name" is relative to the folder of the output if all images are below

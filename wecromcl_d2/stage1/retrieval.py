@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 # side.
 AGREEMENT_DISTANCE = 0.05
 # Median of the peaks, in units of a flat map, below which maps say nothing of where words are.
-FLAT_PEAK = 10.0
+FLAT_PEAK = 3.0
 DECIMALS = 5
 ARRAYS = ("similarity", "peak_over_flat", "moved", "negative_similarity")
 
