@@ -53,12 +53,16 @@ def write_photographs(folder: Path) -> None:
 
 def write_models(args) -> None:
     """Random weights where the pipeline of the page leaves its trained ones."""
-    for folder, config in (("anchors", args.config_file), ("spotting", args.spotter)):
+    # Without outlines of the validation words, stage 1 has no metric that chooses weights.
+    for folder, config, name in (
+        ("anchors", args.config_file, "model_final.pth"),
+        ("spotting", args.spotter, "model_best.pth"),
+    ):
         target = args.output / folder
         target.mkdir(parents=True)
         cfg = load_config(config)
         (target / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
-        torch.save({"model": build_model(cfg).state_dict()}, target / "model_best.pth")
+        torch.save({"model": build_model(cfg).state_dict()}, target / name)
 
 
 def submit(tasks: Path, reviewed: Path) -> list[str]:
