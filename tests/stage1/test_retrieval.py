@@ -205,3 +205,21 @@ def test_retrieval_can_be_left_out(cfg, labels, tmp_path):
     cfg.TEST.RETRIEVAL.NUM_NEGATIVES = 0
     model = build_model(cfg).eval()
     assert set(figures(cfg, labels / "words.jsonl", model, tmp_path)) == {"anchors"}
+
+
+def test_it_chooses_a_model_where_nobody_has_positions(cfg, labels, tmp_path):
+    cfg = cfg.clone()
+    cfg.SOLVER.CURRICULUM.update(DATASETS=[], ITERS=[], IMS_PER_BATCH=[])
+    cfg.SOLVER.update(IMS_PER_BATCH=2, MAX_ITER=2, CHECKPOINT_PERIOD=5)
+    cfg.DATASETS.update(TRAIN=(str(labels / "words.jsonl"),), TEST=(str(labels / "words.jsonl"),))
+    cfg.DATALOADER.SAMPLING.NUM_NEGATIVES = 2
+    cfg.TEST.update(EVAL_PERIOD=1, BEST_METRIC="retrieval/accuracy")
+    cfg.OUTPUT_DIR = str(tmp_path)
+    trainer = AnchorTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    lines = (tmp_path / "metrics.json").read_text(encoding="utf-8").splitlines()
+    accuracies = [json.loads(line).get("retrieval/accuracy") for line in lines]
+    assert [a for a in accuracies if a is not None]
+    best = torch.load(tmp_path / "model_best.pth", weights_only=True)
+    assert best["model"].keys() >= set(trainer.model.state_dict())
