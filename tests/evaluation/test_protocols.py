@@ -57,7 +57,8 @@ def test_eval_only_prints_every_published_row(icdar2015, tmp_path, capfd):
     opts = ["DATASETS.TEST", "('icdar2015_test',)", "OUTPUT_DIR", str(tmp_path / "out")]
     rows = ["TEST.PROTOCOLS", "('end_to_end', 'word_spotting', 'edit_distance')"]
     rows += ["TEST.LEXICONS", "('published',)", "DATALOADER.NUM_WORKERS", "0"]
-    results = train.run(train.parse_args([*arguments, *opts, *rows]))
+    args = train.parse_args([*arguments, *opts, *rows])
+    results = train.run(args, train.read_config(args))
     # Right without a lexicon: nothing. Weak: all three become the ground-truth words. Strong: "inn"
     # is far from STREET and dropped, "caf" becomes CAFS. Word spotting: the ground truth is INN,
     # not INN'S.
