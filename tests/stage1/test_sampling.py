@@ -3,7 +3,10 @@ import pytest
 from detectron2.config import get_cfg
 
 from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.data import label_cache
+from wecromcl_d2.data.datasets import read_labels, write_labels
 from wecromcl_d2.data.loader import SamplingError
+from wecromcl_d2.data.records import JoinedRecords, LongWordRecords, index_texts
 from wecromcl_d2.data.text import Charset
 from wecromcl_d2.stage1.sampling import BatchSampler
 
@@ -273,3 +276,46 @@ def test_bad_word_lists_are_named(tmp_path, content, said):
 def test_unknown_choices_are_refused_by_their_key(key):
     with pytest.raises(ValueError, match=f"SAMPLING.{key.upper()} is 'maybe'; use one of"):
         make_sampler(TEXTS, **{key: "maybe"})
+
+
+def test_batches_are_those_of_earlier_versions():
+    """Written down when images held their own lists of numbers."""
+    sampler = make_sampler(TEXTS)
+    batch = sampler.sample(7)
+    assert [(choice.index, choice.queries, choice.negatives) for choice in batch] == [
+        (1, ["hotel"], ["menu", "stop"]),
+        (5, ["menu"], ["stop", "taxi"]),
+        (2, ["taxi"], ["stop", "cafe"]),
+    ]
+    other = sampler.replace(batch, 1, 1, 7)
+    assert (other.index, other.queries, other.negatives) == (4, ["stop"], ["hotel", "cafe"])
+
+
+@pytest.mark.parametrize("cached_from", [1, 2**20])
+@pytest.mark.parametrize("compare", ["labels", "spelling"])
+def test_label_files_give_the_batches_of_their_texts(tmp_path, monkeypatch, compare, cached_from):
+    """Several files, with ignored, short and unreadable words, and texts that many images have."""
+    monkeypatch.setattr(label_cache, "CACHED_FROM", cached_from)
+    rng = np.random.default_rng(0)
+    letters = [*"abAB", "ab", "Ab", "?!", " ", "hotel", "Hôtel", "hotelroom", "bar", "zoo", "Inn"]
+    letters += ["sea", "Sea", "way", "exit", "stop", "taxi"]
+    parts, counted = [], []
+    for part in range(2):
+        records = []
+        for image in range(40):
+            texts = rng.choice(letters, rng.integers(0, 5)).tolist()
+            ignore = (rng.random(len(texts)) < 0.2).tolist()
+            records.append({"file_name": f"{part}/{image}", "texts": texts, "ignore": ignore})
+            words = zip(texts, ignore, strict=True)
+            counted.append([t for t, skip in words if len(t) > 1 and t.strip() and not skip])
+        write_labels(tmp_path / f"{part}.jsonl", records)
+        parts.append(read_labels(tmp_path / f"{part}.jsonl"))
+    options = {"compare": compare, "negatives": "random", "max_length": 5, "batch_size": 2}
+    expected = make_sampler(counted, **options)
+    index = index_texts(LongWordRecords(JoinedRecords(parts), 2))
+    sampler = make_sampler(index, **options)
+    assert sampler.words == expected.words == sorted(set(expected.words))
+    for iteration in range(30):
+        batch = sampler.sample(iteration)
+        assert batch == expected.sample(iteration)
+        assert sampler.replace(batch, 0, 1, iteration) == expected.replace(batch, 0, 1, iteration)

@@ -172,7 +172,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     return status
 
 
-def run(job: AnchorJob, pending: list[int], processes: int, records: list[Record]) -> None:
+def run(job: AnchorJob, pending: list[int], processes: int, records: Sequence[Record]) -> None:
     """Write the missing shards; several processes each read the records again."""
     work = (job, pending, records if processes == 1 else None)
     try:
@@ -188,7 +188,7 @@ def run(job: AnchorJob, pending: list[int], processes: int, records: list[Record
 
 def write_all(
     job: AnchorJob,
-    records: list[Record],
+    records: Sequence[Record],
     shards: list[list[int]],
     args: argparse.Namespace,
     extra: dict[str, Any],

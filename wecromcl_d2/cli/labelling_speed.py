@@ -69,7 +69,7 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
 
 
 def time_bare_model(
-    cfg: CfgNode, records: list[Record], shards: list[list[int]], batch_size: int
+    cfg: CfgNode, records: Sequence[Record], shards: list[list[int]], batch_size: int
 ) -> tuple[float, float]:
     """Images per second and CPU seconds of the model alone: images in memory, words encoded."""
     model, mapper = load_detector(cfg), AnchorMapper(cfg, False)

@@ -7,7 +7,8 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .datasets import Record, dataset_root, load_dataset
+from .datasets import dataset_root, load_dataset
+from .records import LabelRecords
 from .synthetic.cache import build_cache
 from .synthetic.recipe import SceneRecipe
 
@@ -40,7 +41,7 @@ SYNTHETIC_DATASETS: dict[str, tuple[SceneRecipe, int]] = {
 def register_synthetic(name: str, recipe: SceneRecipe, count: int, **metadata: Any) -> None:
     """Register a rendered dataset; its first use renders it into `<root>/synthetic/<name>`."""
 
-    def load() -> list[Record]:
+    def load() -> LabelRecords:
         labels = build_cache(recipe, count, dataset_root() / "synthetic" / name)
         return load_dataset(name, labels)
 

@@ -16,9 +16,10 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..config import check_unused_keys
-from ..data.datasets import ensure_registered, ignore_short_words
+from ..data.datasets import ensure_registered
 from ..data.loader import Phase, Sampler, TrainBatches, TrainLoader
 from ..data.mixture import Mixture
+from ..data.records import JoinedRecords, LongWordRecords
 from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
 from .hooks import BestCheckpointer, SeedEachIteration
@@ -140,7 +141,7 @@ class Trainer(DefaultTrainer):
             ValueError: if the datasets have no image, or not one proportion each.
         """
         datasets = [cls.load_records(cfg, [name]) for name in names]
-        records = [record for dataset in datasets for record in dataset]
+        records = JoinedRecords(datasets)
         if not records:
             raise ValueError(f"there is nothing to train on: the datasets {names} name no image")
         sizes = [len(dataset) for dataset in datasets]
@@ -148,15 +149,15 @@ class Trainer(DefaultTrainer):
         return Phase(records, cls.build_sampler(cfg, records, batch_size, mixture), end)
 
     @classmethod
-    def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
+    def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> Sequence[dict[str, Any]]:
         """Records of registered datasets and of label files, see `ensure_registered`.
 
         Words of fewer than INPUT.MIN_TEXT_LENGTH characters are ignored.
         """
         for name in names:
             ensure_registered(name)
-        found = (record for name in names for record in DatasetCatalog.get(name))
-        return [ignore_short_words(record, cfg.INPUT.MIN_TEXT_LENGTH) for record in found]
+        found = JoinedRecords([DatasetCatalog.get(name) for name in names])
+        return LongWordRecords(found, cfg.INPUT.MIN_TEXT_LENGTH)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
@@ -168,7 +169,7 @@ class Trainer(DefaultTrainer):
         )
 
     @classmethod
-    def load_test_records(cls, cfg: CfgNode, dataset_name: str) -> list[dict[str, Any]]:
+    def load_test_records(cls, cfg: CfgNode, dataset_name: str) -> Sequence[dict[str, Any]]:
         """Records to evaluate on, with all that they say of positions."""
         return Trainer.load_records(cfg, [dataset_name])
 

@@ -10,7 +10,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from ..data.datasets import Record, ensure_registered, ignore_short_words, usable_words
+from ..data.datasets import Record, ensure_registered, usable_words
+from ..data.records import LongWordRecords
 from .pseudo_labels import (
     PERCENTILES,
     LabelledImage,
@@ -50,7 +51,7 @@ class AnchorJob:
     folder: Path
     count: int | None = None
 
-    def records(self) -> list[Record]:
+    def records(self) -> Sequence[Record]:
         """Read the dataset."""
         return load_records(self.dataset, self.cfg.INPUT.MIN_TEXT_LENGTH)[: self.count]
 
@@ -63,7 +64,7 @@ class AnchorJob:
         return self.folder / f"speed-{rank}.json"
 
 
-def load_records(dataset: str, min_length: int = 1) -> list[Record]:
+def load_records(dataset: str, min_length: int = 1) -> Sequence[Record]:
     """Read a registered dataset or a label file, see `ensure_registered`.
 
     Raises:
@@ -71,7 +72,7 @@ def load_records(dataset: str, min_length: int = 1) -> list[Record]:
         LabelError: if its labels are bad.
     """
     ensure_registered(dataset)
-    return [ignore_short_words(record, min_length) for record in DatasetCatalog.get(dataset)]
+    return LongWordRecords(DatasetCatalog.get(dataset), min_length)
 
 
 def word_keys(cfg: CfgNode, records: Sequence[Record]) -> list[list[str]]:
@@ -87,10 +88,8 @@ def asked_words(record: Record, keys: Sequence[str]) -> list[int]:
 
 def plan_shards(records: Sequence[Record], batch_size: int) -> list[list[int]]:
     """Indices of the records of each shard, sorted by aspect ratio so that batches fill up."""
-    order = sorted(
-        range(len(records)),
-        key=lambda i: (records[i]["width"] / records[i]["height"], records[i]["height"], i),
-    )
+    shapes = [(record["width"] / record["height"], record["height"]) for record in records]
+    order = sorted(range(len(records)), key=lambda i: (*shapes[i], i))
     size = batch_size * BATCHES_PER_SHARD
     return [order[start : start + size] for start in range(0, len(order), size)]
 

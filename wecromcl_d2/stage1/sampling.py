@@ -8,6 +8,7 @@ Letters: N images of a batch, K negatives per image, L characters that the text 
 
 import logging
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +24,7 @@ from rapidfuzz.process import cdist
 from ..config import check_choice
 from ..data.loader import SamplingError
 from ..data.mixture import Mixture
+from ..data.records import TextIndex
 from ..data.text import Charset
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class BatchSampler:
     """Draws batches in which no query is a text of two images.
 
     Args:
-        texts: the transcriptions of each image.
+        texts: the transcriptions of each image, or the index of them.
         charset: normalises texts; those left empty are never drawn.
         max_length: characters L that the text encoder reads; longer texts are cut.
         batch_size: images N.
@@ -91,7 +93,7 @@ class BatchSampler:
 
     def __init__(
         self,
-        texts: Sequence[Sequence[str]],
+        texts: Sequence[Sequence[str]] | TextIndex,
         *,
         charset: Charset,
         max_length: int,
@@ -112,9 +114,10 @@ class BatchSampler:
         self.num_queries, self.exclusion = num_queries, exclusion
         self.num_negatives = num_negatives if negatives != "none" else 0
         self.draw_negatives: Callable = NEGATIVE_SAMPLERS.get(negatives)
-        normal = [[_normalize(text, charset, compare) for text in image] for image in texts]
+        index = texts if isinstance(texts, TextIndex) else TextIndex.of(texts)
+        normal = [_normalize(text, charset, compare) for text in index.texts]
         length = max_length if compare == "labels" else None
-        self._index([[text[:length] for text in image] for image in normal])
+        self._number(index, [text[:length] for text in normal])
         self.vocabulary = self.words
         if vocabulary is not None:
             found = {_normalize(text, charset, compare)[:length] for text in vocabulary}
@@ -122,19 +125,21 @@ class BatchSampler:
         # Of each word its place in the vocabulary, or -1.
         place = {key: i for i, key in enumerate(self.vocabulary)}
         self.places = np.array([place.get(word, -1) for word in self.words], dtype=np.int64)
+        counts = np.bincount(index.ids, minlength=len(normal)).tolist()
+        told = [(n, key) for n, key, text in zip(counts, normal, index.texts, strict=True) if text]
         logger.info(
             "%d images, %d with texts, %d distinct; %d texts without any character of the charset "
             "are never queries, %d longer than %d characters are cut; negatives are drawn from "
             "%d",
-            len(texts),
+            len(index),
             len(self.images),
             len(self.words),
-            sum(not text for image in normal for text in image),
-            sum(len(text) > max_length for image in normal for text in image),
+            sum(n for n, key in told if not key),
+            sum(n for n, key in told if len(key) > max_length),
             max_length,
             len(self.vocabulary),
         )
-        self._check_size(len(texts))
+        self._check_size(len(index))
         self._ranges = self._split(mixture)
 
     def _split(self, mixture: Mixture | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -161,20 +166,24 @@ class BatchSampler:
         dataset = rng.choice(len(shares), p=shares)
         return int(rng.integers(bounds[dataset], bounds[dataset + 1]))
 
-    def _index(self, keys: Sequence[Sequence[str]]) -> None:
-        """Number the distinct texts; store the numbers of each image with texts in one array."""
-        self.words = sorted({key for image in keys for key in image if key})
+    def _number(self, index: TextIndex, keys: Sequence[str]) -> None:
+        """Number the distinct keys of the index's texts ("": none) and the images that have one."""
+        occurs = np.zeros(len(keys), dtype=bool)
+        occurs[index.ids] = True
+        present = [key if here else "" for key, here in zip(keys, occurs, strict=True)]
+        self.words = sorted(set(present) - {""})
         number = {key: i for i, key in enumerate(self.words)}
-        ids = [sorted({number[key] for key in image if key}) for image in keys]
-        self.images = np.array([i for i, image in enumerate(ids) if image], dtype=np.int64)
-        self.bounds = np.cumsum([0] + [len(ids[i]) for i in self.images])
-        self.ids = np.array([j for i in self.images for j in ids[i]], dtype=np.int32)
+        # Of each text of the index its place in `words`, or -1.
+        self.word_of_text = np.array([number.get(key, -1) for key in present], dtype=np.int32)
+        self.index = index
+        known = np.concatenate([[0], np.cumsum(self.word_of_text[index.ids] >= 0)])
+        self.images = np.flatnonzero(known[index.bounds[1:]] > known[index.bounds[:-1]])
 
     @classmethod
     def from_config(
         cls,
         cfg: CfgNode,
-        texts: Sequence[Sequence[str]],
+        texts: Sequence[Sequence[str]] | TextIndex,
         charset: Charset,
         batch_size: int,
         mixture: Mixture | None = None,
@@ -249,16 +258,16 @@ class BatchSampler:
             SamplingError: if no other image fits.
         """
         rng = np.random.default_rng((self.seed, iteration, place, attempt))
-        where = {int(image): i for i, image in enumerate(self.images)}
-        images = [where[choice.index] for choice in batch]
-        queries = [[self.words.index(q) for q in choice.queries] for choice in batch]
+        images = np.searchsorted(self.images, [choice.index for choice in batch]).tolist()
+        queries = [[bisect_left(self.words, q) for q in choice.queries] for choice in batch]
         for _ in range(self.batch_size * self.max_tries):
             if self._try_to_add(rng, images, queries):
                 return self._choices(rng, images[-1:], queries[-1:])[0]
         raise SamplingError("no readable image is left that could join the batch")
 
     def _texts_of(self, image: int) -> set[int]:
-        return set(self.ids[self.bounds[image] : self.bounds[image + 1]].tolist())
+        start, end = self.index.bounds[self.images[image] :][:2]
+        return set(self.word_of_text[self.index.ids[start:end]].tolist()) - {-1}
 
     def _try_to_add(
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]

@@ -6,8 +6,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from ..data.datasets import usable_words
 from ..data.mixture import Mixture
+from ..data.records import index_texts
 from ..engine.trainer import Trainer, results_folder
 from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
@@ -33,11 +33,8 @@ class AnchorTrainer(Trainer):
         mixture: Mixture | None = None,
     ) -> BatchSampler:
         """The sampler of batches in which no two images contain the same query."""
-        texts = [
-            [text for text, usable in zip(r["texts"], usable_words(r), strict=True) if usable]
-            for r in records
-        ]
-        return BatchSampler.from_config(cfg, texts, build_charset(cfg), batch_size, mixture)
+        index = index_texts(records)
+        return BatchSampler.from_config(cfg, index, build_charset(cfg), batch_size, mixture)
 
     @classmethod
     def load_test_records(cls, cfg: CfgNode, dataset_name: str) -> list[dict[str, Any]]:

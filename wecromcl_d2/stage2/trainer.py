@@ -10,6 +10,7 @@ from torch import nn
 
 from ..config import check_choice
 from ..data.mixture import Mixture
+from ..data.records import MappedRecords
 from ..engine.trainer import Trainer, results_folder
 from ..evaluation.evaluator import SpottingEvaluator
 from ..evaluation.protocols import build_protocols, read_lexicons
@@ -36,7 +37,7 @@ class SpottingTrainer(Trainer):
         return super().build_model(cfg).to(memory_format=torch.channels_last)
 
     @classmethod
-    def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> list[dict[str, Any]]:
+    def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> Sequence[dict[str, Any]]:
         """The records, with the points that INPUT.POINT_SOURCE names.
 
         Raises:
@@ -46,7 +47,7 @@ class SpottingTrainer(Trainer):
         check_choice("INPUT.POINT_SOURCE", cfg.INPUT.POINT_SOURCE, ("points", "polygons"))
         if cfg.INPUT.POINT_SOURCE == "points":
             return records
-        return [_with_ground_truth_points(record) for record in records]
+        return MappedRecords(records, _with_ground_truth_points)
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Callable[[dict], dict]:

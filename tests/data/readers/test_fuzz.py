@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from wecromcl_d2.data.datasets import MAX_COORDINATE, LabelError
+from wecromcl_d2.data.label_format import MAX_COORDINATE, LabelError
 from wecromcl_d2.data.readers.abcnet import read_abcnet
 from wecromcl_d2.data.readers.base import Tally
 from wecromcl_d2.data.readers.cocotext import read_cocotext

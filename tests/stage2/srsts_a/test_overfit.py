@@ -26,7 +26,7 @@ MANY_ANCHORS = ["MODEL.SRSTS_A.LOSS.ANCHORS_PER_WORD", "8", "MODEL.SRSTS_A.LOSS.
 def records(tmp_path_factory):
     recipe = SceneRecipe(size=(64, 96), num_words=(1, 2), difficulty=0.25)
     folder = tmp_path_factory.mktemp("scenes")
-    found = read_labels(build_cache(recipe, 8, folder, workers=1, progress=False))
+    found = list(read_labels(build_cache(recipe, 8, folder, workers=1, progress=False)))
     for record in found:
         record["points"] = [polygon_center(p).tolist() for p in record["polygons"]]
     return found

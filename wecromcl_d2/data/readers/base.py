@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..datasets import MAX_COORDINATE, MIN_POLYGON_VERTICES, LabelError
+from ..label_format import MAX_COORDINATE, MIN_POLYGON_VERTICES, LabelError
 
 UNREADABLE = "###"
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?[ \t]*", re.ASCII)

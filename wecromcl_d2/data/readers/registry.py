@@ -8,7 +8,8 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..datasets import LabelError, Record, dataset_root, load_dataset
+from ..datasets import LabelError, dataset_root, load_dataset
+from ..records import LabelRecords
 from .abcnet import read_abcnet
 from .base import ImageGT
 from .cocotext import read_cocotext
@@ -268,7 +269,7 @@ def register_benchmarks() -> None:
 def _register(name: str, benchmark: Benchmark, split: str) -> None:
     dataset = f"{name}_{split}"
 
-    def load() -> list[Record]:
+    def load() -> LabelRecords:
         labels = dataset_root() / name / labels_name(split)
         if not labels.is_file():
             raise LabelError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import MAX_COORDINATE, LabelError
+from ..label_format import MAX_COORDINATE, LabelError
 from .base import ImageGT, Tally, Word, checked_name, checked_text
 from .matlab import load_variables, numbers, rows
 
