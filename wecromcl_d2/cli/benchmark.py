@@ -8,7 +8,8 @@
 
 "train" and "inference" are stage 1, "spotting" is inference of SRSTS-A with a fixed number of words
 per image, --words.
-`wecromcl benchmark anchors` compares labelling with the bare model, see its --help.
+`wecromcl benchmark anchors` compares labelling with the bare model, and `wecromcl benchmark labels`
+measures label files of any length; see their --help.
 
 Each case runs in a process of its own, so that its peak memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the least CPU time,
@@ -44,7 +45,7 @@ from ..engine.precision import prepare_cpu
 from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
-from . import labelling_speed
+from . import label_scale, labelling_speed
 from .profiler import PartProfiler
 from .status import DONE, command, command_parser
 
@@ -187,6 +188,10 @@ MEASUREMENTS = {
     "inference": measure_inference,
     "spotting": measure_spotting,
 }
+
+
+# Benchmarks with options of their own.
+OTHERS = {"anchors": labelling_speed.run, "labels": label_scale.run}
 
 
 def peak_memory(args: argparse.Namespace) -> int:
@@ -345,8 +350,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["anchors"]:
-        labelling_speed.run(arguments[1:])
+    if arguments[:1] and arguments[0] in OTHERS:
+        OTHERS[arguments[0]](arguments[1:])
         return DONE
     args = parse_args(arguments)
     cases = []

@@ -1,6 +1,7 @@
 """Ground truth with one file per set: JSON, MATLAB and tables; values worked out by hand."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -229,6 +230,29 @@ def test_tables(tmp_path):
     path = write(tmp_path / "words.tsv", 'a.jpg\tHill\t"5\n\na.jpg\t\tStreet\n')
     (gt,) = read_table(path, Tally())
     assert [word.text for word in gt.words] == ["Hill", '"5', "Street"]
+
+
+def test_tables_whose_images_have_rows_apart(tmp_path):
+    path = write(tmp_path / "words.csv", "a.jpg,Hill\nb.jpg,Sea\na.jpg,Street,Inn\na.jpg,Bar\n")
+    rows = [(r.where, r.names[0], [w.text for w in r.words]) for r in read_table(path, Tally())]
+    assert rows == [
+        (f"{path}:1", "a.jpg", ["Hill", "Street", "Inn", "Bar"]),
+        (f"{path}:2", "b.jpg", ["Sea"]),
+    ]
+
+
+def test_tables_are_not_held_in_memory(tmp_path):
+    path = tmp_path / "words.csv"
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.writelines(f"{i}.jpg,{'word' * 100},Hill\n" for i in range(20_000))
+    tracemalloc.start()
+    try:
+        images = sum(1 for _ in read_table(path, Tally()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert images == 20_000
+    assert peak < 3e6 < 8e6 < path.stat().st_size
 
 
 @pytest.mark.parametrize("content", ['a.jpg,"open\n', "a.jpg,x\n../b.jpg,y\n", ",x\n"])

@@ -154,6 +154,26 @@ def load_text(path: Path, encoding: str = "utf-8") -> str:
         raise LabelError(f"{path}:{error}") from None
 
 
+def iterate_lines(path: Path, encoding: str = "utf-8", newline: str = "") -> Iterator[str]:
+    """Lines of a text file, decoded one by one; `newline` as `open` takes it.
+
+    Raises:
+        LabelError: as `load_text` does.
+    """
+    try:
+        utf8 = "utf-8-sig" if encoding == "utf-8" else encoding
+        with open(path, encoding=utf8, newline=newline) as stream:
+            for line in stream:
+                if "\0" in line:
+                    raise UnicodeError("a NUL character")
+                yield line
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeError, LookupError):
+        load_text(path, encoding)  # names the line
+        raise
+
+
 def parse_lines(text: str, parse: Callable[[str], Word]) -> list[Word]:
     """Parse every line that is not blank; errors start with the line number."""
     words = []

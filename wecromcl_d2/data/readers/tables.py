@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..datasets import LabelError
-from .base import ImageGT, Tally, Word, checked_name, checked_text, load_text
+from ..first_uses import FirstUses
+from .base import ImageGT, Tally, Word, checked_name, checked_text, iterate_lines
 from .sources import IMAGE_SUFFIXES
 
 _IMAGE_HEADS = ("image", "file_name", "filename", "file", "photo", "path")
@@ -18,6 +20,8 @@ _DELIMITERS = ",\t;"
 
 # Number of cells of a row -> indices of those with words.
 Columns = Callable[[int], Sequence[int]]
+# Line, image, words.
+_Row = tuple[int, str, list[Word]]
 
 
 def read_table(
@@ -32,7 +36,8 @@ def read_table(
 
     Empty cells are skipped. The first row is a heading if it starts with a name of `_IMAGE_HEADS`,
     or if it has such a name and one of `_TEXT_HEADS`. A heading determines the columns of image and
-    texts; its last column extends to the end of each row.
+    texts; its last column extends to the end of each row. The table is held in memory only if rows
+    of an image stand apart.
 
     Args:
         path: the table; the delimiter is a tab for `.tsv`, otherwise that of the first row.
@@ -44,42 +49,86 @@ def read_table(
     Raises:
         LabelError: with file and line.
     """
-    rows = _rows(path, load_text(path, encoding))
-    words: dict[str, list[Word]] = {}
-    lines: dict[str, int] = {}
+
+    def rows() -> Iterator[_Row]:
+        return _rows(path, encoding, columns, check)
+
+    together = _stand_together(_joined(rows()))
+    for line, name, words in _joined(rows()) if together else _gathered(rows()):
+        yield ImageGT(f"{path}:{line}", (name,), words)
+
+
+def _rows(
+    path: Path, encoding: str, columns: tuple[str, str] | None, check: Callable[[Any], str]
+) -> Iterator[_Row]:
+    """The rows that are neither blank nor a heading."""
+    rows = _reader(path, encoding)
     image, texts = 0, _columns_from(1)
     first = True
     try:
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue
-            heading = _heading(row, columns) if first else None
+            place = f"{path}:{rows.line_num}"
+            with _named(place):
+                heading = _heading(row, columns) if first else None
             first = False
             if heading is not None:
                 image, texts = heading
                 continue
-            name = check(row[image].strip() if image < len(row) else "")
-            lines.setdefault(name, rows.line_num)
-            cells = (row[column].strip() for column in texts(len(row)))
-            words.setdefault(name, []).extend(Word(checked_text(t)) for t in cells if t)
-    except (csv.Error, LabelError) as error:
+            with _named(place):
+                name = check(row[image].strip() if image < len(row) else "")
+                cells = (row[column].strip() for column in texts(len(row)))
+                words = [Word(checked_text(cell)) for cell in cells if cell]
+            yield rows.line_num, name, words
+    except csv.Error as error:
         raise LabelError(f"{path}:{rows.line_num}: {error}") from None
-    for name, found in words.items():
-        yield ImageGT(f"{path}:{lines[name]}", (name,), found)
 
 
-def _rows(path: Path, content: str) -> Any:
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Put file and line in front of what is wrong with a row."""
+    try:
+        yield
+    except LabelError as error:
+        raise LabelError(f"{place}: {error}") from None
+
+
+def _joined(rows: Iterable[_Row]) -> Iterator[_Row]:
+    """Rows of one image that follow each other, as one."""
+    for name, group in groupby(rows, key=lambda row: row[1]):
+        (line, _, words), *others = group
+        yield line, name, words + [word for row in others for word in row[2]]
+
+
+def _stand_together(images: Iterable[_Row]) -> bool:
+    """Whether no image occurs twice."""
+    uses = FirstUses("image", "")
+    return not any(uses.add(name, line) for line, name, _ in images)
+
+
+def _gathered(rows: Iterable[_Row]) -> Iterator[_Row]:
+    """Rows of one image, wherever they stand, as one."""
+    images: dict[str, _Row] = {}
+    for line, name, words in rows:
+        images.setdefault(name, (line, name, []))[2].extend(words)
+    yield from images.values()
+
+
+def _reader(path: Path, encoding: str) -> Any:
     """The table's `csv.reader`."""
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(content)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path, encoding)
     if delimiter == "\t":
         # Quotes are ordinary characters: a tab cannot be part of a word.
-        return csv.reader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE)
-    return csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+        lines = iterate_lines(path, encoding, newline="\n")
+        return csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return csv.reader(iterate_lines(path, encoding), delimiter=delimiter, strict=True)
 
 
-def _delimiter(content: str) -> str:
+def _delimiter(path: Path, encoding: str) -> str:
     """The delimiter: the one that follows the name of an image or a known heading, if any."""
-    line = next((line for line in content.splitlines() if line.strip()), "")
+    lines = (part for line in iterate_lines(path, encoding) for part in line.splitlines())
+    line = next((line for line in lines if line.strip()), "")
     for delimiter in _DELIMITERS:
         start, found, _ = line.partition(delimiter)
         cell = start.strip().strip('"').lower()
