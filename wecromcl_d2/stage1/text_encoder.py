@@ -12,6 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..data.text import Charset
 
+# With masked padding, texts are computed at their length, rounded up to a multiple of this.
+LENGTH_STEP = 4
+
 TEXT_ENCODER_REGISTRY = Registry("TEXT_ENCODER")
 TEXT_ENCODER_REGISTRY.__doc__ = """
 Text encoders. A registered class is called with the config; its `forward` maps labels (Q, L), int64
@@ -80,8 +83,8 @@ class CharacterTextEncoder(nn.Module):
         width: channels D.
         layers: transformer layers.
         heads: attention heads; must divide `width`.
-        mask_padding: leave padding out of attention and average. The published weights were
-            trained with padding in both.
+        mask_padding: leave padding out of attention and average, so that it need not be computed.
+            The published weights were trained with padding in both.
         checkpoint: keep only the layers' inputs for the backward pass and compute the rest again.
 
     Raises:
@@ -140,7 +143,15 @@ class CharacterTextEncoder(nn.Module):
         Returns:
             (Q, D) text features, not normalised.
         """
-        x = self.token_embedding(labels) + self.positional_embedding
+        if not self.mask_padding:
+            return self._encode(labels)
+        groups = group_by_length(labels)
+        features = torch.cat([self._encode(labels[rows, :length]) for length, rows in groups])
+        return features[torch.cat([rows for _, rows in groups]).argsort()]
+
+    def _encode(self, labels: Tensor) -> Tensor:
+        """Texts (Q, l) of l <= L characters -> (Q, D)."""
+        x = self.token_embedding(labels) + self.positional_embedding[: labels.shape[1]]
         seen = labels > 0
         attend = seen[:, None, None] if self.mask_padding else None
         for layer in self.layers:
@@ -152,3 +163,21 @@ class CharacterTextEncoder(nn.Module):
         if not self.mask_padding:
             return x.mean(1)
         return (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+
+
+def group_by_length(labels: Tensor) -> list[tuple[int, Tensor]]:
+    """Texts of like length, so that few places of padding are computed.
+
+    The length at which a text is computed depends on that text alone.
+
+    Args:
+        labels: (Q, L), 0 for padding.
+
+    Returns:
+        For each length that occurs, rounded up to a multiple of `LENGTH_STEP` and at most L, that
+        length and the rows of `labels`, (q,) int64.
+    """
+    characters = (labels > 0).sum(1).clamp(min=1)
+    lengths = characters.add(LENGTH_STEP - 1) // LENGTH_STEP * LENGTH_STEP
+    lengths = lengths.clamp(max=labels.shape[1])
+    return [(n, (lengths == n).nonzero()[:, 0]) for n in lengths.unique().tolist()]
