@@ -25,6 +25,7 @@ STREET = {
     "point_weights": [1.0, 0.0, 0.0],
     "polygons": [OUTLINE, None, None],
     "ignore": [False, False, True],
+    "similarity": [0.5, None, -0.25],
 }
 EMPTY = {"file_name": "empty.png", "height": 3, "width": 2, "texts": []}
 
@@ -171,6 +172,7 @@ def test_corrections_go_into_the_labels():
     assert street["texts"] == ["Hill", "way"]
     assert street["point_scores"] == [0.75, None]
     assert street["point_weights"] == [1.0, 1.0]
+    assert street["similarity"] == [0.5, None]
     assert street["polygons"] == [OUTLINE, None]
     assert "ignore" not in street
     with pytest.raises(LabelError, match=r"'other\.jpg' is corrected"):

@@ -53,7 +53,7 @@ def _entry(word: LabelledWord) -> dict[str, Any]:
         "segmentation": [] if word.polygon is None else [word.polygon],
         "iscrowd": int(word.ignore),
     }
-    known = {"score": word.score, "weight": word.weight}
+    known = {"score": word.score, "weight": word.weight, "similarity": word.similarity}
     return entry | {key: value for key, value in known.items() if value is not None}
 
 
@@ -106,4 +106,5 @@ def _word(item: dict[str, Any]) -> LabelledWord:
         item.get("weight"),
         polygon,
         bool(item.get("iscrowd")),
+        item.get("similarity"),
     )

@@ -106,6 +106,7 @@ def _merged(base: Record, corrected: Record, weighted: bool) -> Record:
             word._replace(
                 score=old.score if word.score is None and unmoved else word.score,
                 weight=float(word.point is not None) if weighted else word.weight,
+                similarity=old.similarity if unmoved else None,
                 polygon=old.polygon if word.polygon is None else word.polygon,
             )
         )

@@ -19,6 +19,7 @@ class LabelledWord(NamedTuple):
         weight: of the point, if the labels have weights.
         polygon: outline `x1, y1, ...`, if known.
         ignore: whether the word is ignored.
+        similarity: of the point's region and the word, if known.
     """
 
     text: str
@@ -27,6 +28,7 @@ class LabelledWord(NamedTuple):
     weight: float | None = None
     polygon: list[float] | None = None
     ignore: bool = False
+    similarity: float | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float] | None:
@@ -42,6 +44,7 @@ _FIELDS = {
     "point_weights": "weight",
     "polygons": "polygon",
     "ignore": "ignore",
+    "similarity": "similarity",
 }
 
 
