@@ -31,7 +31,7 @@ def dataset(tmp_path):
 def configure(stage, dataset, length):
     config = {1: "configs/quick/anchors.yaml", 2: "configs/quick/srsts_a.yaml"}[stage]
     data = ["DATASETS.TRAIN", f"('{dataset}',)", "DATASETS.TEST", f"('{dataset}',)"]
-    data += ["OUTPUT_DIR", str(Path(dataset).parent)]
+    data += ["OUTPUT_DIR", str(Path(dataset).parent), "TEST.RETRIEVAL.NUM_NEGATIVES", "0"]
     small = ["SOLVER.IMS_PER_BATCH", "2", "DATALOADER.SAMPLING.NUM_NEGATIVES", "1"]
     return load_config(config, [*data, *small, "INPUT.MIN_TEXT_LENGTH", str(length)])
 

@@ -134,7 +134,7 @@ def instances(texts, points):
 @pytest.mark.parametrize(("mode", "hits"), [("robust", 1.0), ("official", 0.0)])
 def test_anchors_are_counted_as_published_by_config(tmp_path, mode, hits):
     """Cut to integers, the ground-truth points at 10.9 and 12.0 lie at 10 and 12."""
-    opts = ["TEST.MODE", mode, "OUTPUT_DIR", str(tmp_path)]
+    opts = ["TEST.MODE", mode, "OUTPUT_DIR", str(tmp_path), "TEST.RETRIEVAL.NUM_NEGATIVES", "0"]
     cfg = load_config("configs/quick/anchors.yaml", opts)
     evaluator = trainer_class(cfg).build_evaluator(cfg, "shop_test")
     record = {"image_id": 1, "file_name": "a.png", "height": 50, "width": 50}
