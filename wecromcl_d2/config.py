@@ -21,7 +21,9 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
     _add_text_encoder_keys(cfg)
     _add_wecromcl_keys(cfg)
     _add_input_keys(cfg)
-    _add_training_keys(cfg)
+    _add_data_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
 
 
 def _add_backbone_keys(cfg: CfgNode) -> None:
@@ -168,7 +170,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.POINT_SOURCE = "points"
 
 
-def _add_training_keys(cfg: CfgNode) -> None:
+def _add_data_keys(cfg: CfgNode) -> None:
     # Share of each dataset of DATASETS.TRAIN in the images that are drawn, of any sum. Empty: each
     # image is drawn equally often, so that large datasets rule.
     cfg.DATASETS.PROPORTIONS = ()
@@ -196,6 +198,8 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # the batch; SPTS was published with 2.
     cfg.DATALOADER.COPIES = 1
 
+
+def _add_solver_keys(cfg: CfgNode) -> None:
     # All random choices of a run follow from this number, 0 or more.
     cfg.SEED = 0
 
@@ -224,6 +228,8 @@ def _add_training_keys(cfg: CfgNode) -> None:
     # Images per batch of each phase.
     cfg.SOLVER.CURRICULUM.IMS_PER_BATCH = []
 
+
+def _add_test_keys(cfg: CfgNode) -> None:
     # Metric, by its name in metrics.json, at whose best value weights are stored as
     # `model_best.pth`; empty: never.
     cfg.TEST.BEST_METRIC = ""
