@@ -61,9 +61,8 @@ def setup_argument(name: str) -> Any:
 
 
 def requirements() -> list[str]:
-    """All that setup.py declares, extras included."""
-    extras = setup_argument("extras_require").values()
-    return [*setup_argument("install_requires"), *(line for extra in extras for line in extra)]
+    """What the set-up installs: all that setup.py declares but the extras for other tools."""
+    return [*setup_argument("install_requires"), *setup_argument("extras_require")["dev"]]
 
 
 def pins() -> dict[str, Version]:
