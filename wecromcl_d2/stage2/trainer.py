@@ -5,10 +5,13 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import HookBase
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
 from torch import nn
 
 from ..config import check_choice
+from ..data.datasets import usable_words
 from ..data.mixture import Mixture
 from ..data.records import MappedRecords
 from ..engine.trainer import Trainer, results_folder
@@ -17,6 +20,7 @@ from ..evaluation.protocols import build_protocols, read_lexicons
 from ..evaluation.spotting import SPTS_THRESHOLDS, SpottingProtocol
 from ..geometry import polygon_center
 from .mapper import PointMapper
+from .reading_images import ReadingImages
 from .sampler import MixtureSampler, ShuffleSampler
 
 # Score thresholds of the sweep on a validation set. They start lower than those published for
@@ -35,6 +39,18 @@ class SpottingTrainer(Trainer):
         gain from it.
         """
         return super().build_model(cfg).to(memory_format=torch.channels_last)
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """The hooks of both stages, and before the writers one that draws what is read."""
+        ret, cfg = super().build_hooks(), self.cfg
+        if comm.is_main_process() and cfg.VIS_PERIOD > 0 and len(cfg.DATASETS.TEST):
+            records = self.load_records(cfg, cfg.DATASETS.TEST[:1])
+            shown = next((record for record in records if any(usable_words(record))), records[0])
+            model = getattr(self._trainer.model, "module", self._trainer.model)
+            x = self.build_mapper(cfg, False)(shown)
+            threshold = cfg.TEST.SPOTTING_THRESHOLD
+            ret.insert(-1, ReadingImages(cfg.VIS_PERIOD, model, x, threshold))
+        return ret
 
     @classmethod
     def load_records(cls, cfg: CfgNode, names: Sequence[str]) -> Sequence[dict[str, Any]]:
