@@ -27,7 +27,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..files import replace_file
 from ..own_modules import unknown_dataset
 from .first_uses import FirstUses
-from .images import ImageError, upright_size
+from .images import ImageError, image_exists, upright_size
 from .label_cache import load_table
 from .label_format import (
     LabelError,
@@ -39,6 +39,7 @@ from .label_format import (
     usable_words,
 )
 from .records import LabelRecords
+from .shards import ShardError
 
 __all__ = [
     "LabelError",
@@ -178,7 +179,11 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
             "neither empty nor ignored; nothing can be trained or evaluated on such images"
         )
     image = records[int(usable[0])]["file_name"]
-    if not os.path.isfile(image):
+    try:
+        exists = image_exists(image)
+    except ShardError as error:
+        raise LabelError(f"dataset {name!r}: {error}") from error
+    if not exists:
         raise LabelError(
             f"dataset {name!r}: image {image!r} of {path} does not exist; correct "
             "image_root or DETECTRON2_DATASETS"

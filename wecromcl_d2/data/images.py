@@ -16,6 +16,8 @@ from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps
 
+from .shards import ShardError, has_member, read_member, split_member
+
 ImageInput = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Image.Image
 ColorOrder = Literal["RGB", "BGR"]
 
@@ -114,9 +116,9 @@ def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray
     path = os.fspath(image)
     check_no_url(path)
     try:
-        with PathManager.open(path, "rb") as stream:
+        with _open_file(path) as stream:
             return _from_stream(stream, path)
-    except OSError as error:
+    except (OSError, ShardError) as error:
         raise ImageError(f"cannot use image {path}: {error}") from error
 
 
@@ -143,7 +145,7 @@ def read_header(path: str | os.PathLike[str], decode: bool = False) -> tuple[tup
         ImageError: if the file is missing or no image.
     """
     try:
-        with PathManager.open(os.fspath(path), "rb") as stream, Image.open(stream) as file:
+        with _open_file(os.fspath(path)) as stream, Image.open(stream) as file:
             size, orientation = (file.height, file.width), 1
             with suppress(Exception):  # broken EXIF data makes Pillow raise errors of many types
                 orientation = file.getexif().get(_ORIENTATION_TAG, 1)
@@ -153,6 +155,32 @@ def read_header(path: str | os.PathLike[str], decode: bool = False) -> tuple[tup
         raise ImageError(f"cannot use image {os.fspath(path)}: {error}") from error
     known = isinstance(orientation, int) and 1 <= orientation <= 8
     return size, orientation if known else 1
+
+
+def image_exists(path: str) -> bool:
+    """Whether there is an image file, or a member of tar files, of this name.
+
+    Raises:
+        ShardError: if such a tar file cannot be read.
+    """
+    place = split_member(path)
+    return os.path.isfile(path) if place is None else has_member(*place)
+
+
+class _Member(io.BytesIO):
+    """A member of tar files, which Pillow's messages show by its path."""
+
+    def __init__(self, content: bytes, path: str):
+        super().__init__(content)
+        self._path = path
+
+    def __repr__(self) -> str:
+        return repr(self._path)
+
+
+def _open_file(path: str) -> BinaryIO:
+    place = split_member(path)
+    return PathManager.open(path, "rb") if place is None else _Member(read_member(*place), path)
 
 
 def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:

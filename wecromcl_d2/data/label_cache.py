@@ -1,25 +1,18 @@
 """Checked label files as flat arrays, which processes share through a mapped file.
 
 Large label files are checked once and written as `NAME.cache` beside the file, which is valid for
-one size and time of the label file and one `FORMAT`. It holds the JSON texts of all records, then
-the other arrays of `LabelTable`, then a JSON footer that says where they are, and `_TAIL`.
+one size and time of the label file and one `FORMAT`. It holds the arrays of `LabelTable`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import functools
 import io
 import json
 import logging
-import mmap
 import os
 import posixpath
-import struct
 import zlib
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -27,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..files import replace_file
+from .array_file import append_arrays, map_arrays, warn_unwritten, write_lock
 from .first_uses import FirstUses
 from .label_format import (
     LabelError,
@@ -43,10 +37,6 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 # Bytes of a label file from which on it gets a cache; smaller ones are read in a moment.
 CACHED_FROM = 2**20
-_MAGIC = b"wecromcl"
-# Length and checksum of the footer, magic.
-_TAIL = struct.Struct("<QI8s")
-_ALIGNMENT = 64
 
 
 class _Source(NamedTuple):
@@ -126,10 +116,10 @@ def load_table(path: Path) -> LabelTable:
         table = _open(path, source)
         if table is None:
             try:
-                with _lock(path):  # of several processes, one reads
+                with write_lock(path):  # of several processes, one reads
                     table = _open(path, source) or _create(path, source)
             except OSError as error:
-                _warn(path, error.strerror or str(error))
+                warn_unwritten(str(_cache_path(path)), error.strerror or str(error))
         if table is not None:
             return table
     stream = io.BytesIO()
@@ -140,24 +130,6 @@ def load_table(path: Path) -> LabelTable:
 
 def _cache_path(path: Path) -> Path:
     return path.with_name(path.name + ".cache")
-
-
-@functools.lru_cache
-def _warn(path: Path, reason: str) -> None:
-    logger.warning(
-        "%s cannot be written (%s); each process that reads %s keeps all of it in memory",
-        _cache_path(path),
-        reason,
-        path.name,
-    )
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with open(path, "rb") as stream:
-        with suppress(OSError):  # on file systems without locks, each process reads for itself
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _check_unchanged(path: Path, source: _Source) -> None:
@@ -209,39 +181,21 @@ def _create(path: Path, source: _Source) -> LabelTable | None:
     with replace_file(_cache_path(path)) as stream:
         arrays = _collect(path, stream)
         _check_unchanged(path, source)
-        places: dict[str, Any] = {"records": (0, int(arrays["ends"][-1]), "|u1", None)}
-        for name, values in arrays.items():
-            stream.write(bytes(-stream.tell() % _ALIGNMENT))
-            data = values.tobytes()
-            places[name] = (stream.tell(), values.size, values.dtype.str, zlib.crc32(data))
-            stream.write(data)
-        footer = {"format": FORMAT, "source": source, "arrays": places}
-        data = json.dumps(footer).encode()
-        stream.write(data + _TAIL.pack(len(data), zlib.crc32(data), _MAGIC))
+        append_arrays(stream, _identity(source), arrays, ("records", int(arrays["ends"][-1])))
     return _open(path, source)
 
 
 def _open(path: Path, source: _Source) -> LabelTable | None:
     """Map the cache of a label file; None if there is no whole one of its present state."""
-    try:
-        with open(_cache_path(path), "rb") as stream:
-            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        length, checksum, magic = _TAIL.unpack(content[-_TAIL.size :])
-        data = content[-_TAIL.size - length : -_TAIL.size]
-        if magic != _MAGIC or zlib.crc32(data) != checksum:
-            return None
-        footer = json.loads(data)
-        if footer["format"] != FORMAT or tuple(footer["source"]) != source:
-            return None
-        arrays = {}
-        for name, (offset, count, dtype, checksum) in footer["arrays"].items():
-            arrays[name] = np.frombuffer(content, dtype, count, offset)
-            if checksum is not None and zlib.crc32(arrays[name].data) != checksum:
-                return None
-    except (OSError, ValueError, struct.error):  # absent, empty or cut
+    arrays = map_arrays(_cache_path(path), _identity(source))
+    if arrays is None:
         return None
     arrays["sizes"] = arrays["sizes"].reshape(-1, 2)
     return LabelTable(path, **arrays, source=source)
+
+
+def _identity(source: _Source) -> dict[str, Any]:
+    return {"format": FORMAT, "source": source}
 
 
 def _reopen(path: Path, source: _Source) -> LabelTable:
