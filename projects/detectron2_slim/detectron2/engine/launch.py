@@ -55,3 +55,5 @@ def _worker(
     comm.create_local_process_group(local_size)
     comm.synchronize()  # a process must not enter a collective before all have come up
     main_func(*args)
+    # A busy interpreter may otherwise end while the group's threads still run, and abort.
+    dist.destroy_process_group()
