@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 import wecromcl_d2.cli
 from wecromcl_d2.__main__ import COMMANDS, main
 from wecromcl_d2.cli.status import DONE, INTERRUPTED, WRONG_COMMAND, command
+from wecromcl_d2.data.images import ImageError
 
 NOT_COMMANDS = {
     "__init__", "comparison", "inputs", "labelling_speed", "profiler", "reproduction", "start",
@@ -114,3 +116,23 @@ def test_interruption_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> 
 
     assert run([]) == INTERRUPTED
     assert capsys.readouterr().err == "interrupted\n"
+
+
+class Damaged(torch.utils.data.Dataset):
+    """Images of which none can be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise ImageError("cannot use image a.jpg: its record says 3 and 4")
+
+
+def test_an_error_in_a_worker_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    @command("train")
+    def run(argv: Sequence[str] | None = None) -> int:
+        return len(list(torch.utils.data.DataLoader(Damaged(), num_workers=1)))
+
+    assert run([]) == WRONG_COMMAND
+    said = "wecromcl train: cannot use image a.jpg: its record says 3 and 4\n"
+    assert capsys.readouterr().err == said

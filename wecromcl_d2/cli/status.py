@@ -51,14 +51,22 @@ def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:
                 print("interrupted", file=sys.stderr)
                 return INTERRUPTED
             except refused as error:
-                # The text of a KeyError is its message in quotes.
-                message = error.args[0] if isinstance(error, KeyError) and error.args else error
-                print(f"wecromcl {name}: {message}", file=sys.stderr)
+                print(f"wecromcl {name}: {_message(error)}", file=sys.stderr)
                 return WRONG_COMMAND
 
         return run
 
     return decorate
+
+
+def _message(error: BaseException) -> str:
+    """What an error says, without the trace that a data loader's worker puts into its text."""
+    # The text of a KeyError is its message in quotes.
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if "Original Traceback (most recent call last):" not in message:
+        return message
+    last = message.strip().splitlines()[-1]
+    return last.partition(": ")[2] or last
 
 
 class _Import(argparse.Action):
