@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from wecromcl_d2.cli import benchmark
 from wecromcl_d2.cli.profiler import PartProfiler
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,3 +155,17 @@ def test_bytes_of_a_sparse_product():
     flop, moved = work_of(lambda: torch.sparse.sampled_addmm(pattern, left, right))
     # Three starts and three columns of 8 bytes and three values, read and written.
     assert (flop, moved) == (0, 2 * (3 * 8 + 3 * 8 + 3 * 4) + 4 * (8 + 12))
+
+
+def test_label_files_by_part(tmp_path, capsys):
+    output = tmp_path / "labels.json"
+    argv = ["labels", "--records", "250", "--vocabulary", "40", "--output", str(output)]
+    assert benchmark.main(argv) == 0
+    parts = json.loads(output.read_text(encoding="utf-8"))["parts"]
+    assert list(parts) == ["prepare", "first read", "later read"]
+    assert parts["first read"]["result"] == "250 records"
+    assert 30 < int(parts["later read"]["result"].split()[0]) <= 40
+    for part in parts.values():
+        assert 0 < part["imports_mb"] <= part["memory_mb"] < 1000
+        assert part["cpu_seconds"] >= 0 and part["seconds"] > 0
+    assert "prepare" in capsys.readouterr().out
