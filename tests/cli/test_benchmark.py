@@ -167,5 +167,5 @@ def test_label_files_by_part(tmp_path, capsys):
     assert 30 < int(parts["later read"]["result"].split()[0]) <= 40
     for part in parts.values():
         assert 0 < part["imports_mb"] <= part["memory_mb"] < 1000
-        assert part["cpu_seconds"] >= 0 and part["seconds"] > 0
+        assert part["cpu_seconds"] >= 0 and part["seconds"] >= 0  # rounded
     assert "prepare" in capsys.readouterr().out
