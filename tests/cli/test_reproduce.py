@@ -301,6 +301,27 @@ def test_weights_of_the_authors_are_converted_and_ours_are_not(nothing, tmp_path
     assert "--pretrained: there is no file none.pth" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["SOLVER.NO_SUCH_KEY", "1"], "SOLVER.NO_SUCH_KEY"),
+        (["--pretrained", "none.pth"], "there is no file none.pth"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_shown(tmp_path, capsys, arguments, message):
+    command = ["icdar2015", "--output", str(tmp_path), "--dry-run", *arguments]
+    assert reproduce.main(command) == WRONG_COMMAND
+    told = capsys.readouterr()
+    assert message in told.err and not told.out
+
+
+def test_a_key_without_a_value_is_a_wrong_command(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(["icdar2015", "--output", str(tmp_path), "SEED"])
+    assert stop.value.code == WRONG_COMMAND
+    assert "'SEED' has no value" in capsys.readouterr().err
+
+
 def test_a_later_measurement_takes_the_place_of_the_earlier_one(tmp_path):
     metrics = {"inside_rate": 0.5, "sweep_hmean": 0.25, "hmean": 0.125, "images": 3, "words": 9}
     old = comparison.anchor_rows("icdar2013_train", metrics, "ours", "full")

@@ -59,6 +59,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)
     if args.num_gpus < 1:
         parser.error(f"--num-gpus is {args.num_gpus}; use 1 or more")
+    if len(args.opts) % 2:
+        parser.error(f"KEY VALUE pairs: {args.opts[-1]!r} has no value")
     return args
 
 
@@ -80,7 +82,7 @@ def plan(args: argparse.Namespace) -> Reproduction:
 
 def describe_missing(missing: Mapping[str, Sequence[str]]) -> str:
     """A message on the missing downloads, with their sources and folders."""
-    lines = [f"{len(missing)} downloads are missing; docs/BENCHMARKS.md says where each belongs:"]
+    lines = ["Downloads are missing; docs/BENCHMARKS.md says where each belongs:"]
     for name, places in missing.items():
         lines += [f"  {name}", *(f"    {place}" for place in places)]
     return "\n".join(lines)
@@ -92,8 +94,6 @@ def check_targets(work: Reproduction) -> None:
     Raises:
         ValueError: if downloads are missing, and not all can be left out.
     """
-    if work.pretrained is not None and not work.pretrained.is_file():
-        raise ValueError(f"--pretrained: there is no file {work.pretrained}")
     missing = work.missing()
     wanted = [f"{target}_{split}" for target in work.targets for split in SPLITS]
     lost = [name for name in wanted if name not in work.datasets]
@@ -101,7 +101,7 @@ def check_targets(work: Reproduction) -> None:
         remedy = f"{', '.join(lost)} cannot be done without" if lost else "--available goes on"
         raise ValueError(f"{describe_missing(missing)}\n{remedy}")
     if missing:
-        print(describe_missing(missing))
+        print(f"{describe_missing(missing)}\nwhat needs them is left out")
 
 
 @command("reproduce")
@@ -109,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run or print all steps."""
     args = parse_args(argv)
     work = plan(args)
+    if work.pretrained is not None and not work.pretrained.is_file():
+        raise ValueError(f"--pretrained: there is no file {work.pretrained}")
+    work.check_opts()
     if args.dry_run:
         missing = work.missing()
         if missing:

@@ -301,6 +301,18 @@ class Reproduction:
     def _used(self, config: str) -> tuple[str, ...]:
         return tuple(name for name in self._trained_on(config) if name in self.datasets)
 
+    def check_opts(self) -> None:
+        """Refuse a change that the configs do not know, before hours of conversion.
+
+        Raises:
+            ValueError: naming the key or the value.
+        """
+        configs = [self._stage1_config(target) for target in self.targets]
+        if self.spotter:
+            configs += map(self._spotter_config, self.targets)
+        for config in configs:
+            load_config(config, self.opts)
+
     def _stage1_config(self, name: str) -> str:
         stem = "pretrain_synthtext" if name == "pretrain" else name
         return f"configs/stage1/{'official_' if self.stage1 == 'official' else ''}{stem}.yaml"

@@ -183,8 +183,9 @@ def draw_read_words(record: Record, result: Spotting) -> np.ndarray:
         result.polylines,
         [HIT if good else MISS for good in right],
     )
-    missed = ", ".join(missing.elements())
-    return add_caption(drawing, f"missed: {missed}" if missed else "all words read", color=HIT)
+    if missed := ", ".join(missing.elements()):
+        return add_caption(drawing, f"missed: {missed}", color=MISS)
+    return add_caption(drawing, "all words read" if missing else "no words to read", color=HIT)
 
 
 def label_drawings(args: argparse.Namespace) -> Drawings:
