@@ -359,6 +359,8 @@ def test_unknown_names_and_missing_files_say_what_helps(files, monkeypatch, tmp_
     register_model("gone", files[0], "nowhere/model.pth")
     with pytest.raises(FileNotFoundError, match=r"model 'gone': nowhere/model\.pth does not exist"):
         Spotter.from_name("gone")
+    # Neither here nor in the clone, where `make demo` may have run before.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wecromcl_d2.files._PACKAGE", tmp_path / "package")
     with pytest.raises(FileNotFoundError, match="`make demo` makes it"):
         AnchorFinder.from_name("quick-anchors")
