@@ -13,6 +13,8 @@ from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_gr
 from fvcore.common.param_scheduler import ConstantParamScheduler
 from torch import nn
 
+from tests.configs import learning_rates
+
 STEPS = [0, 1, 2, 4, 5, 19, 20, 29, 30, 39]
 
 
@@ -24,14 +26,10 @@ def solver_config(**keys):
     return cfg
 
 
-def learning_rates(cfg):
+def rates_at_steps(cfg):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
     scheduler = build_lr_scheduler(cfg, optimizer)
-    rates = []
-    for _ in range(cfg.SOLVER.MAX_ITER):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
+    rates = learning_rates(optimizer, scheduler, cfg.SOLVER.MAX_ITER)
     return [rates[step] for step in STEPS]
 
 
@@ -51,25 +49,25 @@ def learning_rates(cfg):
         ),
     ],
 )
-def test_learning_rates(name, expected):
-    rates = learning_rates(solver_config(LR_SCHEDULER_NAME=name))
+def test_rates_at_steps(name, expected):
+    rates = rates_at_steps(solver_config(LR_SCHEDULER_NAME=name))
     assert rates == pytest.approx(expected, rel=1e-5)
 
 
 def test_other_warmups():
-    constant = learning_rates(solver_config(WARMUP_METHOD="constant", WARMUP_FACTOR=0.5))
+    constant = rates_at_steps(solver_config(WARMUP_METHOD="constant", WARMUP_FACTOR=0.5))
     assert constant[:5] == pytest.approx([0.05, 0.05, 0.05, 0.05, 0.1])
     rescaled = solver_config(LR_SCHEDULER_NAME="WarmupCosineLR", RESCALE_INTERVAL=True)
-    assert learning_rates(rescaled)[4] == pytest.approx(0.1)
-    assert learning_rates(solver_config(WARMUP_ITERS=0))[0] == pytest.approx(0.1)
+    assert rates_at_steps(rescaled)[4] == pytest.approx(0.1)
+    assert rates_at_steps(solver_config(WARMUP_ITERS=0))[0] == pytest.approx(0.1)
     with pytest.raises(ValueError, match="magic"):
         WarmupParamScheduler(ConstantParamScheduler(1.0), 0.1, 0.1, "magic")
 
 
 def test_scheduler_limits():
-    assert learning_rates(solver_config(STEPS=(20, 50)))[-1] == pytest.approx(0.01)
+    assert rates_at_steps(solver_config(STEPS=(20, 50)))[-1] == pytest.approx(0.01)
     with pytest.raises(ValueError, match="NoSuchLR"):
-        learning_rates(solver_config(LR_SCHEDULER_NAME="NoSuchLR"))
+        rates_at_steps(solver_config(LR_SCHEDULER_NAME="NoSuchLR"))
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     with pytest.raises(ValueError, match="ParamScheduler"):
         LRMultiplier(optimizer, multiplier=2.0, max_iter=10)

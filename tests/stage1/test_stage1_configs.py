@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import get_cfg
 
+from tests.configs import flat, learning_rates
 from wecromcl_d2 import add_wecromcl_config
 from wecromcl_d2.engine.solver import build_optimizer, build_schedule
 
@@ -34,16 +35,6 @@ def read(name):
     add_wecromcl_config(cfg)
     cfg.merge_from_file(str(FOLDER / f"{name}.yaml"))
     return cfg
-
-
-def flat(cfg, prefix=""):
-    result = {}
-    for key, value in cfg.items():
-        if isinstance(value, CfgNode):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = value
-    return result
 
 
 def assert_holds(cfg, expected):
@@ -124,11 +115,7 @@ def test_every_weight_decays_and_the_rate_follows_its_power():
         assert (group["weight_decay"], group["momentum"], group["nesterov"]) == (1e-5, 0.9, False)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 5
     schedule = build_schedule(cfg, optimizer)
-    rates = []
-    for _ in range(4):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+    rates = learning_rates(optimizer, schedule, 4)
     # 1e-4 times 1, 0.75, 0.5 and 0.25, each to the power of 0.9
     assert rates == pytest.approx([1e-4, 7.7190e-5, 5.3589e-5, 2.8717e-5], rel=1e-4)
     # The release's formula, which has no real value there, ended its training before the last save.

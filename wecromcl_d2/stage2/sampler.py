@@ -3,6 +3,7 @@
 Each batch is a pure function of (seed, iteration), as in `stage1.sampling`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,42 +28,10 @@ class ImageEntry:
         return record
 
 
-class ShuffleSampler:
-    """Samples every image once per epoch, in a new order each time.
-
-    Raises:
-        ValueError: if the dataset is empty, or the copies do not divide the batch.
-    """
-
-    def __init__(self, num_images: int, batch_size: int, seed: int, copies: int = 1):
-        if num_images < 1:
-            raise ValueError("the dataset has no image that can be trained on")
-        self.num_images, self.seed = num_images, seed
-        self.images, self.copies = _distinct_images(batch_size, copies), copies
-
-    def sample(self, iteration: int) -> list[ImageEntry]:
-        """The batch of one iteration; the last batch of an epoch is filled from the next epoch."""
-        first = iteration * self.images
-        entries = [ImageEntry(self._image(place)) for place in range(first, first + self.images)]
-        return [entry for entry in entries for _ in range(self.copies)]
-
-    def replace(
-        self, batch: list[ImageEntry], position: int, attempt: int, iteration: int
-    ) -> ImageEntry:
-        """A replacement for the image at a position of a batch that cannot be read."""
-        rng = np.random.default_rng((self.seed, iteration, position, attempt))
-        return ImageEntry(int(rng.integers(self.num_images)))
-
-    def _image(self, position: int) -> int:
-        epoch, index = divmod(position, self.num_images)
-        return int(_order((self.seed, epoch), self.num_images)[index])
-
-
-class MixtureSampler:
-    """Samples datasets in given shares, and of each dataset every image once per its own epoch.
+class ImageSampler(ABC):
+    """Samples batches from an endless sequence of images.
 
     Args:
-        mixture: the datasets.
         batch_size: images per batch.
         seed: of all random draws.
         copies: times that each image is in its batch.
@@ -71,10 +40,12 @@ class MixtureSampler:
         ValueError: if the copies do not divide the batch.
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, seed: int, copies: int = 1):
-        self.mixture, self.seed = mixture, seed
-        self.images, self.copies = _distinct_images(batch_size, copies), copies
-        self._starts, self._counts = mixture.starts(), mixture.counts()
+    def __init__(self, batch_size: int, seed: int, copies: int):
+        if copies < 1 or batch_size % copies:
+            raise ValueError(
+                f"DATALOADER.COPIES is {copies}; it must divide the batch of {batch_size} images"
+            )
+        self.images, self.seed, self.copies = batch_size // copies, seed, copies
 
     def sample(self, iteration: int) -> list[ImageEntry]:
         """The batch of one iteration."""
@@ -87,8 +58,56 @@ class MixtureSampler:
     ) -> ImageEntry:
         """A replacement, from the same dataset, for an image that cannot be read."""
         rng = np.random.default_rng((self.seed, iteration, position, attempt))
-        dataset = np.searchsorted(self._starts, batch[position].index, side="right") - 1
-        return ImageEntry(int(rng.integers(self._starts[dataset], self._starts[dataset + 1])))
+        return ImageEntry(int(rng.integers(*self._dataset_of(batch[position].index))))
+
+    @abstractmethod
+    def _image(self, position: int) -> int:
+        """The image at a position of the sequence."""
+
+    @abstractmethod
+    def _dataset_of(self, image: int) -> tuple[int, int]:
+        """The first image of an image's dataset, and the one after its last."""
+
+
+class ShuffleSampler(ImageSampler):
+    """Samples every image once per epoch, in a new order each time.
+
+    The last batch of an epoch is filled from the next epoch.
+
+    Args:
+        num_images: of the dataset.
+        batch_size: see `ImageSampler`, like the others.
+
+    Raises:
+        ValueError: if the dataset is empty, or the copies do not divide the batch.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int, copies: int = 1):
+        if num_images < 1:
+            raise ValueError("the dataset has no image that can be trained on")
+        super().__init__(batch_size, seed, copies)
+        self.num_images = num_images
+
+    def _image(self, position: int) -> int:
+        epoch, index = divmod(position, self.num_images)
+        return int(_order((self.seed, epoch), self.num_images)[index])
+
+    def _dataset_of(self, image: int) -> tuple[int, int]:
+        return 0, self.num_images
+
+
+class MixtureSampler(ImageSampler):
+    """Samples datasets in given shares, and of each dataset every image once per its own epoch.
+
+    Args:
+        mixture: the datasets.
+        batch_size: see `ImageSampler`, like the others.
+    """
+
+    def __init__(self, mixture: Mixture, batch_size: int, seed: int, copies: int = 1):
+        super().__init__(batch_size, seed, copies)
+        self.mixture = mixture
+        self._starts, self._counts = mixture.starts(), mixture.counts()
 
     def _image(self, position: int) -> int:
         period, place = divmod(position, PERIOD)
@@ -100,13 +119,9 @@ class MixtureSampler:
         order = _order((self.seed, epoch, dataset), self.mixture.sizes[dataset])
         return int(self._starts[dataset] + order[index])
 
-
-def _distinct_images(batch_size: int, copies: int) -> int:
-    if copies < 1 or batch_size % copies:
-        raise ValueError(
-            f"DATALOADER.COPIES is {copies}; it must divide the batch of {batch_size} images"
-        )
-    return batch_size // copies
+    def _dataset_of(self, image: int) -> tuple[int, int]:
+        dataset = int(np.searchsorted(self._starts, image, side="right")) - 1
+        return int(self._starts[dataset]), int(self._starts[dataset + 1])
 
 
 @lru_cache(maxsize=16)  # a batch touches two epochs of each dataset at most

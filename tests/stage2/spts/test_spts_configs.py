@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
+from tests.configs import flat, learning_rates
 from wecromcl_d2.engine.solver import build_schedule
 from wecromcl_d2.tasks import load_config
 
@@ -30,14 +30,6 @@ def read(name, *opts):
 
 def parameters(cfg):
     return sum(p.numel() for p in build_model(cfg).parameters())
-
-
-def flat(cfg, prefix=""):
-    result = {}
-    for key, value in cfg.items():
-        nested = isinstance(value, CfgNode)
-        result |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return result
 
 
 @pytest.mark.parametrize("name", ["pretrain", *FINETUNING])
@@ -67,11 +59,7 @@ def test_the_last_rate_is_the_published_one():
     )
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
     schedule = build_schedule(cfg, optimizer)
-    rates = []
-    for _ in range(300):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+    rates = learning_rates(optimizer, schedule, 300)
     # It falls by 5e-4 / 300 a step, and stops at 1e-5, which is the sixth last value.
     assert rates[0] == pytest.approx(1e-4) and rates[150] == pytest.approx(2.5e-4)
     assert rates[293] == pytest.approx(5e-4 * 7 / 300) and rates[-6:] == pytest.approx([1e-5] * 6)

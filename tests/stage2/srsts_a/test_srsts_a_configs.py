@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
+from tests.configs import flat
 from wecromcl_d2.data.text import TextList
 from wecromcl_d2.tasks import load_config
 
@@ -22,14 +22,6 @@ V2 = {
 
 def read(name, *opts):
     return load_config(f"configs/stage2/srsts_a/{name}.yaml", ["MODEL.DEVICE", "cpu", *opts])
-
-
-def flat(cfg, prefix=""):
-    result = {}
-    for key, value in cfg.items():
-        nested = isinstance(value, CfgNode)
-        result |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return result
 
 
 @pytest.mark.parametrize("name", START)
