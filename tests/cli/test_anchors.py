@@ -355,6 +355,8 @@ def test_what_cannot_be_run_is_said(source, tmp_path, capsys):
     assert "there is no file 'gone.pth'" in said("--weights", "gone.pth")
     assert "does not fit the model" in said("MODEL.TEXT_ENCODER.LAYERS", "1")
     assert "is the dataset itself" in said("--output", labels)
+    other = f"{source}/./labels.jsonl@{source}"
+    assert "is the dataset itself" in said("--dataset", other, "--output", labels)
     (tmp_path / "junk.pth").write_text("no weights", encoding="utf-8")
     assert "junk.pth" in said("--weights", str(tmp_path / "junk.pth"))
     assert list(tmp_path.iterdir()) == [tmp_path / "junk.pth"]

@@ -58,6 +58,7 @@ def test_a_config_without_any_validation_images_is_refused(tmp_path, capsys):
 def test_other_images_are_accepted():
     check_validation(["synth_scenes_val"], "synth_scenes_test")
     check_validation(["mine/val.jsonl"], "icdar2015_test")
+    check_validation(["photos@home/val.jsonl"], "photos@home/test.jsonl@images")
 
 
 def test_held_out_images_and_the_rest_are_the_dataset(dataset, tmp_path):

@@ -40,7 +40,7 @@ from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
 from ..data import write_labels
-from ..data.datasets import Record, dataset_root
+from ..data.datasets import Record, dataset_root, label_path
 from ..evaluation.report import package_version, write_json
 from ..stage1.anchor_job import (
     AnchorJob,
@@ -140,7 +140,7 @@ def shown_path(path: Path) -> str:
 def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     """Run the missing shards, write labels and reports, and return the exit status."""
     output: Path = args.output
-    if args.dataset.partition("@")[0] == str(output):
+    if label_path(args.dataset) == os.path.abspath(output):
         raise ValueError(f"{output} is the dataset itself, whose points would be lost")
     records = load_records(args.dataset, cfg.INPUT.MIN_TEXT_LENGTH)
     draft = AnchorJob(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".shards"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from ..data.datasets import dataset_root
+from ..data.datasets import dataset_root, split_name
 from ..data.readers.registry import BENCHMARKS
 from ..data.readers.splits import locate
 from ..evaluation.published import PAGE as LEXICON_PAGE
@@ -275,8 +275,8 @@ class Reproduction:
 
     def _trained_on(self, config: str) -> tuple[str, ...]:
         """Datasets of a config's DATASETS.TRAIN; of a label file, the set that it labels."""
-        found = load_config(config).DATASETS.TRAIN
-        return tuple(Path(name.partition("@")[0]).name.removesuffix(".jsonl") for name in found)
+        found = {name: split_name(name) for name in load_config(config).DATASETS.TRAIN}
+        return tuple(parts[0].stem if parts else name for name, parts in found.items())
 
     def _sources(self, config: str) -> dict[str, str]:
         """What a spotter trains on, by dataset that is used: its labels or, as for NPTS, itself."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.datasets import Record, usable_words, write_labels
+from ..data.datasets import Record, label_path, usable_words, write_labels
 from ..data.readers.registry import BENCHMARKS
 from ..stage1.anchor_job import load_records
 from .anchors import choose_root
@@ -28,15 +28,10 @@ def check_validation(datasets: Sequence[str], test: str) -> None:
     if not datasets:
         raise ValueError(f"there are no images to choose weights and threshold on; {remedy}")
     for name in datasets:
-        if name in _PUBLISHED_TESTS or _file_of(name) == _file_of(test):
+        if name in _PUBLISHED_TESTS or (label_path(name) or name) == (label_path(test) or test):
             raise ValueError(
                 f"weights and threshold would be chosen on the test images of {name!r}; {remedy}"
             )
-
-
-def _file_of(dataset: str) -> str:
-    """The absolute path of a label file, for comparison with another one."""
-    return os.path.abspath(dataset.partition("@")[0])
 
 
 def hold_out(dataset: str, share: float, folder: Path) -> tuple[str, str]:

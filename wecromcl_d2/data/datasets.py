@@ -46,9 +46,11 @@ __all__ = [
     "Record",
     "dataset_root",
     "ensure_registered",
+    "label_path",
     "load_dataset",
     "read_labels",
     "register_labels",
+    "split_name",
     "usable_words",
     "write_labels",
 ]
@@ -149,12 +151,33 @@ def ensure_registered(name: str) -> None:
     known = DatasetCatalog.list()
     if name in known:
         return
-    parts = _FILE_NAME.fullmatch(name)
+    parts = split_name(name)
     if parts is None:
         raise LabelError(unknown_dataset(name, known))
-    folder = parts["root"] if parts["root"] != "$DETECTRON2_DATASETS" else dataset_root()
-    images = None if folder is None else os.path.abspath(folder)
-    register_labels(name, os.path.abspath(parts["path"]), images)
+    path, root = parts
+    images = None if root is None else os.path.abspath(root)
+    register_labels(name, os.path.abspath(path), images)
+
+
+def split_name(name: str) -> tuple[Path, Path | None] | None:
+    """The label file and the image root of a `FILE` or `FILE@IMAGE_ROOT`, see `ensure_registered`.
+
+    Returns:
+        Both as they are given, the root None where the name has none; None for any other name.
+    """
+    parts = _FILE_NAME.fullmatch(name)
+    if parts is None:
+        return None
+    root = parts["root"]
+    if root == "$DETECTRON2_DATASETS":
+        return Path(parts["path"]), dataset_root()
+    return Path(parts["path"]), None if root is None else Path(root)
+
+
+def label_path(name: str) -> str | None:
+    """The absolute path of the label file in a `FILE` or `FILE@IMAGE_ROOT`; else None."""
+    parts = split_name(name)
+    return None if parts is None else os.path.abspath(parts[0])
 
 
 def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) -> LabelRecords:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets import LabelError, Record, read_labels
+from ..datasets import LabelError, Record, read_labels, split_name
 from ..images import ImageError, upright_size
 from .words import LabelledWord, record_of, words_of
 
@@ -25,8 +25,9 @@ def read_relative(name: str) -> tuple[list[Record], Path]:
     Raises:
         LabelError: if the file is bad, or an image whose size it does not state cannot be read.
     """
-    file, _, folder = (name, "", "") if Path(name).is_file() else name.partition("@")
-    root = Path(folder) if folder else Path(file).parent
+    parts = None if Path(name).is_file() else split_name(name)
+    file, folder = parts or (Path(name), None)
+    root = file.parent if folder is None else folder
     return [_relative(record, root) for record in read_labels(file, root)], root
 
 
