@@ -34,6 +34,19 @@ def test_labels_are_drawn(labels, tmp_path):
         assert len(image.convert("RGB").getcolors(2**24)) > 2
 
 
+def test_images_of_equal_names_have_a_drawing_each(photos, tmp_path):
+    with Image.open(photos / "one.png") as image:
+        image.save(photos / "overview.png")
+    names = ("one.png", "more/one.png", "overview.png")
+    path, output = photos / "labels.jsonl", tmp_path / "out"
+    lines = [json.dumps({"file_name": name, "texts": ["way"]}) for name in names]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert visualize.main(["labels", "--dataset", str(path), "--output", str(output)]) == 0
+    assert drawn(output) == ["one-2.png", "one.png", "overview-2.png", "overview.png"]
+    with Image.open(output / "one.png") as first, Image.open(output / "one-2.png") as second:
+        assert first.tobytes() != second.tobytes()
+
+
 def test_words_read_are_drawn_beside_the_labels(model, labels, tmp_path, capsys):
     output = tmp_path / "out"
     argv = ["words", *model, "--dataset", str(labels), "--output", str(output), "--count", "1"]

@@ -6,7 +6,7 @@ import argparse
 import glob
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,21 +138,23 @@ def collect_inputs(arguments: Sequence[str]) -> list[Input]:
             raise UsageError(f"{argument}: no such file, and no image in it or like it")
         for file, name in named:
             found.setdefault(file, name)
-    return [Input(path, name) for path, name in zip(found, _unique(found.values()), strict=True)]
-
-
-def _unique(names: Iterable[Path]) -> list[Path]:
-    """Names made unique without their suffixes, by appended numbers."""
     taken: set[Path] = set()
-    result = []
-    for name in names:
-        stem, number = name.stem, 1
-        while name.with_suffix("") in taken:
-            number += 1
-            name = name.with_name(f"{stem}-{number}{name.suffix}")
-        taken.add(name.with_suffix(""))
-        result.append(name)
-    return result
+    return [Input(path, unique_name(name, taken)) for path, name in found.items()]
+
+
+def unique_name(name: Path, taken: set[Path]) -> Path:
+    """A name that is unique without its suffix, by an appended number.
+
+    Args:
+        name: of a file.
+        taken: names without suffixes that other files have; this one is added.
+    """
+    stem, number = name.stem, 1
+    while name.with_suffix("") in taken:
+        number += 1
+        name = name.with_name(f"{stem}-{number}{name.suffix}")
+    taken.add(name.with_suffix(""))
+    return name
 
 
 def image_path(folder: Path, item: Input) -> Path:

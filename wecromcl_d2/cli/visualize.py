@@ -49,12 +49,14 @@ from ..visualizer import (
     draw_words,
     save_image,
 )
+from .inputs import unique_name
 from .status import DONE, add_import_option, command, command_parser
 
 # The file name of each image and the drawing of it.
 Drawings = Iterable[tuple[str, np.ndarray]]
 
-# Number of images in the overview, and its columns.
+# The overview's file, the number of images in it, and its columns.
+OVERVIEW_NAME = "overview.png"
 OVERVIEW = 6
 COLUMNS = {"anchors": 2, "words": 3, "labels": 3, "results": 3}
 
@@ -263,14 +265,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw images and an overview of the first ones; returns the exit status."""
     args = parse_args(argv)
     drawn: list[np.ndarray] = []
-    count = 0
+    count, taken = 0, {Path(OVERVIEW_NAME).with_suffix("")}
     for count, (name, drawing) in enumerate(DRAWINGS[args.what](args), start=1):
-        path = args.output / f"{Path(name).stem}.png"
+        path = args.output / unique_name(Path(Path(name).name), taken).with_suffix(".png")
         save_image(path, drawing)
         print(f"{count}: {path}", flush=True)
         if count <= OVERVIEW:
             drawn.append(drawing)
     if drawn:
-        save_image(args.output / "overview.png", contact_sheet(drawn, columns=COLUMNS[args.what]))
+        save_image(args.output / OVERVIEW_NAME, contact_sheet(drawn, columns=COLUMNS[args.what]))
     print(f"{count} drawings in {args.output}")
     return DONE
