@@ -124,7 +124,8 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
 def _add_input_keys(cfg: CfgNode) -> None:
     # Side lengths of the network input are rounded up to a multiple of this many pixels.
     cfg.INPUT.SIZE_DIVISIBILITY = 32
-    # "shortest_edge": Detectron2's rule; a shortest side of 0 keeps the size of images.
+    # "shortest_edge": Detectron2's rule; a shortest side of 0 keeps the size of images, except that
+    # a longer side above MAX_SIZE_TRAIN or MAX_SIZE_TEST is shrunk to it (0: never).
     # "multiple": the published rule. No antialiasing; the shorter side becomes one of
     # MIN_SIZE_TRAIN or MIN_SIZE_TEST, less where the longer one would exceed MAX_SIZE_*; then both
     # are rounded up to SIZE_DIVISIBILITY, so the aspect ratio changes slightly. A MIN_SIZE_TEST of

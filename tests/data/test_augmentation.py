@@ -9,6 +9,7 @@ from wecromcl_d2.data.augmentation import (
     BLUR_KINDS,
     FilledRotationTransform,
     InferenceResize,
+    LimitedResize,
     PlainResizeTransform,
     RandomBlur,
     RandomColor,
@@ -188,7 +189,34 @@ def test_probabilities_are_kept():
 def test_without_keys_nothing_but_detectron2s_resize():
     cfg = config(base="configs/quick/anchors.yaml")
     for is_train in (True, False):
-        assert [type(a) for a in build_augmentations(cfg, is_train)] == [T.ResizeShortestEdge]
+        assert [type(a) for a in build_augmentations(cfg, is_train)] == [LimitedResize]
+    cfg = config("INPUT.MIN_SIZE_TRAIN", (96,), base="configs/quick/anchors.yaml")
+    assert [type(a) for a in build_augmentations(cfg, True)] == [T.ResizeShortestEdge]
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize(
+    ("size", "longest", "expected"),
+    [
+        ((30, 40), 40, (30, 40)),
+        ((30, 41), 20, (15, 20)),
+        ((400, 10), 100, (100, 2)),
+        ((900, 2), 100, (100, 1)),
+        ((30, 41), 0, (30, 41)),
+    ],
+)
+def test_a_config_that_keeps_sizes_shrinks_what_exceeds_its_limit(
+    size, longest, expected, is_train
+):
+    limits = ("INPUT.MAX_SIZE_TRAIN", longest, "INPUT.MAX_SIZE_TEST", longest)
+    (resize,) = build_augmentations(config(*limits, base="configs/quick/anchors.yaml"), is_train)
+    assert augmented(resize, noise(*size)).shape == (*expected, 3)
+
+
+def test_a_drawn_size_of_0_is_limited_and_others_follow_detectron2():
+    resize = LimitedResize((0, 20), 50, "choice")
+    shapes = {augmented(resize, noise(40, 80)).shape[:2] for _ in range(40)}
+    assert shapes == {(25, 50), (20, 40)}
 
 
 @pytest.mark.parametrize(

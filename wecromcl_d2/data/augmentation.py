@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import NoOpTransform
+from fvcore.transforms.transform import NoOpTransform, Transform
 from PIL import Image, ImageEnhance
 
 from ..config import check_choice
@@ -80,7 +80,8 @@ def build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
     side = keys.MIN_SIZE_TRAIN if is_train else keys.MIN_SIZE_TEST
     longest = keys.MAX_SIZE_TRAIN if is_train else keys.MAX_SIZE_TEST
     if keys.RESIZE == "shortest_edge":
-        return T.ResizeShortestEdge(side, longest, style)
+        keeps_size = 0 in ((side,) if isinstance(side, int) else side)
+        return (LimitedResize if keeps_size else T.ResizeShortestEdge)(side, longest, style)
     check_choice("INPUT.MIN_SIZE_TRAIN_SAMPLING", style, ("choice",))
     if is_train:
         return TrainResize(side, longest, keys.SIZE_DIVISIBILITY)
@@ -130,6 +131,27 @@ def _round_up(length: int, multiple: int) -> int:
     return max(1, math.ceil(length / multiple)) * multiple
 
 
+class LimitedResize(T.ResizeShortestEdge):
+    """Detectron2's resize, whose limit also holds for a shorter side of 0, which keeps the size."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The resize; the random draws are Detectron2's."""
+        transform = super().get_transform(image)
+        height, width = image.shape[:2]
+        if not isinstance(transform, NoOpTransform):
+            return transform
+        return shrink_transform(height, width, self.max_size)
+
+
+def shrink_transform(height: int, width: int, max_side: int) -> Transform:
+    """Resize to a longer side of at most `max_side` pixels; 0 is no limit."""
+    longest = max(height, width)
+    if not max_side or longest <= max_side:
+        return NoOpTransform()
+    sides = (max(1, round(side * max_side / longest)) for side in (height, width))
+    return T.ResizeTransform(height, width, *sides)
+
+
 class PlainResizeTransform(T.ResizeTransform):
     """Bilinear resize without antialiasing."""
 
@@ -153,7 +175,7 @@ class TrainResize(T.Augmentation):
         super().__init__()
         self.sides, self.longest, self.multiple = tuple(sides), longest, multiple
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
+    def get_transform(self, image: np.ndarray) -> Transform:
         """The resize."""
         height, width = image.shape[:2]
         side = int(np.random.choice(self.sides))
@@ -168,7 +190,7 @@ class InferenceResize(T.Augmentation):
         super().__init__()
         self.side, self.longest, self.multiple = side, longest, multiple
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
+    def get_transform(self, image: np.ndarray) -> Transform:
         """The resize."""
         height, width = image.shape[:2]
         new_size = inference_size((height, width), self.side, self.longest, self.multiple)
@@ -207,7 +229,7 @@ class RandomRotation(T.Augmentation):
         super().__init__()
         self.degrees, self.border = degrees, border
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
+    def get_transform(self, image: np.ndarray) -> Transform:
         """The rotation."""
         angle = np.random.uniform(-self.degrees, self.degrees)
         height, width = image.shape[:2]
@@ -225,7 +247,7 @@ class RandomBlur(T.Augmentation):
         super().__init__()
         self.prob = prob
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
+    def get_transform(self, image: np.ndarray) -> Transform:
         """The blur, or nothing."""
         if np.random.uniform() >= self.prob:
             return NoOpTransform()
@@ -277,7 +299,7 @@ class RandomColor(T.Augmentation):
         self.prob, self.hue = prob, hue
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
 
-    def get_transform(self, image: np.ndarray) -> T.Transform:
+    def get_transform(self, image: np.ndarray) -> Transform:
         """The change of colours of an RGB image, or nothing."""
         if np.random.uniform() >= self.prob:
             return NoOpTransform()

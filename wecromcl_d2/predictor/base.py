@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
-from ..data.augmentation import build_augmentations
+from ..data.augmentation import build_augmentations, shrink_transform
 from ..data.images import ImageError, image_to_tensor
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
@@ -73,8 +73,10 @@ class Predictor:
                 f"{type(self).__name__} needs one for {self.task!r}"
             )
         self.model: Any = load_model(self.cfg, str(find_file(weights)))
-        self._resize = T.AugmentationList(build_augmentations(self.cfg, False))
-        self.max_side = default_max_side(self.cfg) if max_side is None else max_side
+        limit = default_max_side(self.cfg)
+        self.max_side = limit if max_side is None else max_side
+        # A model whose config only limits the size has `max_side` in its place.
+        self._resize = T.AugmentationList([] if limit else build_augmentations(self.cfg, False))
 
     @classmethod
     def from_name(cls: type[Self], name: str, *, device: str | None = None, **options: Any) -> Self:
@@ -132,7 +134,8 @@ class Predictor:
             return image
         aug_input = T.AugInput(np.ascontiguousarray(image))
         self._resize(aug_input)
-        return _shrink(aug_input.image, self.max_side)
+        height, width = aug_input.image.shape[:2]
+        return shrink_transform(height, width, self.max_side).apply_image(aug_input.image)
 
     def _run(self, inputs: Sequence[dict[str, Any]], batch_size: int) -> list[Instances]:
         """Run the model, on images of one size at a time.
@@ -168,16 +171,6 @@ def default_max_side(cfg: CfgNode) -> int:
     keys = cfg.INPUT
     limited = keys.RESIZE == "shortest_edge" and keys.MIN_SIZE_TEST == 0
     return keys.MAX_SIZE_TEST if limited else 0
-
-
-def _shrink(image: np.ndarray, max_side: int) -> np.ndarray:
-    """The image (h, w, 3), with its longer side at most `max_side` unless that is 0."""
-    height, width = image.shape[:2]
-    longest = max(height, width)
-    if not max_side or longest <= max_side:
-        return image
-    size = (max(1, round(side * max_side / longest)) for side in (height, width))
-    return T.ResizeTransform(height, width, *size).apply_image(image)
 
 
 def check_device(name: str) -> None:
