@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from detectron2.structures import Instances
 from PIL import Image
 
 from wecromcl_d2.cli import visualize
@@ -60,6 +62,17 @@ def test_anchors_are_drawn_beside_the_labels(anchors, labels, tmp_path):
     argv = ["anchors", *anchors, "--dataset", str(labels), "--output", str(output)]
     assert visualize.main(argv) == 0
     assert drawn(output) == ["one.png", "overview.png", "two.png"]
+
+
+def test_anchors_of_ignored_words_are_not_drawn(photos, monkeypatch):
+    monkeypatch.setattr(visualize, "anchor_sheet", lambda image, words, *_, **__: words)
+    texts, ignore = ["hill", "###", "hill"], [True, True, False]
+    outlines = [[x, 0, x + 9, 0, x + 9, 9, x, 9] for x in (0, 20, 40)]
+    record = {"file_name": str(photos / "one.png"), "texts": texts, "polygons": outlines}
+    found = Instances((48, 80), pred_texts=["hill", "###"], scores=torch.ones(2))
+    found.pred_points, found.pred_maps = torch.tensor([[4.0, 4.0]] * 2), torch.ones(2, 6, 10)
+    (word,) = visualize.draw_found_anchors(record | {"ignore": ignore}, found)
+    assert word.text == "hill" and word.polygon == outlines[2]
 
 
 def result(name, wrong):

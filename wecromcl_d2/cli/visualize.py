@@ -28,6 +28,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.datasets import Record, ensure_registered, usable_words
 from ..data.images import read_image
+from ..data.label_format import texts_that_count
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..evaluation.readers import read_details
@@ -126,11 +127,12 @@ def anchor_drawings(args: argparse.Namespace) -> Drawings:
 
 
 def draw_found_anchors(record: Record, instances: Instances) -> np.ndarray:
-    """Sheet of one record: ground truth, then a tile for each readable word."""
+    """Sheet of one record: ground truth, then a tile for each readable word that is not ignored."""
     image = read_image(record["file_name"])
     height, width = image.shape[:2]
     polygons = record.get("polygons") or [None] * len(record["texts"])
     rows, columns = instances.pred_maps.shape[1:] if len(instances) else (1, 1)
+    counted = set(texts_that_count(record))
     words = [
         WordView(
             text=instances.pred_texts[i],
@@ -140,6 +142,7 @@ def draw_found_anchors(record: Record, instances: Instances) -> np.ndarray:
             polygon=_own_polygon(record, instances.pred_texts[i], instances.pred_points[i].numpy()),
         )
         for i in range(len(instances))
+        if instances.pred_texts[i] in counted
     ]
     return anchor_sheet(
         image,
@@ -152,9 +155,9 @@ def draw_found_anchors(record: Record, instances: Instances) -> np.ndarray:
 
 
 def _own_polygon(record: Record, text: str, point: np.ndarray) -> list[float] | None:
-    """Outline of the word; of equal words the one that the point lies on."""
-    polygons = record.get("polygons") or []
-    own = [p for t, p in zip(record["texts"], polygons, strict=False) if t == text and p]
+    """Outline of the word; of equal words that are not ignored the one that the point lies on."""
+    words = zip(record["texts"], record.get("polygons") or [], usable_words(record), strict=False)
+    own = [outline for known, outline, counts in words if counts and known == text and outline]
     on_word = [p for p in own if inside_polygon(p, point[None])[0]]
     return (on_word or own or [None])[0]
 
@@ -170,10 +173,7 @@ def word_drawings(args: argparse.Namespace) -> Drawings:
 
 def draw_read_words(record: Record, result: Spotting) -> np.ndarray:
     """The image with the words read in it, and below it the words that were missed."""
-    usable = usable_words(record)
-    missing = Counter(
-        text.casefold() for text, counts in zip(record["texts"], usable, strict=True) if counts
-    )
+    missing = Counter(text.casefold() for text in texts_that_count(record))
     right = []
     for word in result.words:
         right.append(missing[word.casefold()] > 0)
