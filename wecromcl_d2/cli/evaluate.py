@@ -28,7 +28,7 @@ import numpy as np
 from ..evaluation.counting import PointWords, Threshold, choose_threshold
 from ..evaluation.evaluator import WORST, run_spotting
 from ..evaluation.image_names import by_path_end
-from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
+from ..evaluation.lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon, distance_limit
 from ..evaluation.readers import (
     by_number,
     read_ground_truth,
@@ -232,10 +232,9 @@ def _anchor_images(ground_truth: GroundTruth, predictions: Predictions) -> list[
 def _lexicon(args: argparse.Namespace) -> Lexicon | ImageLexicons | None:
     if args.lexicon is None:
         return None
-    limit = None if args.lexicon_kind == "generic" else DISTANCE_LIMIT
     options: dict[str, Any] = {
         "mode": args.mode,
-        "limit": limit,
+        "limit": distance_limit(args.lexicon_kind),
         "keep_unmatched": args.keep_unmatched,
     }
     if args.lexicon_kind == "strong":

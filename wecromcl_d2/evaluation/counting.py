@@ -158,7 +158,7 @@ def match_images(
         ValueError: if `mode` is neither of the two.
     """
     check_mode(mode)
-    none = PointWords([], np.zeros((0, 2)), np.zeros(0))
+    none = PointWords.of([], [])
     matches: dict[Image, ImageMatches] = {}
     without_gt = unscored = 0
     for image in [*ground_truth, *(image for image in predictions if image not in ground_truth)]:

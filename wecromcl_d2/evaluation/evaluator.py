@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
@@ -163,20 +162,23 @@ class SpottingEvaluator(WordEvaluator):
             runs[name] = run_spotting(
                 self._dataset_name, ground_truth, found, protocol, self._threshold, self._thresholds
             )
-        results = [result for run in runs.values() for result in run.results()]
+        pairs = {name: run.results() for name, run in runs.items()}
+        results = [result for pair in pairs.values() for result in pair]
+        metrics = {name: _metrics(*pair) for name, pair in pairs.items()}
         logger.info("%s", format_table(results))
         if self._output_dir is not None:
-            self._write(self._output_dir, runs, results)
-        return {name: run.metrics() for name, run in runs.items()}
+            extra = {name: run.content(WORST, self._details) for name, run in runs.items()}
+            content = {"metrics": metrics, "protocols": extra}
+            paths = write_results(Path(self._output_dir), "spotting", results, content)
+            logger.info("wrote %s and %s", *paths)
+        return metrics
 
-    def _write(
-        self, folder: str, runs: Mapping[str, SpottingRun], results: Sequence[Result]
-    ) -> None:
-        extra = {name: run.content(WORST, self._details) for name, run in runs.items()}
-        metrics = {name: run.metrics() for name, run in runs.items()}
-        content = {"metrics": metrics, "protocols": extra}
-        paths = write_results(Path(folder), "spotting", results, content)
-        logger.info("wrote %s and %s", *paths)
+
+def _metrics(chosen: Result, best: Result) -> dict[str, float]:
+    """The numbers at the chosen threshold and at the best one of the sweep, by name."""
+    counts = {"images": float(chosen.images), "words": float(chosen.ground_truth)}
+    rates = chosen.rates() | {"threshold": chosen.threshold} | best.rates("sweep_")
+    return rates | {"sweep_threshold": best.threshold} | counts
 
 
 @dataclass(frozen=True)
@@ -222,13 +224,6 @@ class SpottingRun:
         best = next(result for result in self.sweep() if result.threshold_choice == SWEEP)
         return self.result(), best
 
-    def metrics(self) -> dict[str, float]:
-        """The numbers of `results` by name."""
-        chosen, sweep = self.results()
-        counts = {"images": float(chosen.images), "words": float(chosen.ground_truth)}
-        rates = chosen.rates() | {"threshold": chosen.threshold} | sweep.rates("sweep_")
-        return rates | {"sweep_threshold": sweep.threshold} | counts
-
     def content(self, worst: int, details: bool) -> dict[str, Any]:
         """The content of a result file beside the results: the worst images, or all, too."""
         listed: dict[str, Any] = {"worst_images": self.worst(worst)}
@@ -247,8 +242,7 @@ class SpottingRun:
 
     def image_details(self, image: Any) -> dict[str, Any]:
         """One image's entry of `details`."""
-        empty = PointWords([], np.zeros((0, 2)), np.zeros(0))
-        found = self.predictions.get(image, empty)
+        found = self.predictions.get(image, PointWords.of([], []))
         gt = self.ground_truth.get(image)
         states, hits = word_states(self.matches[image], self.texts.get(image, []), self.threshold)
         words: Iterable[tuple] = ()

@@ -14,10 +14,15 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-# Published limit of weak, strong and full lexicons; a generic lexicon has none.
+# Published limit of weak, strong and full lexicons.
 DISTANCE_LIMIT = 0.4
 _BLOCK = 256
 _TINY = 1e-12
+
+
+def distance_limit(kind: str) -> float | None:
+    """The published limit of a kind of lexicon; None for no limit."""
+    return None if kind == "generic" else DISTANCE_LIMIT
 
 
 class LexiconError(ValueError):

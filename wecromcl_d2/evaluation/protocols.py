@@ -10,7 +10,7 @@ from typing import Any
 from ..config import check_choice
 from ..data.datasets import dataset_root
 from .counting import Mode
-from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
+from .lexicon import ImageLexicons, Lexicon, distance_limit
 from .published import LEXICONS, missing_lexicons, read_published_lexicons
 from .readers import read_image_lexicons, read_lexicon
 from .spotting import SpottingProtocol
@@ -70,8 +70,7 @@ def read_lexicons(entries: Sequence[str], dataset: str) -> dict[str, Lexicon | I
         elif kind == "strong":
             found[kind] = read_image_lexicons(Path(path))
         else:
-            limit = None if kind == "generic" else DISTANCE_LIMIT
-            found[kind] = read_lexicon(Path(path), limit=limit)
+            found[kind] = read_lexicon(Path(path), limit=distance_limit(kind))
     return found
 
 

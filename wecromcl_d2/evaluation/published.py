@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon
+from .lexicon import ImageLexicons, Lexicon, distance_limit
 from .readers import read_image_lexicons, read_lexicon
 
 FOLDER = "lexicons"
@@ -91,7 +91,7 @@ def read_published_lexicons(benchmark: str, root: Path) -> dict[str, Lexicon | I
     found: dict[str, Lexicon | ImageLexicons] = {}
     folder = root / FOLDER
     for kind, forms in LEXICONS.get(benchmark, {}).items():
-        limit = None if kind == "generic" else DISTANCE_LIMIT
+        limit = distance_limit(kind)
         for form in forms:
             path = form.find(folder)
             if path is None:

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +39,9 @@ from ..data.readers.base import (
 from ..data.readers.sources import read_ground_truth as read_folder
 from ..data.readers.totaltext import parse_polygon_line
 from .counting import MatchingError, Mode, PointWords
+from .image_names import ImageId, Value
 from .lexicon import DISTANCE_LIMIT, ImageLexicons, Lexicon, LexiconError, image_number
 from .spotting import GTWords
-
-ImageId = int | str
-Value = TypeVar("Value")
 
 # What an entry of `SpottingRun.details` holds, as far as it is drawn.
 DETAILS = {"image_id", "file_name", "wrong", "missed", "points", "read_as", "states", "words"}
