@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# Left, top, right and bottom.
+Box = tuple[float, float, float, float]
+
 
 def polygon_vertices(polygon: Sequence[float]) -> np.ndarray:
     """The vertices of a flat outline as float64 of shape `(V, 2)`.
@@ -38,6 +41,18 @@ def polygon_center(polygon: Sequence[float]) -> np.ndarray:
     vertices = polygon_vertices(polygon)
     half = len(vertices) // 2
     return (_midpoint(vertices[:half]) + _midpoint(vertices[half:])) / 2
+
+
+def bounding_box(outline: Sequence[float]) -> Box:
+    """Left, top, right and bottom of an outline."""
+    vertices = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
+    (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes overlap."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _midpoint(side: np.ndarray) -> np.ndarray:

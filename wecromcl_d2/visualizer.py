@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw
 
 from .files import replace_file
 from .fonts import font_for
+from .geometry import bounding_box, overlap
 
 Polygon = Sequence[float]
 Color = tuple[int, int, int]
-Box = tuple[float, float, float, float]
 
 BACKGROUND: Color = (24, 26, 30)
 
@@ -338,15 +338,3 @@ def check_image(image: np.ndarray) -> None:
 def fixed_point(points: np.ndarray) -> np.ndarray:
     """Continuous points as OpenCV's shifted integers, whose origin is the center of a pixel."""
     return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
-
-
-def bounding_box(outline: Sequence[float]) -> Box:
-    """Left, top, right and bottom of an outline `x1, y1, ...`."""
-    vertices = np.asarray(outline, dtype=np.float64).reshape(-1, 2)
-    (left, top), (right, bottom) = vertices.min(axis=0), vertices.max(axis=0)
-    return float(left), float(top), float(right), float(bottom)
-
-
-def overlap(one: Box, other: Box) -> bool:
-    """Whether two boxes overlap."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -13,7 +13,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.datasets import LabelError, Record, read_labels, usable_words
+from ..data.datasets import LabelError, read_labels
+from ..data.label_format import texts_that_count
 from ..predictor import AnchorFinder
 from .inputs import (
     Input,
@@ -58,15 +59,10 @@ def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[s
         if path.suffix.lower() == ".txt":
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             return [[line.strip() for line in lines if line.strip()] for _ in inputs]
-        words = {Path(r["file_name"]).resolve(): _counted(r) for r in read_labels(path)}
+        words = {Path(r["file_name"]).resolve(): texts_that_count(r) for r in read_labels(path)}
     except (OSError, UnicodeDecodeError, LabelError) as error:
         raise UsageError(f"--words {path}: {error}") from error
     return [words.get(item.path.resolve()) for item in inputs]
-
-
-def _counted(record: Record) -> list[str]:
-    """The words of a record that are not ignored."""
-    return [t for t, use in zip(record["texts"], usable_words(record), strict=True) if use]
 
 
 def build_model(args: argparse.Namespace) -> Model:

@@ -189,8 +189,17 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ImageError: see `read_header`.
     """
-    (height, width), orientation = read_header(path)
-    return (width, height) if orientation >= _FIRST_TRANSPOSING else (height, width)
+    return turned_size(*read_header(path))
+
+
+def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """(height, width) of an image after turning.
+
+    Args:
+        size: (height, width) of the stored pixels.
+        orientation: EXIF orientation, 1 to 8.
+    """
+    return size[::-1] if orientation >= _FIRST_TRANSPOSING else size
 
 
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def check_record(value: Any) -> None:
     for key in stated:
         if not _is_integer(value[key]) or not 0 < value[key] <= MAX_COORDINATE:
             raise LabelError(f"{key} is {value[key]!r}; it must be a positive integer")
-    if "image_id" in value and not (_is_integer(value["image_id"]) or _is_text(value["image_id"])):
+    if "image_id" in value and not (_is_integer(value["image_id"]) or is_text(value["image_id"])):
         raise LabelError(f"image_id is {value['image_id']!r}; it must be an integer or a string")
     _check_words(value)
 
@@ -163,12 +163,15 @@ def identity_of(record: Record, name: str) -> int | str:
     return record["image_id"] if "image_id" in record else posixpath.splitext(name)[0]
 
 
+def ignored_words(record: Mapping[str, Any]) -> list[bool]:
+    """Whether a record says of each text that it is ignored."""
+    return record.get("ignore") or [False] * len(record["texts"])
+
+
 def usable_words(record: Record) -> list[bool]:
     """Whether each text of a record is usable: neither blank nor ignored."""
-    ignore = record.get("ignore") or [False] * len(record["texts"])
-    return [
-        bool(text.strip()) and not skip for text, skip in zip(record["texts"], ignore, strict=True)
-    ]
+    texts = zip(record["texts"], ignored_words(record), strict=True)
+    return [bool(text.strip()) and not skip for text, skip in texts]
 
 
 def texts_that_count(record: Record) -> list[str]:
@@ -184,7 +187,7 @@ def _similar_key(key: str) -> str | None:
 
 
 def _check_file_name(name: Any) -> None:
-    if not _is_text(name) or not name or "\0" in name:
+    if not is_text(name) or not name or "\0" in name:
         raise LabelError(f"file_name is {name!a}; it must be the path of an image")
     normal = posixpath.normpath(name)
     if os.path.isabs(normal) or normal.split("/")[0] in ("..", "."):
@@ -195,7 +198,7 @@ def _check_file_name(name: Any) -> None:
 
 def _check_words(record: Record) -> None:
     texts = record["texts"]
-    if not isinstance(texts, list) or not all(map(_is_text, texts)):
+    if not isinstance(texts, list) or not all(map(is_text, texts)):
         raise LabelError(f"texts is {texts!a:.80}; it must be a list of valid strings")
     for key in _PER_TEXT:
         if key not in record:
@@ -209,7 +212,7 @@ def _check_words(record: Record) -> None:
             raise LabelError(f"{key}[{index}] is {items[index]!a:.80}; it must be {wanted}")
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
     """Whether the value is a string without lone surrogates, which UTF-8 cannot encode."""
     if not isinstance(value, str):
         return False

@@ -18,10 +18,6 @@ class Mixture:
     Attributes:
         sizes: number of records of each dataset.
         shares: of each dataset in the draws; they add up to 1.
-
-    Raises:
-        ValueError: if the numbers of sizes and shares differ, a share is not above 0 or a dataset
-            is empty.
     """
 
     sizes: tuple[int, ...]
@@ -32,7 +28,8 @@ class Mixture:
         """Build from proportions of any sum.
 
         Raises:
-            ValueError: see the class.
+            ValueError: if the numbers of sizes and proportions differ, a proportion is not above 0
+                or a dataset is empty.
         """
         if len(proportions) != len(sizes):
             raise ValueError(

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from .label_cache import LabelTable
-from .label_format import Record, identity_of, ordered, texts_that_count
+from .label_format import Record, identity_of, ignored_words, ordered, texts_that_count
 
 
 @dataclass(frozen=True)
@@ -212,9 +212,8 @@ class LongWordRecords(MappedRecords):
 
 
 def _ignore_short_words(record: Record, min_length: int) -> Record:
-    ignore = record.get("ignore") or [False] * len(record["texts"])
     short = [len(text) < min_length for text in record["texts"]]
-    return record | {"ignore": [a or b for a, b in zip(ignore, short, strict=True)]}
+    return record | {"ignore": [a or b for a, b in zip(ignored_words(record), short, strict=True)]}
 
 
 def index_texts(records: Sequence[Record]) -> TextIndex:

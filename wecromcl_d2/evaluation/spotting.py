@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from ..data.label_format import ignored_words
 from ..geometry import polygon_center
 from .counting import (
     ImageMatches,
@@ -76,7 +77,7 @@ class GTWords:
                 points[index] = point
             elif polygon is not None:
                 points[index] = outline_center(polygon, mode)
-        ignore = np.array(record.get("ignore") or [False] * len(texts), dtype=bool)
+        ignore = np.array(ignored_words(record), dtype=bool)
         return cls(texts, points, ignore, polygons, record.get("file_name", ""))
 
     def counted(self) -> int:

@@ -9,16 +9,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..fonts import font_for
+from ..geometry import Box, bounding_box, overlap
 from ..visualizer import (
     ANCHOR,
     BACKGROUND,
     SHIFT,
-    Box,
     Color,
-    bounding_box,
     check_image,
     fixed_point,
-    overlap,
 )
 
 # Smaller images are enlarged so that their longest side has at least this many pixels.

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data.datasets import Record, ensure_registered, usable_words
+from ..data.label_format import ignored_words
 from ..data.records import LongWordRecords
 from .pseudo_labels import (
     PERCENTILES,
@@ -176,8 +177,7 @@ def label_images(
         answers = [answer[key] for key in ANSWER_KEYS]
         for row, *values in zip(asked, *answers, confidence[index], strict=True):
             points[row], heights[row], similarity[row], sure[row] = values
-        ignore = record.get("ignore") or [False] * count
-        weights, outcomes = weigh_anchors(points, sure, words, ignore, limits)
+        weights, outcomes = weigh_anchors(points, sure, words, ignored_words(record), limits)
         images.append(LabelledImage(record, points, heights, similarity, sure, weights, outcomes))
     return images, damaged, limits
 

@@ -22,6 +22,7 @@ from detectron2.evaluation import DatasetEvaluator
 from scipy.stats import rankdata
 
 from ..data.datasets import Record, usable_words
+from ..data.label_format import texts_that_count
 from ..evaluation.evaluator import gather_images, identity_of
 from ..evaluation.report import package_version, write_json
 from .text_encoder import build_charset
@@ -132,8 +133,7 @@ class RetrievalImage:
         """
         instances = output["instances"]
         texts = list(instances.pred_texts)
-        pairs = zip(record["texts"], usable_words(record), strict=True)
-        known = {text for text, counts in pairs if counts}
+        known = set(texts_that_count(record))
         rows = [row for row, text in enumerate(texts) if text in known]
         moved = np.full(len(texts), np.nan)
         if "second_points" in output:

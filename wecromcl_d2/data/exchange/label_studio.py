@@ -13,6 +13,7 @@ from .words import LabelledWord, record_of, words_of
 # Prefix of the URLs by which Label Studio serves files of its document root.
 IMAGE_PREFIX = "/data/local-files/?d="
 WORD, IGNORED = "word", "ignored"
+MODEL_VERSION = "wecromcl"  # as Label Studio shows it
 POINT_WIDTH = 0.6  # of a drawn point, percent of the image
 COORDINATE_DIGITS = 3
 CONFIG = f"""\
@@ -29,26 +30,23 @@ CONFIG = f"""\
 """
 
 
-def to_label_studio(
-    records: Sequence[Record], prefix: str = IMAGE_PREFIX, version: str = "wecromcl"
-) -> list[dict[str, Any]]:
+def to_label_studio(records: Sequence[Record], prefix: str = IMAGE_PREFIX) -> list[dict[str, Any]]:
     """Labels as tasks with predictions, for a project with `CONFIG`.
 
     Args:
         records: of a label file, with `height` and `width`.
         prefix: put before each file name, so that Label Studio finds the image.
-        version: of the model, as Label Studio shows it.
     """
-    return [_task(record, prefix, version) for record in records]
+    return [_task(record, prefix) for record in records]
 
 
-def _task(record: Record, prefix: str, version: str) -> dict[str, Any]:
+def _task(record: Record, prefix: str) -> dict[str, Any]:
     words, result = words_of(record), []
     for number, word in enumerate(words):
         if word.point is not None:
             result += _regions(f"w{number}", word, record)
     scores = [word.score for word in words if word.score is not None]
-    prediction: dict[str, Any] = {"model_version": version, "result": result}
+    prediction: dict[str, Any] = {"model_version": MODEL_VERSION, "result": result}
     if scores:
         prediction["score"] = min(scores)
     unplaced = ", ".join(word.text for word in words if word.point is None and not word.ignore)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...visualizer import bounding_box
+from ...geometry import Box, bounding_box
 from ..datasets import Record
 
 
@@ -31,7 +31,7 @@ class LabelledWord(NamedTuple):
     similarity: float | None = None
 
     @property
-    def box(self) -> tuple[float, float, float, float] | None:
+    def box(self) -> Box | None:
         """(left, top, right, bottom) of the outline, or the point as a box without area."""
         if self.polygon is not None:
             return bounding_box(self.polygon)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..label_format import MAX_COORDINATE, MIN_POLYGON_VERTICES, LabelError
+from ..label_format import MAX_COORDINATE, MIN_POLYGON_VERTICES, LabelError, is_text
 
 UNREADABLE = "###"
 _NUMBER = re.compile(r"[ \t]*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?[ \t]*", re.ASCII)
@@ -234,7 +234,7 @@ def checked_text(value: Any) -> str:
     """
     if not isinstance(value, str):
         raise LabelError(f"{value!a:.60} is not a string")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if "\0" in value or not is_text(value):
         raise LabelError(f"text {value!a:.60} holds a NUL or half of a surrogate pair")
     return value
 

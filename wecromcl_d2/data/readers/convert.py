@@ -13,7 +13,7 @@ import numpy as np
 
 from ...geometry import polygon_center
 from ..datasets import LabelError, Record
-from ..images import ImageError, read_header
+from ..images import ImageError, read_header, turned_size
 from .base import ImageGT, Tally, Word
 from .sources import IMAGE_SUFFIXES
 
@@ -103,7 +103,7 @@ def convert(
         except ImageError:
             tally.damaged.add(name)
             continue
-        size = stored[::-1] if orientation >= 5 else stored
+        size = turned_size(stored, orientation)
         if gt.size is not None and gt.size not in (stored, size):
             raise LabelError(
                 f"{gt.where}: image {name} is {stored[0]} x {stored[1]} pixels high and wide, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -63,35 +62,27 @@ def _rows(
 ) -> Iterator[_Row]:
     """The rows that are neither blank nor a heading."""
     rows = _reader(path, encoding)
-    image, texts = 0, _columns_from(1)
-    first = True
+    image, first = 0, True
+    texts: Columns = _after_the_first
     try:
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue
-            place = f"{path}:{rows.line_num}"
-            with _named(place):
+            try:
                 heading = _heading(row, columns) if first else None
+                if heading is None:
+                    name = check(row[image].strip() if image < len(row) else "")
+                    cells = (row[column].strip() for column in texts(len(row)))
+                    words = [Word(checked_text(cell)) for cell in cells if cell]
+            except LabelError as error:
+                raise LabelError(f"{path}:{rows.line_num}: {error}") from None
             first = False
-            if heading is not None:
+            if heading is None:
+                yield rows.line_num, name, words
+            else:
                 image, texts = heading
-                continue
-            with _named(place):
-                name = check(row[image].strip() if image < len(row) else "")
-                cells = (row[column].strip() for column in texts(len(row)))
-                words = [Word(checked_text(cell)) for cell in cells if cell]
-            yield rows.line_num, name, words
     except csv.Error as error:
         raise LabelError(f"{path}:{rows.line_num}: {error}") from None
-
-
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Put file and line in front of what is wrong with a row."""
-    try:
-        yield
-    except LabelError as error:
-        raise LabelError(f"{place}: {error}") from None
 
 
 def _joined(rows: Iterable[_Row]) -> Iterator[_Row]:
@@ -160,7 +151,7 @@ def _heading(row: list[str], columns: tuple[str, str] | None) -> tuple[int, Colu
     texts = [i for i, name in enumerate(names) if name in _TEXT_HEADS]
     if images and texts:
         return images[0], _text_columns(texts, len(names))
-    return (0, _columns_from(1)) if images[:1] == [0] else None
+    return (0, _after_the_first) if images[:1] == [0] else None
 
 
 def _text_columns(own: list[int], count: int) -> Columns:
@@ -168,5 +159,5 @@ def _text_columns(own: list[int], count: int) -> Columns:
     return lambda cells: [i for i in range(cells) if i in own or (i >= count and count - 1 in own)]
 
 
-def _columns_from(start: int) -> Columns:
-    return lambda cells: range(start, cells)
+def _after_the_first(cells: int) -> Sequence[int]:
+    return range(1, cells)
