@@ -1,0 +1,92 @@
+"""Text encoders of the studies, and the byte pairs of the token-wise one."""
+
+import pytest
+import torch
+
+from projects.studies.byte_pairs import learn_merges, merge_pair, split_word
+from projects.studies.text_encoders import BagTextEncoder, TokenTextEncoder
+from wecromcl_d2.data.text import Charset
+from wecromcl_d2.stage1 import CharacterTextEncoder, build_text_encoder
+from wecromcl_d2.tasks import load_config
+
+CHARSET = Charset("abcdefgh")
+PARTS = {
+    "vocabulary": 9,
+    "max_length": 6,
+    "width": 8,
+    "layers": 1,
+    "heads": 2,
+    "mask_padding": True,
+}
+
+
+def test_pairs_are_merged_by_frequency():
+    # a b occurs 5 times, b c 4; after the first merge, ab c occurs 3 times and b c once.
+    words = {"abc": 3, "ab": 2, "bc": 1}
+    assert learn_merges(words, 3) == [("a", "b"), ("ab", "c"), ("b", "c")]
+    assert learn_merges(words, 9) == learn_merges(words, 3)
+
+
+def test_of_equally_frequent_pairs_the_first_in_the_alphabet_is_merged():
+    assert learn_merges({"cd": 1, "ab": 1}, 1) == [("a", "b")]
+
+
+def test_repeated_characters_are_merged_from_the_left():
+    assert merge_pair(list("aaa"), ("a", "a")) == ["aa", "a"]
+    assert learn_merges({"aaaa": 1}, 2) == [("a", "a"), ("aa", "aa")]
+
+
+def test_words_are_split_as_they_were_learned():
+    ranks = {("b", "c"): 0, ("a", "bc"): 1, ("a", "b"): 2}
+    assert split_word("abc", ranks) == ["abc"]
+    assert split_word("abx", ranks) == ["ab", "x"]
+    assert split_word("", ranks) == []
+
+
+@pytest.fixture
+def tokens():
+    return TokenTextEncoder(charset=CHARSET, merges=[("a", "b"), ("ab", "c"), ("a", "bc")], **PARTS)
+
+
+def test_labels_become_tokens(tokens):
+    labels = CHARSET.encode(["abcab", "ddd", "cab", ""], 6)
+    # The characters have the rows 1 to 8, "ab" and "abc" the first two behind them.
+    assert tokens.tokenize(labels).tolist() == [
+        [10, 9, 0, 0, 0, 0],
+        [4, 4, 4, 0, 0, 0],
+        [3, 9, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_tokens_are_encoded_as_characters_are(tokens):
+    plain = CharacterTextEncoder(**PARTS | {"vocabulary": 12})
+    plain.load_state_dict(tokens.state_dict())
+    labels = torch.tensor([[10, 9, 0, 0, 0, 0], [4, 4, 4, 0, 0, 0]])
+    assert torch.equal(tokens(CHARSET.encode(["abcab", "ddd"], 6)), plain(labels))
+
+
+def test_a_bag_has_no_order_and_ours_has():
+    labels = CHARSET.encode(["abcd", "dcba", "abce"], 6)
+    bag = BagTextEncoder(**PARTS)(labels)
+    assert torch.allclose(bag[0], bag[1], atol=1e-6)
+    assert not torch.allclose(bag[0], bag[2], atol=1e-3)
+    ours = CharacterTextEncoder(**PARTS)(labels)
+    assert not torch.allclose(ours[0], ours[1], atol=1e-3)
+
+
+def test_without_layers_a_bag_is_the_mean_of_its_characters():
+    encoder = BagTextEncoder(**PARTS | {"layers": 0})
+    first, second, both = encoder(CHARSET.encode(["a", "b", "ab"], 6))
+    assert torch.allclose((first + second) / 2, both, atol=1e-6)
+    assert not encoder.positional_embedding.requires_grad
+
+
+def test_the_encoders_are_built_by_name_with_width_and_depth_of_ours():
+    sizes = {}
+    for name in ("CharacterTextEncoder", "TokenTextEncoder", "BagTextEncoder"):
+        cfg = load_config("configs/quick/anchors.yaml", ["MODEL.TEXT_ENCODER.NAME", name])
+        encoder = build_text_encoder(cfg)
+        assert (encoder.out_channels, len(encoder.layers)) == (128, 2)
+        sizes[name] = len(encoder.token_embedding.weight)
+    assert sizes == {"CharacterTextEncoder": 37, "TokenTextEncoder": 549, "BagTextEncoder": 37}
