@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .cli.status import DONE, WRONG_COMMAND
+from .cli.status import DONE, INTERRUPTED, WRONG_COMMAND
 
 # Modules of `wecromcl_d2.cli`; only the one that runs is imported, as torch takes seconds.
 COMMANDS = {
@@ -57,7 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else "`wecromcl --help` lists them all"
         print(f"wecromcl: there is no command {name!r}; {hint}", file=sys.stderr)
         return WRONG_COMMAND
-    return importlib.import_module(f".cli.{name}", __package__).main(rest)
+    try:
+        return importlib.import_module(f".cli.{name}", __package__).main(rest)
+    except KeyboardInterrupt:  # during the import; a command handles its own
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -118,6 +118,38 @@ def test_interruption_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "interrupted\n"
 
 
+@pytest.mark.parametrize(
+    ("start", "status"), [(["-m", "wecromcl_d2", "train"], INTERRUPTED), (["-c", "..."], -2)]
+)
+def test_a_command_is_interrupted_in_its_imports_without_a_trace(
+    start: list[str], status: int
+) -> None:
+    code = (
+        "import sys\n"
+        f"sys.orig_argv = [sys.executable, *{start}]\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'detectron2':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "import wecromcl_d2"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == status
+    assert (done.stderr == "interrupted\n") == (status == INTERRUPTED)
+
+
+def test_an_interruption_before_the_command_begins_has_its_status_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupt)
+    assert main(["train"]) == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 class Damaged(torch.utils.data.Dataset):
     """Images of which none can be read."""
 

@@ -3,7 +3,11 @@
 import argparse
 import importlib
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +91,41 @@ def test_a_failure_ends_it_with_its_status_and_keeps_what_is_done(step, runs, tm
     assert end.value.code == 7
     runner.run(step("good"), step("bad"))
     assert runs() == ["bad", "bad", "good"]
+
+
+def test_its_own_log_is_named_and_none_of_a_step_that_was_shown(step, tmp_path, capfd):
+    runner = steps.Runner(tmp_path / "out")
+    for name, quiet in (("open", False), ("quiet", True)):
+        with pytest.raises(SystemExit):
+            runner.run(step(name, status=3, quiet=quiet))
+        told = capfd.readouterr().out
+        assert ("see its output above" in told) != quiet
+        log = tmp_path / "out" / "steps" / f"{name}.log"
+        assert log.exists() == (f"see its output in {log}" in told) == quiet
+
+
+def test_what_ends_it_ends_its_steps(step, tmp_path, monkeypatch):
+    noted = tmp_path / "process"
+    code = (
+        "import os, time\n"
+        f"open({str(tmp_path / 'new')!r}, 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(tmp_path / 'new')!r}, {str(noted)!r})\n"
+        "time.sleep(60)\n"
+    )
+
+    def end():
+        while not noted.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=end).start()
+    with pytest.raises(SystemExit) as stop:
+        steps.Runner(tmp_path / "out").run(steps.Step("long", code, ()))
+    assert stop.value.code == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(noted.read_text(encoding="utf-8")), 0)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_an_accepted_status_is_a_success(step, tmp_path):

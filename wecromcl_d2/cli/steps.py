@@ -3,10 +3,12 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,20 +77,22 @@ class Runner:
         for i, step in enumerate(steps):
             if i not in open_steps:
                 print(f"== {step.name}: finished before, in {states[i]['seconds']:.0f} s")
+        shown = [i for i in open_steps[:1] if not steps[i].quiet]
         start = time.monotonic()
-        processes = {
-            i: self._start(steps[i], i == open_steps[0] and not steps[i].quiet) for i in open_steps
-        }
+        processes: dict[int, subprocess.Popen] = {}
         codes: dict[int, int] = {}
         try:
-            while len(codes) < len(processes):
-                time.sleep(0.2)
-                for i, process in processes.items():
-                    if i in codes or process.poll() is None:
-                        continue
-                    codes[i] = process.returncode
+            with _exit_on_sigterm():
+                for i in open_steps:
+                    processes[i] = self._start(steps[i], i in shown)
+                for i in _ended(processes):
+                    codes[i] = processes[i].returncode
                     states[i]["seconds"] += time.monotonic() - start
                     self._keep(steps[i], states[i], finished=codes[i] in steps[i].accepted)
+        except SystemExit:
+            for process in processes.values():
+                process.terminate()
+            raise
         finally:
             for i in processes.keys() - codes.keys():
                 processes[i].wait()
@@ -96,8 +100,9 @@ class Runner:
                 self._keep(steps[i], states[i], finished=False)
         for i, code in codes.items():
             if code not in steps[i].accepted:
-                print(f"{steps[i].name} failed with status {code}; see its output above or in")
-                print(f"{self.folder / 'steps'}; what is done is kept")
+                place = "above" if i in shown else f"in {self._log(steps[i])}"
+                print(f"{steps[i].name} failed with status {code}; see its output {place}")
+                print("what is done is kept")
                 if steps[i].hint:
                     print(steps[i].hint)
                 raise SystemExit(code)
@@ -107,11 +112,14 @@ class Runner:
         print(f"== {step.name}: {shlex.join(step.command)}", flush=True)
         if shown:
             return subprocess.Popen(step.command)
-        path = self.folder / "steps" / f"{step.name}.log"
+        path = self._log(step)
         path.parent.mkdir(parents=True, exist_ok=True)
         print(f"   its output is in {path}", flush=True)
         with path.open("ab") as log:
             return subprocess.Popen(step.command, stdout=log, stderr=subprocess.STDOUT)
+
+    def _log(self, step: Step) -> Path:
+        return self.folder / "steps" / f"{step.name}.log"
 
     def _note(self, step: Step) -> Path:
         return self.folder / "steps" / f"{step.name}.json"
@@ -123,6 +131,30 @@ class Runner:
     def _keep(self, step: Step, state: dict[str, Any], finished: bool) -> None:
         done = {"finished": step.command} if finished else {}
         write_json(self._note(step), {"seconds": state["seconds"]} | done)
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise `SystemExit`, so that the steps can be ended, too."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(processes: Mapping[int, subprocess.Popen]) -> Iterator[int]:
+    """The key of each process, once it has ended."""
+    left = dict(processes)
+    while left:
+        time.sleep(0.2)
+        for key in [key for key, process in left.items() if process.poll() is not None]:
+            del left[key]
+            yield key
 
 
 def train_step(name: str, config: str, opts: Sequence[str], processes: int = 1) -> Step:
