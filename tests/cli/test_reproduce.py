@@ -315,6 +315,30 @@ def test_what_cannot_be_is_refused_before_anything_is_shown(tmp_path, capsys, ar
     assert message in told.err and not told.out
 
 
+@pytest.mark.parametrize(
+    "other", [["SEED", "2"], ["SEED", "1", "--tiny"], ["SEED", "1", "--stage1", "ours"], []]
+)
+def test_an_output_of_other_settings_is_not_resumed(tmp_path, capsys, monkeypatch, other):
+    monkeypatch.setattr(reproduce, "check_targets", lambda work: None)
+    monkeypatch.setattr(reproduce.Reproduction, "tasks", lambda self: ())
+    command = ["icdar2015", "--output", str(tmp_path)]
+    for name, spotter in (("icdar2015", "srsts_a"), ("totaltext", "spts")):
+        assert reproduce.main([name, *command[1:], "--spotter", spotter, "SEED", "1"]) == DONE
+    assert reproduce.main([*command, *other]) == WRONG_COMMAND
+    told = capsys.readouterr().err
+    assert f"{tmp_path} holds results with" in told and "another --output" in told
+
+
+def test_more_processes_than_gpus_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    command = ["icdar2015", "--output", str(tmp_path), "--dry-run", "--num-gpus"]
+    assert reproduce.main([*command, "3"]) == WRONG_COMMAND
+    told = capsys.readouterr()
+    assert "--num-gpus is 3" in told.err and "give 2 at most" in told.err and not told.out
+    assert reproduce.main([*command, "2"]) == DONE
+
+
 def test_a_key_without_a_value_is_a_wrong_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         reproduce.main(["icdar2015", "--output", str(tmp_path), "SEED"])

@@ -41,6 +41,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from ..data import write_labels
 from ..data.datasets import Record, dataset_root, label_path
+from ..engine.processes import check_gpus
 from ..evaluation.report import package_version, write_json
 from ..stage1.anchor_job import (
     AnchorJob,
@@ -142,6 +143,7 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     output: Path = args.output
     if label_path(args.dataset) == os.path.abspath(output):
         raise ValueError(f"{output} is the dataset itself, whose points would be lost")
+    check_gpus(args.num_gpus)
     records = load_records(args.dataset, cfg.INPUT.MIN_TEXT_LENGTH)
     draft = AnchorJob(cfg, args.dataset, args.batch_size, output.with_name(output.name + ".shards"))
     identity = fingerprint(draft, records)

@@ -99,9 +99,15 @@ class Row:
         return (self.dataset, self.stage1, self.spotter, self.models, self.figure)
 
 
+def parts_of(dataset: str) -> tuple[str, str]:
+    """Benchmark and split of a dataset such as `icdar2015_test`."""
+    benchmark, _, split = dataset.rpartition("_")
+    return benchmark, split
+
+
 def anchor_rows(dataset: str, metrics: Mapping[str, float], stage1: str, models: str) -> list[Row]:
     """Inside rate and nearest-point hmean of a dataset's anchors, where `metrics` has them."""
-    benchmark, _, split = dataset.rpartition("_")
+    benchmark, split = parts_of(dataset)
     published = dict(zip(SPLITS, PUBLISHED_ANCHORS.get(benchmark, ()), strict=False))
     shared = _shared(dataset, metrics, stage1, "", models)
     rows = []
@@ -125,7 +131,7 @@ def spotting_rows(
     models: str,
 ) -> list[Row]:
     """The hmean of every protocol with every lexicon."""
-    published = PUBLISHED_WORDS.get(spotter, {}).get(dataset.rpartition("_")[0], {})
+    published = PUBLISHED_WORDS.get(spotter, {}).get(parts_of(dataset)[0], {})
     return [
         Row(
             figure=figure,
@@ -142,7 +148,7 @@ def spotting_rows(
 def _shared(
     dataset: str, metrics: Mapping[str, float], stage1: str, spotter: str, models: str
 ) -> dict[str, Any]:
-    benchmark, _, split = dataset.rpartition("_")
+    benchmark, split = parts_of(dataset)
     count = BENCHMARKS[benchmark].splits[split].count
     return {
         "dataset": dataset,

@@ -10,16 +10,20 @@ in the output have each measured figure beside the published one. docs/BENCHMARK
 file comes from and how long the steps take.
 
 Each step is a command of its own, printed before it runs. Given the same command again, finished
-steps are skipped and an interrupted training is resumed; other settings need another --output.
+steps are skipped and an interrupted training is resumed. Benchmarks and spotters can share an
+--output; another --stage1, --pretrained, --tiny or KEY VALUE needs one of its own.
 
 Exit status: 0; that of the step that failed; 2 if downloads are missing; 130 when interrupted.
 """
 
 import argparse
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..engine.processes import check_gpus
+from ..evaluation.report import write_json
 from .comparison import SPLITS, format_rows, update_table
 from .reproduction import SPOTTERS, TARGETS, Reproduction
 from .status import DONE, command, command_parser
@@ -104,6 +108,29 @@ def check_targets(work: Reproduction) -> None:
         print(f"{describe_missing(missing)}\nwhat needs them is left out")
 
 
+def keep_settings(work: Reproduction) -> None:
+    """Write down the settings that all results of an output share.
+
+    Raises:
+        ValueError: if the output has results of other settings, whose trainings would be resumed.
+    """
+    path = work.output / "settings.json"
+    settings = {
+        "--stage1": work.stage1,
+        "--pretrained": work.pretrained and str(work.pretrained.resolve()),
+        "--tiny": work.tiny,
+        "KEY VALUE": list(work.opts),
+    }
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
+    for name, value in settings.items():
+        if kept[name] != value:
+            raise ValueError(
+                f"{work.output} holds results with {name} {kept[name]}, not {value}; give the same "
+                "settings, or name another --output"
+            )
+    write_json(path, settings)
+
+
 @command("reproduce")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run or print all steps."""
@@ -112,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if work.pretrained is not None and not work.pretrained.is_file():
         raise ValueError(f"--pretrained: there is no file {work.pretrained}")
     work.check_opts()
+    check_gpus(args.num_gpus)
     if args.dry_run:
         missing = work.missing()
         if missing:
@@ -120,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(shlex.join(["wecromcl", task.step.action, *task.step.arguments]))
         return DONE
     check_targets(work)
+    keep_settings(work)
     prepare_environment()
     runner = Runner(work.output)
     for task in work.tasks():

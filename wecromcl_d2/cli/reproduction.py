@@ -16,7 +16,7 @@ from ..evaluation.published import missing_lexicons
 from ..stage1.checkpoint_names import official_names
 from ..tasks import load_config
 from ..weights_file import read_weights
-from .comparison import SPLITS, Row, anchor_rows, spotting_rows
+from .comparison import PUBLISHED_ANCHORS, SPLITS, Row, anchor_rows, parts_of, spotting_rows
 from .status import DONE, LOSSES
 from .steps import (
     Step,
@@ -29,7 +29,7 @@ from .steps import (
 )
 from .tiny import TINY
 
-TARGETS = ("icdar2013", "icdar2015", "totaltext", "ctw1500")
+TARGETS = tuple(PUBLISHED_ANCHORS)
 # Trained models start from torchvision's ResNet-50.
 IMAGENET_PAGE = "https://download.pytorch.org/models/resnet50-19c8e357.pth"
 PICTURES = 12
@@ -106,12 +106,8 @@ class Reproduction:
         """Lines on each missing download, by its name and source."""
         found: dict[str, list[str]] = {}
         for dataset in self.wanted:
-            benchmark, split = _parts(dataset)
-            root = dataset_root() / benchmark
-            parts = locate(BENCHMARKS[benchmark].splits[split], root)
-            lines = [line for part in parts for line in part.missing(root)]
-            if lines:
-                found[f"{dataset}, from {BENCHMARKS[benchmark].page}"] = lines
+            if lines := _missing_files(dataset):
+                found[f"{dataset}, from {BENCHMARKS[parts_of(dataset)[0]].page}"] = lines
         if self.needs_imagenet and not self.imagenet.is_file():
             found[f"ImageNet weights, from {IMAGENET_PAGE}"] = [f"file: {self.imagenet}"]
         for target in self.targets if self.spotter else ():
@@ -132,7 +128,7 @@ class Reproduction:
     @cached_property
     def datasets(self) -> tuple[str, ...]:
         """The datasets of `wanted` that are used."""
-        return tuple(name for name in self.wanted if not self.available or _is_there(name))
+        return tuple(name for name in self.wanted if not (self.available and _missing_files(name)))
 
     @property
     def needs_imagenet(self) -> bool:
@@ -154,7 +150,7 @@ class Reproduction:
         accepted = (DONE, LOSSES) if self.available else (DONE,)
         prepared: dict[str, list[str]] = {}
         for dataset in self.datasets:
-            benchmark, split = _parts(dataset)
+            benchmark, split = parts_of(dataset)
             prepared.setdefault(benchmark, []).append(split)
         for action, options in (("check", ("--check",)), ("prepare", ())):
             for benchmark, splits in prepared.items():
@@ -196,7 +192,7 @@ class Reproduction:
         configs = (*self._phases, *map(self._spotter_config, self.targets))
         sources = [(d, s) for config in configs for d, s in self._sources(config).items()]
         for dataset in dict.fromkeys(name for name, source in sources if source != name):
-            benchmark = _parts(dataset)[0]
+            benchmark = parts_of(dataset)[0]
             own = benchmark in detectors
             config = self._stage1_config(benchmark if own else "pretrain")
             weights = self._weights(f"anchors-{benchmark}") if own else self._first_weights
@@ -365,13 +361,9 @@ class Reproduction:
         return self._imagenet_weights if self._family == "spts" else self._first_weights
 
 
-def _parts(dataset: str) -> tuple[str, str]:
-    benchmark, _, split = dataset.rpartition("_")
-    return benchmark, split
-
-
-def _is_there(dataset: str) -> bool:
-    benchmark, split = _parts(dataset)
+def _missing_files(dataset: str) -> list[str]:
+    """A line on each missing download of a dataset."""
+    benchmark, split = parts_of(dataset)
     root = dataset_root() / benchmark
-    parts = locate(BENCHMARKS[benchmark].splits[split], root)
-    return not any(part.missing(root) for part in parts)
+    found = locate(BENCHMARKS[benchmark].splits[split], root)
+    return [line for part in found for line in part.missing(root)]

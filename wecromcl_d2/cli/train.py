@@ -24,6 +24,7 @@ from torch.multiprocessing.spawn import ProcessException
 from ..data.datasets import ensure_registered
 from ..engine import AtomicCheckpointer
 from ..engine.precision import check_device, prepare_cpu
+from ..engine.processes import check_gpus
 from ..files import find_file
 from ..tasks import load_config, trainer_class
 from .status import DONE, add_import_option, command
@@ -57,6 +58,7 @@ def read_config(args: argparse.Namespace) -> CfgNode:
             "--resume for the last one of OUTPUT_DIR"
         )
     check_device(cfg.MODEL.DEVICE)
+    check_gpus(args.num_gpus)
     phases = () if args.eval_only else (*cfg.SOLVER.CURRICULUM.DATASETS, cfg.DATASETS.TRAIN)
     for name in itertools.chain(*phases, cfg.DATASETS.TEST):
         ensure_registered(name)

@@ -2,6 +2,7 @@
 
 import logging
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
@@ -40,6 +41,19 @@ def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:
     scaled.SOLVER.CURRICULUM.IMS_PER_BATCH = [round(size * scale) for size in keys.IMS_PER_BATCH]
     scaled.freeze()
     return scaled
+
+
+def check_gpus(processes: int) -> None:
+    """Make sure that each process has a GPU of its own, unless there is none at all.
+
+    Raises:
+        ValueError: naming the number of GPUs.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if 0 < gpus < processes:
+        raise ValueError(
+            f"--num-gpus is {processes}, more than the GPUs of this machine; give {gpus} at most"
+        )
 
 
 def check_batches(cfg: CfgNode, processes: int) -> None:
