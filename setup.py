@@ -30,7 +30,10 @@ setup(
     license="Apache-2.0",
     packages=[*find_packages(include=["wecromcl_d2", "wecromcl_d2.*"]), "wecromcl_d2.configs"],
     package_dir={"wecromcl_d2.configs": "configs"},
-    package_data={"wecromcl_d2": ["py.typed"], "wecromcl_d2.configs": ["**/*.yaml"]},
+    package_data={
+        "wecromcl_d2": ["py.typed", "web/static/*"],
+        "wecromcl_d2.configs": ["**/*.yaml"],
+    },
     entry_points={"console_scripts": ["wecromcl = wecromcl_d2.__main__:main"]},
     zip_safe=False,
     python_requires=">=3.10",
@@ -60,7 +63,13 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
+            "starlette>=0.37",  # for the tests of the page
+            "uvicorn>=0.29",
         ],
+        # The page of `wecromcl web`.
+        "web": ["starlette>=0.37", "uvicorn>=0.29"],
+        # The same page's tests in a browser, Chromium.
+        "browser": ["playwright>=1.40"],
         # Checks in the tests what `wecromcl export` writes.
         "exchange": ["label-studio-sdk>=1.0"],
     },

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ FLOORS = (
     ("stage2",),
     ("tasks",),
     ("predictor",),
+    ("web",),
     ("cli",),
 )
 # Entrances of the package, which may import from every floor.
@@ -148,7 +150,8 @@ def test_nothing_imports_what_stands_above_it() -> None:
 
 
 def test_the_package_declares_what_it_imports() -> None:
-    declared = {re.split("[<>=]", line)[0].lower() for line in install_requires()}
+    lines = [*setup_argument("install_requires"), *setup_argument("extras_require")["web"]]
+    declared = {re.split("[<>=]", line)[0].lower() for line in lines}
     third_party = {
         module.split(".")[0]
         for path in PACKAGE.rglob("*.py")
@@ -159,12 +162,12 @@ def test_the_package_declares_what_it_imports() -> None:
     assert needed - {"wecromcl_d2", "detectron2"} <= declared
 
 
-def install_requires() -> list[str]:
-    """The requirements in setup.py, read without running it."""
+def setup_argument(name: str) -> Any:
+    """A literal argument of the call in setup.py, which is not run."""
     for node in ast.walk(syntax_tree(ROOT / "setup.py")):
-        if isinstance(node, ast.keyword) and node.arg == "install_requires":
-            return list(ast.literal_eval(node.value))
-    raise LookupError("setup.py has no install_requires")
+        if isinstance(node, ast.keyword) and node.arg == name:
+            return ast.literal_eval(node.value)
+    raise LookupError(f"setup.py has no {name}")
 
 
 def test_no_source_file_is_too_long() -> None:

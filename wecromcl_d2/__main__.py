@@ -26,6 +26,7 @@ COMMANDS = {
     "stress": "measure a spotter on words that are hard in one way each",
     "read": "find and read the words of images with a spotter",
     "find": "find given words in images with an anchor detector",
+    "web": "a page in the browser: read, find words, review the points of labels",
     "env": "print the versions and the machine, for a bug report",
 }
 EPILOG = """\
