@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.datasets import write_labels
+from ..data.datasets import split_name, write_labels
 from ..data.exchange.labels import read_relative
 from ..data.exchange.words import LabelledWord, record_of, words_of
 from ..data.images import ImageError, read_image, upright_size
@@ -41,7 +41,8 @@ class Review:
 
     def __init__(self, name: str, limits: Limits):
         records, root = read_relative(name)
-        self.path = Path(name if Path(name).is_file() else name.partition("@")[0])
+        parts = None if Path(name).is_file() else split_name(name)
+        self.path = parts[0] if parts else Path(name)
         self.root, self.limits = root.resolve(), limits
         self.heads = records
         self.words = [words_of(record) for record in records]
