@@ -5,9 +5,11 @@ ARGS ?=
 # Processes that share the tests.
 JOBS ?= 2
 RUN := .venv/bin/python
+# The extra `docs` of setup.py.
+SITE := "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | awk '{n = $$1; $$1 = ""; printf "make %-6s %s\n", n, $$0}'
@@ -25,6 +27,11 @@ test: setup  ## run the tests (ARGS="-k rules" for a part)
 lint: setup  ## ruff check, ruff format --check, mypy
 	@status=0; for tool in "ruff check" "ruff format --check" mypy; do \
 		$(RUN) -m $$tool || status=1; done; exit $$status
+
+docs: setup  ## build the site with the reference of the API into output/site
+	@$(RUN) -m pip install --quiet -c constraints.txt $(SITE)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo output/site/index.html
 
 clean:  ## remove what make made, the environment included
 	@"$(PYTHON)" tools/bootstrap.py --clean

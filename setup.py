@@ -70,6 +70,8 @@ setup(
         "web": ["starlette>=0.37", "uvicorn>=0.29"],
         # The same page's tests in a browser, Chromium.
         "browser": ["playwright>=1.40"],
+        # The site, `make docs`.
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         # Checks in the tests what `wecromcl export` writes.
         "exchange": ["label-studio-sdk>=1.0"],
     },

@@ -18,6 +18,7 @@ pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 
 from tests.web.server import Client, block_models, encoded, scene, served, write_scenes
 from wecromcl_d2.web.limits import Limits, Rate, RequestError
+from wecromcl_d2.web.models import map_png
 from wecromcl_d2.web.review import Review
 
 WORDS = {"hill": (16, 16), "street": (64, 56)}
@@ -61,6 +62,12 @@ def test_finding_gives_the_map_the_anchor_and_the_similarity_of_each_word(client
     cells = np.array(Image.open(io.BytesIO(base64.b64decode(answer["maps"][0]))))
     assert (cells.shape, cells.max()) == ((12, 20), 255)
     assert np.argwhere(cells).tolist() == [[60 // 8, 88 // 8]]
+
+
+def test_a_map_is_sent_as_square_roots_relative_to_its_largest_value():
+    sent = map_png(np.array([[0.5, 0.125, 0.02], [0, 0, 0]], np.float32))
+    cells = np.array(Image.open(io.BytesIO(base64.b64decode(sent))))
+    assert cells.tolist() == [[255, 128, 51], [0, 0, 0]]  # roots of 1, 1/4, 1/25
 
 
 def test_an_uploaded_photograph_is_turned_upright(client):

@@ -49,9 +49,8 @@ class Models:
         """The anchors of words, see `Anchors.to_dict`, with their maps.
 
         Returns:
-            Also `maps`, a PNG of each word's map relative to its largest value, in base64;
-            `cell_size`, the (height, width) of a cell in pixels of the image; `unread`, the words
-            without a map; `seconds`.
+            Also `maps`, each word's map, see `map_png`; `cell_size`, the (height, width) of a cell
+            in pixels of the image; `unread`, the words without a map; `seconds`.
         """
         if self.finder is None:
             raise self._absent("find")
@@ -72,9 +71,12 @@ class Models:
 
 
 def map_png(cells: np.ndarray) -> str:
-    """A map (h, w) as a gray 8-bit PNG in base64, 255 at its largest value."""
+    """A map (h, w) as a gray 8-bit PNG in base64: the square roots, which keep low values apart.
+
+    The largest value is 255.
+    """
     peak = float(cells.max(initial=0))
-    levels = np.round(cells * (255 / peak) if peak > 0 else cells)
+    levels = np.sqrt(cells.clip(0) / peak) if peak > 0 else np.zeros_like(cells)
     stream = io.BytesIO()
-    Image.fromarray(levels.clip(0, 255).astype(np.uint8)).save(stream, "PNG")
+    Image.fromarray(np.round(levels * 255).astype(np.uint8)).save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -62,10 +62,10 @@ export function glow(map, cellSize, size, hue = null) {
   const height = map.naturalHeight * cellSize[0] * scale;
   context.drawImage(enlarged(map, width), 0, 0, width, height);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  const colors = Array.from({ length: 256 }, (_, level) => {
-    const color = hue ? tintAt(level / 255, hue) : infernoAt(level / 255);
-    // The square root keeps low values around a sharp peak visible.
-    return [...color, 255 * OPACITY * Math.sqrt(level / 255)];
+  // The PNG holds square roots; as opacities they keep low values around a sharp peak visible.
+  const colors = Array.from({ length: 256 }, (_, root) => {
+    const level = (root / 255) ** 2;
+    return [...(hue ? tintAt(level, hue) : infernoAt(level)), OPACITY * root];
   });
   const data = pixels.data;
   for (let i = 0; i < data.length; i += 4) data.set(colors[data[i]], i);
