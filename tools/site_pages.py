@@ -12,8 +12,8 @@ PACKAGE = ROOT / "wecromcl_d2"
 # Pages of the root of the repository that the site has, by their names on it.
 ROOT_PAGES = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md"}
 ROOT_PAGES |= {"CONTRIBUTING.md": "CONTRIBUTING.md"}
-# Entries of mkdocs.yml that stand for all pages of the reference, and for all pages of docs/ that it
-# does not name.
+# Entries of mkdocs.yml: one for all pages of the reference, one for the pages of docs/ that it does
+# not name.
 REFERENCE, REST = "reference", "rest"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
