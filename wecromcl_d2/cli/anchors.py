@@ -64,7 +64,7 @@ from ..stage1.retrieval import (
 )
 from ..tasks import load_config
 from ..visualizer import save_image
-from .status import DONE, LOSSES, add_import_option, command, command_parser
+from .status import DONE, LOSSES, add_dataset_option, check_positive, command, command_parser
 
 logger = logging.getLogger("wecromcl_d2.anchors")
 
@@ -88,9 +88,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     low, high = args.percentiles
     if not 0 <= low <= high <= 100:
         parser.error(f"--percentiles {low} {high} must rise from 0 to 100")
-    for name in ("num_gpus", "batch_size"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    check_positive(parser, args, "num_gpus", "batch_size")
     return args
 
 
@@ -99,12 +97,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config-file", required=True, help="config of the detector")
     add("--weights", help="its weights; by default MODEL.WEIGHTS of the config")
-    add(
-        "--dataset",
-        required=True,
-        help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
-    )
-    add_import_option(parser)
+    add_dataset_option(parser)
     add("--batch-size", type=int, default=8, help="images in the model at once (default: 8)")
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
 
@@ -131,6 +124,11 @@ def choose_root(records: Sequence[Record], output: Path) -> tuple[Path, bool]:
         return own, True
     datasets = Path(os.path.abspath(dataset_root()))
     return (datasets if common.is_relative_to(datasets) else common), False
+
+
+def relative_name(record: Record, root: Path) -> str:
+    """The file name of a record relative to an image root, see `choose_root`."""
+    return Path(os.path.abspath(record["file_name"])).relative_to(root).as_posix()
 
 
 def shown_path(path: Path) -> str:
@@ -162,10 +160,11 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
         speed.unlink()
     done = len(records) - sum(len(shards[number]) for number in pending)
     logger.info("%s: %d images, %d of them done before", args.dataset, len(records), done)
+    keys = word_keys(cfg, records)
     try:
         if pending:
-            run(job, pending, args.num_gpus, records)
-        status = write_all(job, records, shards, args, {"settings": identity})
+            run(job, pending, args.num_gpus, records, keys)
+        status = write_all(job, records, keys, shards, args, {"settings": identity})
         shutil.rmtree(job.folder)
     finally:
         for folder in (job.folder, draft.folder):
@@ -174,9 +173,15 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     return status
 
 
-def run(job: AnchorJob, pending: list[int], processes: int, records: Sequence[Record]) -> None:
+def run(
+    job: AnchorJob,
+    pending: list[int],
+    processes: int,
+    records: Sequence[Record],
+    keys: Sequence[Sequence[str]],
+) -> None:
     """Write the missing shards; several processes each read the records again."""
-    work = (job, pending, records if processes == 1 else None)
+    work = (job, pending, *((records, keys) if processes == 1 else ()))
     try:
         launch(run_shards, processes, dist_url="auto", args=work, timeout=TIMEOUT)
     except BaseException:
@@ -191,6 +196,7 @@ def run(job: AnchorJob, pending: list[int], processes: int, records: Sequence[Re
 def write_all(
     job: AnchorJob,
     records: Sequence[Record],
+    keys: Sequence[Sequence[str]],
     shards: list[list[int]],
     args: argparse.Namespace,
     extra: dict[str, Any],
@@ -198,23 +204,13 @@ def write_all(
     """Write labels, report and drawings from the shards, and return the exit status."""
     output: Path = args.output
     found = collect_shards(job, shards)
-    images, damaged, limits = label_images(
-        records, word_keys(job.cfg, records), found, args.percentiles
-    )
+    images, damaged, limits = label_images(records, keys, found, args.percentiles)
     for record, problem in damaged:
         logger.warning("left out: %s", problem or record["file_name"])
     if not images:
         raise ValueError(f"none of the {len(records)} images of {job.dataset} can be used")
     root, own = choose_root(records, output)
-    write_labels(
-        output,
-        (
-            image.label(
-                Path(os.path.abspath(image.record["file_name"])).relative_to(root).as_posix()
-            )
-            for image in images
-        ),
-    )
+    write_labels(output, (image.label(relative_name(image.record, root)) for image in images))
     name = str(output) if own else f"{output}@{shown_path(root)}"
     measured = [answer["retrieval"] for answer in found.values() if "retrieval" in answer]
     retrieval = summarize_retrieval([RetrievalImage.from_dict(image) for image in measured])

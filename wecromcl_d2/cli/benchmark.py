@@ -25,7 +25,6 @@ memory again.
 
 import argparse
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -46,6 +45,7 @@ from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
 from . import label_scale, labelling_speed
+from .env import processor
 from .profiler import PartProfiler
 from .status import DONE, command, command_parser
 
@@ -282,14 +282,10 @@ def summary(
 
 def machine(args: argparse.Namespace) -> dict[str, Any]:
     """Date, hardware and versions of a measurement."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
+    on_gpu = args.device.startswith("cuda")
     return {
         "date": date.today().isoformat(),
-        "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else name,
+        "device": torch.cuda.get_device_name() if on_gpu else processor(),
         "cpu_features": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": args.threads,

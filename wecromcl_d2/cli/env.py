@@ -17,7 +17,7 @@ from detectron2.utils.collect_env import collect_env_info
 
 from ..evaluation.report import package_version
 from ..own_modules import VARIABLE
-from .status import DONE, command
+from .status import DONE, command, command_parser
 
 # Modules that several distributions provide, of which one environment should have one.
 SHARED = ("detectron2", "cv2")
@@ -26,12 +26,7 @@ VARIABLES = ("DETECTRON2_DATASETS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", V
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line, which has no options."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl env",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser.parse_args(argv)
+    return command_parser("env", __doc__).parse_args(argv)
 
 
 def facts() -> Iterator[tuple[str, str]]:
@@ -48,7 +43,7 @@ def facts() -> Iterator[tuple[str, str]]:
         if "extra ==" not in line:
             bare = name.split("<")[0].split(">")[0].split("=")[0].strip()
             yield bare, _version(bare)
-    yield "processor", _processor()
+    yield "processor", processor()
     yield "threads", f"{torch.get_num_threads()} of torch, {os.cpu_count()} CPUs"
     for variable in VARIABLES:
         yield variable, os.environ.get(variable, "not set")
@@ -65,7 +60,7 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model, where the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []

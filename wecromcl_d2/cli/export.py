@@ -57,21 +57,23 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def contents(args: argparse.Namespace, records: list[Record], root: Path) -> dict[Path, str]:
-    """Content of each file to write."""
+def contents(
+    args: argparse.Namespace, records: list[Record], root: Path
+) -> tuple[dict[Path, str], int]:
+    """Content of each file to write, and the number of words that the format cannot hold."""
     output: Path = args.output
     if args.to == "coco":
-        return {output: dumped(to_coco(records))}
+        return {output: dumped(to_coco(records))}, 0
     if args.to == "labelstudio":
         tasks = dumped(to_label_studio(records, args.image_prefix))
-        return {output: tasks, output.with_name(f"{output.stem}_config.xml"): CONFIG}
+        return {output: tasks, output.with_name(f"{output.stem}_config.xml"): CONFIG}, 0
     if args.to == "fiftyone":
         files = to_fiftyone(records, root)
-        return {output / name: dumped(content) for name, content in files.items()}
+        return {output / name: dumped(content) for name, content in files.items()}, 0
     if args.to == "csv":
-        return {output: to_csv(records)}
-    texts, args.lost = to_icdar(records)
-    return {output / name: content for name, content in texts.items()}
+        return {output: to_csv(records)}, 0
+    texts, lost = to_icdar(records)
+    return {output / name: content for name, content in texts.items()}, lost
 
 
 def dumped(content: object) -> str:
@@ -83,10 +85,9 @@ def dumped(content: object) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Export the labels; returns the exit status."""
     args = parse_args(argv)
-    args.lost = 0
     records, root = read_relative(args.labels)
     chosen = most_doubtful(records, args.doubtful) if args.doubtful < 100 else records
-    files = contents(args, chosen, root)
+    files, lost = contents(args, chosen, root)
     there = [str(path) for path in files if path.exists()]
     if there and not args.force:
         raise LabelError(f"{', '.join(there[:3])} exist already; --force replaces them")
@@ -95,6 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.write(text.encode())
     words = sum(len(record["texts"]) for record in chosen)
     print(f"{len(chosen)} of {len(records)} images, {words} words: {args.output}")
-    if args.lost:
-        print(f"{args.lost} words without a place were left out", file=sys.stderr)
-    return LOSSES if args.lost else DONE
+    if lost:
+        print(f"{lost} words without a place were left out", file=sys.stderr)
+    return LOSSES if lost else DONE

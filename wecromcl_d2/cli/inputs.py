@@ -20,7 +20,7 @@ from ..files import replace_file
 from ..predictor import Anchors, ImageError, Spotting, model_names, read_image
 from ..predictor.base import Predictor
 from ..visualizer import save_image
-from .status import DONE, INTERRUPTED, LOSSES
+from .status import DONE, INTERRUPTED, LOSSES, check_positive
 
 AnyPredictor = TypeVar("AnyPredictor", bound=Predictor)
 # Pixels of a batch and the words of each image -> results.
@@ -108,8 +108,7 @@ def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Names
         parser.error("--config-file and --weights belong together")
     if args.config_file and args.model:
         parser.error("give either --model or --config-file and --weights")
-    if args.batch_size < 1:
-        parser.error(f"--batch-size is {args.batch_size}; use 1 or more")
+    check_positive(parser, args, "batch_size")
     if args.max_side is not None and args.max_side < 0:
         parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
 

@@ -37,6 +37,7 @@ from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
 from . import prepare
+from .status import check_positive, command_parser
 
 # Files of images; each further name of one is a link to their folder.
 FILES = 100
@@ -47,11 +48,7 @@ BATCH = 8
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="wecromcl benchmark labels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmark labels", __doc__)
     parser.add_argument("--records", type=int, default=100_000, help="images (%(default)s)")
     parser.add_argument("--words", type=int, default=8, help="of each image (%(default)s)")
     parser.add_argument("--vocabulary", type=int, default=200_000, help="distinct (%(default)s)")
@@ -61,9 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, help="JSON file for everything that was measured")
     args = parser.parse_args(argv)
-    for name in ("records", "words", "vocabulary"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1")
+    check_positive(parser, args, "records", "words", "vocabulary")
     return args
 
 

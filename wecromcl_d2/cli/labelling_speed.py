@@ -24,7 +24,7 @@ from ..stage1.anchor_job import AnchorJob, plan_shards
 from ..stage1.generate import load_detector, run_shards
 from ..stage1.mapper import AnchorMapper
 from .anchors import add_model_arguments, make_config, total_speed
-from .status import command_parser
+from .status import check_positive, command_parser
 
 TURNS = 5
 
@@ -35,9 +35,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_arguments(parser)
     parser.add_argument("--images", type=int, default=300, help="of the dataset (%(default)s)")
     args = parser.parse_args(argv)
-    for name in ("images", "batch_size"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    check_positive(parser, args, "images", "batch_size")
     return args
 
 
@@ -49,11 +47,11 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
     prepare_cpu()
     wall, cpu = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(TURNS):
-            output = Path(folder) / str(turn)
-            job = AnchorJob(cfg, args.dataset, args.batch_size, output, args.images)
-            records = job.records()
-            shards = plan_shards(records, args.batch_size)
+        folders = [Path(folder) / str(turn) for turn in range(TURNS)]
+        jobs = [AnchorJob(cfg, args.dataset, args.batch_size, f, args.images) for f in folders]
+        records = jobs[0].records()
+        shards = plan_shards(records, args.batch_size)
+        for job in jobs:
             bare, bare_cpu = time_bare_model(cfg, records, shards, args.batch_size)
             run_shards(job, range(len(shards)), records)
             speed = total_speed(job)

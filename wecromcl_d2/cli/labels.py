@@ -136,9 +136,7 @@ def describe_case(charset: Charset, characters: dict[str, int]) -> str:
     )
 
 
-def describe_alphabet(
-    name: str, charset: Charset, missing: dict[str, int], characters: dict[str, int]
-) -> list[str]:
+def describe_alphabet(name: str, missing: dict[str, int]) -> list[str]:
     """The lines of the output on the characters that an alphabet lacks."""
     if not missing:
         return [f"alphabet: every character is in {name!r}"]
@@ -194,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = outside(tally.characters, charset)
     print("\n".join(describe_images(args, photos, tally)))
     print(describe_case(charset, tally.characters))
-    print("\n".join(describe_alphabet(name, charset, missing, tally.characters)))
+    print("\n".join(describe_alphabet(name, missing)))
     print("".join(f"{line}\n" for line in describe_lengths(charset, records)), end="")
     names = write_splits(args, records)
     path = targets(args.output)[ALPHABET]

@@ -26,7 +26,7 @@ from ..engine.processes import check_gpus
 from ..evaluation.report import write_json
 from .comparison import SPLITS, format_rows, update_table
 from .reproduction import SPOTTERS, TARGETS, Reproduction
-from .status import DONE, command, command_parser
+from .status import DONE, check_positive, command, command_parser
 from .steps import Runner, prepare_environment
 
 
@@ -61,8 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of all configs")
     args = parser.parse_intermixed_args(argv)
-    if args.num_gpus < 1:
-        parser.error(f"--num-gpus is {args.num_gpus}; use 1 or more")
+    check_positive(parser, args, "num_gpus")
     if len(args.opts) % 2:
         parser.error(f"KEY VALUE pairs: {args.opts[-1]!r} has no value")
     return args

@@ -85,3 +85,27 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="import it first, with the datasets and models that it registers; may be repeated",
     )
+
+
+def add_dataset_option(parser: argparse.ArgumentParser) -> None:
+    """Extend the parser of a command by a required `--dataset`, and by `--import MODULE`."""
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
+    )
+    add_import_option(parser)
+
+
+def check_positive(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
+    """Report options below 1 as a wrong command.
+
+    Args:
+        parser: of the command.
+        args: the parsed command line.
+        names: of the options in `args`.
+    """
+    for name in names:
+        if getattr(args, name) < 1:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} is {getattr(args, name)}; use 1 or more")

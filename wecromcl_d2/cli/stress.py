@@ -25,7 +25,7 @@ from ..predictor.drawing import draw_spotting
 from ..stage1.matching import inside_polygon
 from ..visualizer import contact_sheet, draw_polygons, save_image
 from .inputs import load_predictor
-from .status import DONE, command, command_parser
+from .status import DONE, check_positive, command, command_parser
 
 COLUMNS = 4  # of a sheet
 
@@ -76,8 +76,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.config_file) != bool(args.weights):
         parser.error("--config-file and --weights belong together")
-    if args.count < 1:
-        parser.error(f"--count is {args.count}; use 1 or more")
+    check_positive(parser, args, "count")
     return args
 
 

@@ -1,6 +1,5 @@
 """Validation images, on which weights and threshold are chosen; never the test images."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from ..data.datasets import Record, label_path, usable_words, write_labels
 from ..data.readers.registry import BENCHMARKS
 from ..stage1.anchor_job import load_records
-from .anchors import choose_root
+from .anchors import choose_root, relative_name
 
 _PUBLISHED_TESTS = {f"{name}_test" for name, item in BENCHMARKS.items() if "test" in item.splits}
 
@@ -69,5 +68,4 @@ def hold_out(dataset: str, share: float, folder: Path) -> tuple[str, str]:
 
 def _relative(records: Iterable[Record], root: Path) -> Iterable[Record]:
     for record in records:
-        name = Path(os.path.abspath(record["file_name"])).relative_to(root).as_posix()
-        yield record | {"file_name": name}
+        yield record | {"file_name": relative_name(record, root)}

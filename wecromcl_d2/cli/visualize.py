@@ -51,7 +51,7 @@ from ..visualizer import (
     save_image,
 )
 from .inputs import unique_name
-from .status import DONE, add_import_option, command, command_parser
+from .status import DONE, add_dataset_option, check_positive, command, command_parser
 
 # The file name of each image and the drawing of it.
 Drawings = Iterable[tuple[str, np.ndarray]]
@@ -79,12 +79,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         if name == "results":
             _add_results(kind)
             continue
-        add(
-            "--dataset",
-            required=True,
-            help="registered dataset, or a label file: FILE.jsonl or FILE.jsonl@IMAGE_ROOT",
-        )
-        add_import_option(kind)
+        add_dataset_option(kind)
         if name == "labels":
             continue
         add("--config-file", required=True, help="config of the model")
@@ -93,8 +88,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             add("--threshold", type=float, help="least score of a word (default: of the config)")
         add("opts", nargs="*", metavar="KEY VALUE", help="changes of the config")
     args = parser.parse_args(argv)
-    if args.count < 1:
-        parser.error(f"--count is {args.count}; use 1 or more")
+    check_positive(parser, args, "count")
     return args
 
 

@@ -97,7 +97,10 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
 
 
 def run_shards(
-    job: AnchorJob, pending: Sequence[int], records: Sequence[Record] | None = None
+    job: AnchorJob,
+    pending: Sequence[int],
+    records: Sequence[Record] | None = None,
+    keys: Sequence[Sequence[str]] | None = None,
 ) -> None:
     """Write this process's share of the missing shards; called in every process of a launch.
 
@@ -105,6 +108,7 @@ def run_shards(
         job: what to run.
         pending: numbers of the missing shards, the same in every process.
         records: the job's, if the process has read them.
+        keys: see `word_keys`, if the process has computed them.
 
     Raises:
         OSError: if a shard cannot be written; those already written stay.
@@ -113,11 +117,11 @@ def run_shards(
     """
     prepare_cpu()
     records = job.records() if records is None else records
-    keys = word_keys(job.cfg, records)
+    keys = word_keys(job.cfg, records) if keys is None else keys
     shards = plan_shards(records, job.batch_size)
     model = load_detector(job.cfg)
     speed = Throughput()
-    measured = retrieval_inputs(job.cfg, records, MEASURED_IMAGES)
+    measured = retrieval_inputs(job.cfg, records, MEASURED_IMAGES, keys)
     asked = asked_texts(records, keys, measured)
     words = encode_words(model, asked, [i for n in pending for i in shards[n]], speed)
     rank, world = comm.get_rank(), comm.get_world_size()

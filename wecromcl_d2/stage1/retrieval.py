@@ -25,7 +25,7 @@ from ..data.datasets import Record, usable_words
 from ..data.label_format import texts_that_count
 from ..evaluation.evaluator import gather_images, identity_of
 from ..evaluation.report import package_version, write_json
-from .text_encoder import build_charset
+from .anchor_job import word_keys
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,10 @@ ARRAYS = ("similarity", "peak_over_flat", "moved", "negative_similarity")
 
 
 def retrieval_inputs(
-    cfg: CfgNode, records: Sequence[Record], most: int | None = None
+    cfg: CfgNode,
+    records: Sequence[Record],
+    most: int | None = None,
+    words: Sequence[Sequence[str]] | None = None,
 ) -> dict[int, dict[str, Any]]:
     """What the model needs beside the records to measure retrieval, by index of the record.
 
@@ -47,6 +50,7 @@ def retrieval_inputs(
         cfg: TEST.RETRIEVAL says what: `negatives`, and `second_scale` if there is one.
         records: all of a set.
         most: images that are measured, spread evenly over the set; None for all.
+        words: see `word_keys`; None to compute them.
 
     Raises:
         ValueError: if a key of TEST.RETRIEVAL is negative.
@@ -57,8 +61,7 @@ def retrieval_inputs(
             raise ValueError(f"TEST.RETRIEVAL.{name} is {keys[name]}; give 0 or more")
     if not keys.NUM_NEGATIVES:
         return {}
-    charset, longest = build_charset(cfg), cfg.MODEL.TEXT_ENCODER.MAX_LENGTH
-    words = [[charset.key(text, longest) for text in record["texts"]] for record in records]
+    words = word_keys(cfg, records) if words is None else words
     pool = negative_pool(words, [usable_words(record) for record in records])
     count = len(records) if most is None else min(len(records), most)
     numbers = sorted({round(x) for x in np.linspace(0, len(records) - 1, count)})
