@@ -1,7 +1,7 @@
 """Normalised, padded batches of images, the first step of every model of the package."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,6 +63,12 @@ def scale_image(image: Tensor, factor: float) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8)
 
 
+def original_size(x: Mapping[str, Any]) -> tuple[int, int]:
+    """The `height` and `width` that a model input states, else those of its `image`."""
+    height, width = x["image"].shape[-2:]
+    return x.get("height", height), x.get("width", width)
+
+
 class ImageModel(nn.Module):
     """Base of every model of the package: normalises, pads and batches its images.
 
@@ -88,9 +94,16 @@ class ImageModel(nn.Module):
         """Device of the weights, to which images are moved."""
         return self.pixel_mean.device
 
-    def preprocess_images(self, batched_inputs: Sequence[dict[str, Any]]) -> ImageList:
-        """Normalise each `image` (C, H, W); pad right and bottom with zeros, the mean colour."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
+    def preprocess_images(
+        self, batched_inputs: Sequence[dict[str, Any]], factor: float = 1
+    ) -> ImageList:
+        """Normalise each `image` (C, H, W); pad right and bottom with zeros, the mean colour.
+
+        Args:
+            batched_inputs: one dict per image.
+            factor: of the images' sides, see `scale_image`.
+        """
+        images = [scale_image(x["image"], factor).to(self.device) for x in batched_inputs]
         normal = [(x.float() - self.pixel_mean) / self.pixel_std for x in images]
         batch = ImageList.from_tensors(normal, self.size_divisibility)
         # Convolutions on the CPU and in mixed precision are faster in the channels-last layout.

@@ -163,19 +163,15 @@ def _encoder_names() -> dict[str, str]:
     ours = "image_encoder.encoder"
     names = {"encoder.level_embed": f"{ours}.level_embed"}
     for place in ("0.0", "0.1", "1.0", "1.1"):
-        names |= _same(
-            f"encoder.input_proj.{place}", f"{ours}.input_projs.{place}", WEIGHT_AND_BIAS
-        )
+        names |= same_names(f"encoder.input_proj.{place}", f"{ours}.input_projs.{place}")
     for layer in range(6):
         theirs = f"encoder.encoder.layers.{layer}"
         for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
-            names |= _same(
-                f"{theirs}.self_attn.{part}",
-                f"{ours}.layers.{layer}.attention.{part}",
-                WEIGHT_AND_BIAS,
+            names |= same_names(
+                f"{theirs}.self_attn.{part}", f"{ours}.layers.{layer}.attention.{part}"
             )
         for part in ("norm1", "linear1", "linear2", "norm2"):
-            names |= _same(f"{theirs}.{part}", f"{ours}.layers.{layer}.{part}", WEIGHT_AND_BIAS)
+            names |= same_names(f"{theirs}.{part}", f"{ours}.layers.{layer}.{part}")
     return names
 
 
@@ -184,7 +180,7 @@ def _text_names() -> dict[str, str]:
         "token_embedding.weight": "text_encoder.token_embedding.weight",
         "positional_embedding": "text_encoder.positional_embedding",
         "text_projection": "text_encoder.projection.weight",
-    } | _same("ln_final", "text_encoder.norm", WEIGHT_AND_BIAS)
+    } | same_names("ln_final", "text_encoder.norm")
     parts = {
         "ln_1": "norm1",
         "attn.out_proj": "attention_out",
@@ -197,14 +193,14 @@ def _text_names() -> dict[str, str]:
         for part in WEIGHT_AND_BIAS:
             names[f"{theirs}.attn.in_proj_{part}"] = f"{ours}.qkv.{part}"
         for part, module in parts.items():
-            names |= _same(f"{theirs}.{part}", f"{ours}.{module}", WEIGHT_AND_BIAS)
+            names |= same_names(f"{theirs}.{part}", f"{ours}.{module}")
     return names
 
 
 def _pooling_names() -> dict[str, str]:
     names = {"channel_to_512.0.weight": "activation.channel_proj.weight"}
     for theirs, ours in {"q": "q", "k": "k", "v": "v", "c": "out"}.items():
-        names |= _same(f"attn_pool.{theirs}_proj", f"activation.{ours}_proj", WEIGHT_AND_BIAS)
+        names |= same_names(f"attn_pool.{theirs}_proj", f"activation.{ours}_proj")
     return names
 
 
@@ -214,10 +210,11 @@ def _conv_norm(theirs: str, ours: str) -> dict[str, str]:
 
 
 def _norm(theirs: str, ours: str) -> dict[str, str]:
-    return _same(theirs, ours, NORM_STATE)
+    return same_names(theirs, ours, NORM_STATE)
 
 
-def _same(theirs: str, ours: str, ends: Iterable[str]) -> dict[str, str]:
+def same_names(theirs: str, ours: str, ends: Iterable[str] = WEIGHT_AND_BIAS) -> dict[str, str]:
+    """Weights of equal names in two modules, by default those of a linear layer."""
     return {f"{theirs}.{end}": f"{ours}.{end}" for end in ends}
 
 

@@ -21,7 +21,13 @@ from torch.distributed.nn.functional import all_gather
 
 from ..data.text import Charset
 from ..layers.charset_state import CharsetState
-from ..layers.image_batch import ImageModel, check_finite, check_pyramid, scale_image
+from ..layers.image_batch import (
+    ImageModel,
+    check_finite,
+    check_pyramid,
+    original_size,
+    scale_image,
+)
 from ..layers.image_encoder import ImageEncoder
 from ..visualizer import WordView, draw_activation
 from .activation import TextActivation
@@ -176,10 +182,10 @@ class WeCromCL(ImageModel):
             pooled = self.activation.pool(maps, feature)
             similarity = cosine_similarity(pooled, t, texts.compared)
         own, owner = texts.own, texts.owner
-        self._log(batched_inputs, maps[:, own])
-        first_image = comm.get_rank() * len(batched_inputs)
+        own_owner = owner - comm.get_rank() * len(batched_inputs)
+        self._log(batched_inputs, maps[:, own], own_owner[own])
         all_images = _gather(similarity[:, : len(owner)])
-        i2t = image_to_text_loss(similarity, self.logit_scale, owner - first_image, own)
+        i2t = image_to_text_loss(similarity, self.logit_scale, own_owner, own)
         t2i = text_to_image_loss(all_images, self.logit_scale, owner)
         # A sum over this process's queries; the average over processes makes it the mean over all.
         i2t = i2t * (comm.get_world_size() / len(owner))
@@ -272,7 +278,7 @@ class WeCromCL(ImageModel):
         )
         results: list[dict[str, Any]] = []
         for number, (x, texts) in enumerate(zip(inputs, own, strict=True)):
-            image_size = x.get("height", input_size[0]), x.get("width", input_size[1])
+            image_size = original_size(x)
             maps = [
                 self.decode_peaks.cut(maps[number, : len(texts)], alike[number, : len(texts)], size)
                 for maps, alike, size in scales
@@ -301,9 +307,7 @@ class WeCromCL(ImageModel):
         Returns:
             The maps and the similarities, and the (height, width) of the resized images.
         """
-        images = self.preprocess_images(
-            [{"image": scale_image(x["image"], factor)} for x in inputs]
-        )
+        images = self.preprocess_images(inputs, factor)
         feature, valid = self.encode_images(images)
         words = self.word_cache.get([k for per_image in keys for k in per_image], self.encode_words)
         queries, t = words.split([feature.shape[1], words.shape[1] - feature.shape[1]], dim=1)
@@ -320,18 +324,17 @@ class WeCromCL(ImageModel):
         features, _ = self.encode_texts(texts)
         return torch.cat([self.activation.project_queries(features), features], dim=1)
 
-    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor) -> None:
+    def _log(self, batched_inputs: list[dict[str, Any]], maps: Tensor, owner: Tensor) -> None:
         """Log temperature, peak height and, every `vis_period`, a drawing of one map.
 
         Args:
             batched_inputs: see `forward`.
             maps: (N, Q, H, W), each image's map of each of the Q queries of these images.
+            owner: (Q,) index of the image that each of these queries comes from.
         """
         if not has_event_storage():
             return
         storage = get_event_storage()
-        counts = torch.tensor([len(x["queries"]) for x in batched_inputs])
-        owner = torch.arange(len(counts)).repeat_interleave(counts).to(maps.device)
         picked = maps.detach()[owner, torch.arange(len(owner), device=maps.device)]
         storage.put_scalar("temperature", (-self.logit_scale.detach()).exp())
         storage.put_scalar("peak_height", picked.flatten(1).amax(1).mean())

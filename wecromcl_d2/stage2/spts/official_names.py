@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...stage1.checkpoint_names import WEIGHT_AND_BIAS, Conversion, resnet_names
+from ...stage1.checkpoint_names import WEIGHT_AND_BIAS, Conversion, resnet_names, same_names
 
 SOURCES = ("spts", "sptsv2")
 # BatchNorm counters, which a frozen norm may lack, and an index table that we compute ourselves.
@@ -29,16 +29,16 @@ def official_names(source: str) -> dict[str, str]:
     embedding = "transformer.embedding"
     names[f"{embedding}.word_embeddings.weight"] = "decoder.token_embedding.weight"
     names[f"{embedding}.position_embeddings.weight"] = "decoder.position_embedding.weight"
-    names |= _linear(f"{embedding}.LayerNorm", "decoder.embedding_norm")
-    names |= _linear("input_proj", "input_proj")
+    names |= same_names(f"{embedding}.LayerNorm", "decoder.embedding_norm")
+    names |= same_names("input_proj", "input_proj")
     for layer in range(LAYERS):
         theirs, ours = f"transformer.decoder.layers.{layer}", f"decoder.layers.{layer}"
         names |= _attention(f"{theirs}.self_attn", f"{ours}.self_attention")
         names |= _attention(f"{theirs}.multihead_attn", f"{ours}.cross_attention")
         names |= _blocks(theirs, ours, ("norm1", "norm2", "norm3"))
-    names |= _linear("transformer.decoder.norm", "decoder.norm")
+    names |= same_names("transformer.decoder.norm", "decoder.norm")
     for index, ours in enumerate(("classifier.0", "classifier.2", "logits")):
-        names |= _linear(f"vocab_embed.layers.{index}", f"decoder.{ours}")
+        names |= same_names(f"vocab_embed.layers.{index}", f"decoder.{ours}")
     return names | encoder()
 
 
@@ -69,7 +69,7 @@ def convert(weights: Mapping[str, Tensor], source: str) -> Conversion:
 
 
 def _global_encoder() -> dict[str, str]:
-    names = _linear("transformer.encoder.norm", "encoder.norm")
+    names = same_names("transformer.encoder.norm", "encoder.norm")
     for layer in range(LAYERS):
         theirs, ours = f"transformer.encoder.layers.{layer}", f"encoder.layers.{layer}"
         names |= _attention(f"{theirs}.self_attn", f"{ours}.attention")
@@ -92,12 +92,12 @@ def _window_encoder() -> dict[str, str]:
             "norm1": "norm1",
             "norm2": "norm2",
         }.items():
-            names |= _linear(f"{theirs}.{part}", f"{ours}.{module}")
+            names |= same_names(f"{theirs}.{part}", f"{ours}.{module}")
     return names
 
 
 def _attention(theirs: str, ours: str) -> dict[str, str]:
-    names = _linear(f"{theirs}.out_proj", f"{ours}.out")
+    names = same_names(f"{theirs}.out_proj", f"{ours}.out")
     for part, third in _FUSED.items():
         for end in WEIGHT_AND_BIAS:
             names[f"{theirs}.in_proj_{end}#{third}"] = f"{ours}.{part}.{end}"
@@ -105,12 +105,8 @@ def _attention(theirs: str, ours: str) -> dict[str, str]:
 
 
 def _blocks(theirs: str, ours: str, norms: tuple[str, ...]) -> dict[str, str]:
-    names = _linear(f"{theirs}.linear1", f"{ours}.feedforward.inner")
-    names |= _linear(f"{theirs}.linear2", f"{ours}.feedforward.outer")
+    names = same_names(f"{theirs}.linear1", f"{ours}.feedforward.inner")
+    names |= same_names(f"{theirs}.linear2", f"{ours}.feedforward.outer")
     for norm in norms:
-        names |= _linear(f"{theirs}.{norm}", f"{ours}.{norm}")
+        names |= same_names(f"{theirs}.{norm}", f"{ours}.{norm}")
     return names
-
-
-def _linear(theirs: str, ours: str) -> dict[str, str]:
-    return {f"{theirs}.{end}": f"{ours}.{end}" for end in WEIGHT_AND_BIAS}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...config import check_choice
 from ...layers.charset_state import CharsetState
-from ...layers.image_batch import ImageModel, check_finite, group_by_size
+from ...layers.image_batch import ImageModel, check_finite, group_by_size, original_size
 from ...stage1.text_encoder import build_charset
 from .encoder import GlobalEncoder, WindowEncoder, sine_position
 from .output import to_instances
@@ -196,19 +196,18 @@ class SPTS(ImageModel):
             return []
         memory, skipped = self.remember_images(batched_inputs)
         found = self.reader.read(memory, skipped)
-        results = []
-        for x, words in zip(batched_inputs, found, strict=True):
-            height, width = x["image"].shape[-2:]
-            size = x.get("height", height), x.get("width", width)
-            instances = to_instances(
-                words,
-                size,
-                self.vocabulary,
-                self.duplicate_distance,
-                official=self.official_output,
-            )
-            results.append({"instances": instances})
-        return results
+        return [
+            {
+                "instances": to_instances(
+                    words,
+                    original_size(x),
+                    self.vocabulary,
+                    self.duplicate_distance,
+                    official=self.official_output,
+                )
+            }
+            for x, words in zip(batched_inputs, found, strict=True)
+        ]
 
     def remember_images(self, batched_inputs: list[dict[str, Any]]) -> tuple[Memory, Tensor]:
         """Encode images of any sizes for the decoder.

@@ -21,7 +21,7 @@ from ...config import check_choice
 from ...data.text import Charset, TextList
 from ...layers import ImageEncoder
 from ...layers.charset_state import CharsetState
-from ...layers.image_batch import ImageModel, check_finite, check_pyramid, scale_image
+from ...layers.image_batch import ImageModel, check_finite, check_pyramid, original_size
 from ...stage1.text_encoder import build_charset
 from ..suppression import line_nms, trimmed_lines
 from .criterion import Criterion
@@ -225,7 +225,6 @@ class SRSTSA(ImageModel):
 
     def _spot(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Words of images of one size."""
-        size = inputs[0]["image"].shape[-2:]
         parts = [self._read(inputs, factor) for factor in self.pyramid]
         words = {name: torch.cat([part[name] for part in parts]) for name in WORD_FIELDS}
         texts = [text for part in parts for text in part["texts"]]
@@ -240,7 +239,7 @@ class SRSTSA(ImageModel):
         for name in ("points", "lines"):
             found[name] = found[name].double() * self.stride
         return [
-            {"instances": self._to_instances(x, size, _rows(found, image[kept] == number))}
+            {"instances": self._to_instances(x, _rows(found, image[kept] == number))}
             for number, x in enumerate(inputs)
         ]
 
@@ -254,9 +253,7 @@ class SRSTSA(ImageModel):
         Returns:
             `texts` and `WORD_FIELDS`; points and lines in cells of the unscaled network input.
         """
-        images = self.preprocess_images(
-            [{"image": scale_image(x["image"], factor)} for x in inputs]
-        )
+        images = self.preprocess_images(inputs, factor)
         feature, valid = self.encode_images(images)
         confidence = self.anchor_head(feature).float().sigmoid()
         check_finite(confidence, "confidences")
@@ -309,11 +306,9 @@ class SRSTSA(ImageModel):
         width = confidence.shape[2]
         return image, torch.stack([place % width, place // width], 1), values[image, rank]
 
-    def _to_instances(
-        self, x: dict[str, Any], size: tuple[int, int], found: dict[str, Any]
-    ) -> Instances:
+    def _to_instances(self, x: dict[str, Any], found: dict[str, Any]) -> Instances:
         """One image's words in pixels of the original image."""
-        height, width = x.get("height", size[0]), x.get("width", size[1])
+        size, (height, width) = x["image"].shape[-2:], original_size(x)
         instances = Instances((height, width))
         scale = found["points"].new_tensor([width / size[1], height / size[0]])
         limit = found["points"].new_tensor([width, height])
