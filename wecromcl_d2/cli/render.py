@@ -26,7 +26,7 @@ from ..data.synthetic import (
     render,
 )
 from ..visualizer import add_caption, contact_sheet, draw_polygons, save_image
-from .status import DONE, LOSSES, command, command_parser
+from .status import DONE, LOSSES, check_positive, command, command_parser
 
 _EXAMPLES = f"""\
 difficulties: {", ".join(f"{name} = {value:g}" for name, value in DIFFICULTIES.items())}
@@ -143,8 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.output is None and args.preview is None:
         parser.error("nothing to write: give --output FOLDER, --preview PNG, or both")
-    if args.count < 1 or args.zoom < 1:
-        parser.error(f"--count is {args.count} and --zoom {args.zoom}; use 1 or more")
+    check_positive(parser, args, "count", "zoom")
     recipe = _recipe(parser, args)
     losses, logger = _Losses(), logging.getLogger("wecromcl_d2.data.synthetic")
     logger.addHandler(losses)

@@ -28,7 +28,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..data.datasets import Record, ensure_registered, usable_words
 from ..data.images import read_image
-from ..data.label_format import texts_that_count
+from ..data.label_format import per_text, texts_that_count
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..evaluation.readers import read_details
@@ -124,7 +124,7 @@ def draw_found_anchors(record: Record, instances: Instances) -> np.ndarray:
     """Sheet of one record: ground truth, then a tile for each readable word that is not ignored."""
     image = read_image(record["file_name"])
     height, width = image.shape[:2]
-    polygons = record.get("polygons") or [None] * len(record["texts"])
+    polygons = per_text(record, "polygons")
     rows, columns = instances.pred_maps.shape[1:] if len(instances) else (1, 1)
     counted = set(texts_that_count(record))
     words = [
@@ -150,7 +150,7 @@ def draw_found_anchors(record: Record, instances: Instances) -> np.ndarray:
 
 def _own_polygon(record: Record, text: str, point: np.ndarray) -> list[float] | None:
     """Outline of the word; of equal words that are not ignored the one that the point lies on."""
-    words = zip(record["texts"], record.get("polygons") or [], usable_words(record), strict=False)
+    words = zip(record["texts"], per_text(record, "polygons"), usable_words(record), strict=True)
     own = [outline for known, outline, counts in words if counts and known == text and outline]
     on_word = [p for p in own if inside_polygon(p, point[None])[0]]
     return (on_word or own or [None])[0]
@@ -194,7 +194,7 @@ def draw_labels(record: Record) -> np.ndarray:
     image = read_image(record["file_name"]).copy()
     points = [point for point in record.get("points") or [] if point is not None]
     texts = record["texts"]
-    outlines = record.get("polygons") or [None] * len(texts)
+    outlines = per_text(record, "polygons")
     marked = draw_anchors(image, points) if points else image
     tile = anchor_sheet(marked, [], texts, outlines, title=Path(record["file_name"]).name)
     placed = any(outline is not None for outline in outlines)

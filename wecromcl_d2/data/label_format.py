@@ -163,9 +163,14 @@ def identity_of(record: Record, name: str) -> int | str:
     return record["image_id"] if "image_id" in record else posixpath.splitext(name)[0]
 
 
+def per_text(record: Mapping[str, Any], key: str, missing: Any = None) -> list[Any]:
+    """The list of a key with an entry for each text; `missing` for all if the record lacks it."""
+    return record.get(key) or [missing] * len(record["texts"])
+
+
 def ignored_words(record: Mapping[str, Any]) -> list[bool]:
     """Whether a record says of each text that it is ignored."""
-    return record.get("ignore") or [False] * len(record["texts"])
+    return per_text(record, "ignore", False)
 
 
 def usable_words(record: Record) -> list[bool]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from ..data.label_format import ignored_words
+from ..data.label_format import ignored_words, per_text
 from ..geometry import polygon_center
 from .counting import (
     ImageMatches,
@@ -69,10 +69,10 @@ class GTWords:
             MatchingError: in official mode, if an outline has 3 vertices.
         """
         texts = list(record["texts"])
-        polygons = list(record.get("polygons") or [None] * len(texts))
+        polygons = list(per_text(record, "polygons"))
         points = np.full((len(texts), 2), np.nan)
-        given = record.get("points") or [None] * len(texts)
-        for index, (point, polygon) in enumerate(zip(given, polygons, strict=True)):
+        pairs = zip(per_text(record, "points"), polygons, strict=True)
+        for index, (point, polygon) in enumerate(pairs):
             if point is not None:
                 points[index] = point
             elif polygon is not None:

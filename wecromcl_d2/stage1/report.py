@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..data.images import read_image
+from ..data.label_format import per_text
 from ..evaluation.counting import PointWords, joined
 from ..evaluation.spotting import GTWords
 from ..files import replace_file
@@ -220,7 +221,7 @@ def _crop(pixels: np.ndarray, image: LabelledImage, row: int) -> np.ndarray:
     scale = TILE_SIDE / side
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     tile = cv2.resize(tile, (TILE_SIDE, TILE_SIDE), interpolation=method)
-    polygon = (image.record.get("polygons") or [None] * (row + 1))[row]
+    polygon = per_text(image.record, "polygons")[row]
     if polygon is not None:
         corner = np.tile([left, top], len(polygon) // 2)
         tile = draw_polygons(tile, [((np.asarray(polygon) - corner) * scale).tolist()])

@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 
 from ..data.datasets import LabelError, usable_words
 from ..data.images import IMAGE_KEYS, ImageError, image_to_tensor, read_record
+from ..data.label_format import per_text
 from ..data.text import TextList
 from .augmentation import PointInput, build_point_augmentations
 
@@ -116,7 +117,7 @@ class PointMapper:
 def _point_input(record: dict[str, Any], image: np.ndarray, require_points: bool) -> PointInput:
     """Input of the augmentations: the image of a record and the points of its words."""
     texts = record["texts"]
-    entries = record.get("points") or [None] * len(texts)
+    entries = per_text(record, "points")
     located = np.array([point is not None for point in entries], dtype=bool)
     readable = np.array(usable_words(record), dtype=bool)
     if require_points and readable.any() and not (readable & located).any():
@@ -150,5 +151,5 @@ def _no_points(record: dict[str, Any]) -> ValueError:
 
 def _read_weights(record: dict[str, Any]) -> np.ndarray:
     """Weights (N,) of the points, from 0 to 1."""
-    weights = record.get("point_weights") or [1.0] * len(record["texts"])
+    weights = per_text(record, "point_weights", 1.0)
     return np.array([weight or 0.0 for weight in weights], dtype=float)

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..config import check_choice
 from ..data.datasets import usable_words
+from ..data.label_format import per_text
 from ..data.mixture import Mixture
 from ..data.records import MappedRecords
 from ..engine.trainer import Trainer, results_folder
@@ -112,7 +113,7 @@ class SpottingTrainer(Trainer):
 
 def _with_ground_truth_points(record: dict[str, Any]) -> dict[str, Any]:
     """A copy of a record with the centers of its polygons as points, all of weight 1."""
-    polygons = record.get("polygons") or [None] * len(record["texts"])
-    points = [None if polygon is None else polygon_center(polygon).tolist() for polygon in polygons]
+    outlines = per_text(record, "polygons")
+    points = [None if outline is None else polygon_center(outline).tolist() for outline in outlines]
     kept = {k: v for k, v in record.items() if k not in ("point_scores", "point_weights")}
     return kept | {"points": points}
