@@ -5,6 +5,7 @@ The defaults are those of the published model; the configs in `configs/quick` re
 
 from collections.abc import Collection
 
+import torch
 from detectron2.config import CfgNode
 
 
@@ -16,6 +17,9 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
     """
     # Stage to train: "anchors", stage 1, or "spotting", stage 2.
     cfg.TASK = "anchors"
+    # "cuda", "cuda:N" or "cpu", where trainings and evaluations run; by default a GPU if there is
+    # one. On a machine without a GPU `load_config` replaces "cuda" by "cpu".
+    cfg.MODEL.DEVICE = default_device()
     _add_backbone_keys(cfg)
     _add_image_encoder_keys(cfg)
     _add_text_encoder_keys(cfg)
@@ -24,6 +28,11 @@ def add_wecromcl_config(cfg: CfgNode) -> None:
     _add_data_keys(cfg)
     _add_solver_keys(cfg)
     _add_test_keys(cfg)
+
+
+def default_device() -> str:
+    """A GPU if there is one, otherwise the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _add_backbone_keys(cfg: CfgNode) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode, get_cfg
 
 from .config import add_wecromcl_config, check_choice, check_unused_keys
@@ -24,16 +25,13 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
         opts: KEY VALUE pairs that override it.
 
     Returns:
-        The frozen config.
+        The frozen config; a MODEL.DEVICE of "cuda" is "cpu" on a machine without a GPU.
 
     Raises:
         FileNotFoundError: if there is no such file, or not the `_BASE_` that it names.
         ValueError: for anything else that is wrong in it or in the overrides.
     """
-    cfg = get_cfg()
-    add_wecromcl_config(cfg)
-    add_srsts_a_config(cfg)
-    add_spts_config(cfg)
+    cfg = default_config()
     path = find_file(config_file)
     try:
         cfg.merge_from_file(str(path))
@@ -46,7 +44,18 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     except Exception as error:
         raise ValueError(f"changes of the config: {_one_line(error)}") from error
     check_unused_keys(cfg)
+    if cfg.MODEL.DEVICE.startswith("cuda"):
+        cfg.MODEL.DEVICE = cfg.MODEL.DEVICE if torch.cuda.is_available() else "cpu"
     cfg.freeze()
+    return cfg
+
+
+def default_config() -> CfgNode:
+    """Detectron2's config with the keys of this package, all at their defaults."""
+    cfg = get_cfg()
+    add_wecromcl_config(cfg)
+    add_srsts_a_config(cfg)
+    add_spts_config(cfg)
     return cfg
 
 

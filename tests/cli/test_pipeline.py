@@ -151,6 +151,10 @@ class FakeRunner:
             if step.name.startswith("points"):
                 report = self.folder / "points" / f"{step.name[-1]}_report.json"
                 self._write(report, {"dataset_name": f"found-{step.name[-1]}"})
+            if step.name.endswith("-forecast"):
+                phase = {"images": 40}
+                forecast = {"seconds": 100, "seconds_per_image": 0.5, "phases": [phase, phase]}
+                self._write(self.folder / step.name[:-9] / "forecast.json", forecast)
             if step.name == "anchors-test":
                 path = Path(results_folder(str(self.folder / "anchors"), "my_test"))
                 self._write(path / "anchors.json", {"metrics": {"images": 3, "words": 5}})
@@ -235,6 +239,26 @@ def test_what_does_not_need_each_other_is_done_at_once(asked):
         ["spotting-pictures"],
     ]
     assert summary["seconds"] == 4.0  # two seconds of finding points and two of training
+
+
+def test_both_trainings_are_forecast_on_their_images(pipeline, arguments, tmp_path, capsys):
+    runner = FakeRunner(tmp_path)
+    pipeline.run_forecasts(arguments, runner)
+    assert runner.together == [["anchors-forecast"], ["spotting-forecast"]]
+    for command in runner.commands.values():
+        assert values(command, "DATASETS.TRAIN") == ["('my_train',)"]
+        assert importlib.import_module("wecromcl_d2.cli.train").parse_args(command[4:]).forecast
+    # Two trainings of 100 s, and 80 images of half a second in two processes.
+    assert "trainings              4 min, of which finding the words of 80 images 20 s" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_finished_detector_has_no_forecast(pipeline, arguments, tmp_path):
+    arguments.anchors_weights = tmp_path / "detector.pth"
+    runner = FakeRunner(tmp_path)
+    pipeline.run_forecasts(arguments, runner)
+    assert runner.together == [["spotting-forecast"]]
 
 
 def test_anchors_are_measured_and_drawn_at_once(pipeline, arguments, tmp_path):

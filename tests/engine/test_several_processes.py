@@ -153,7 +153,9 @@ def test_every_full_size_config_runs_on_eight(path):
 def test_batch_norm_is_synchronised_on_gpus_alone(monkeypatch, caplog):
     def norms(device, world_size, on):
         monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
-        cfg = load_config(QUICK, ["MODEL.SYNC_BN", str(on), "MODEL.DEVICE", device])
+        cfg = load_config(QUICK, ["MODEL.SYNC_BN", str(on)]).clone()
+        cfg.defrost()
+        cfg.MODEL.DEVICE = device
         model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
         other = synchronize_norms(cfg, model)
         assert model.state_dict().keys() == other.state_dict().keys()

@@ -23,6 +23,7 @@ from .inputs import (
     add_common_arguments,
     check_common_arguments,
     load_predictor,
+    predictor_options,
     run_inputs,
 )
 from .status import command, command_parser
@@ -67,9 +68,7 @@ def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[s
 
 def build_model(args: argparse.Namespace) -> Model:
     """The anchor detector of a command line."""
-    finder = load_predictor(
-        AnchorFinder, args, DEFAULT_MODEL, device=args.device, max_side=args.max_side
-    )
+    finder = load_predictor(AnchorFinder, args, DEFAULT_MODEL, **predictor_options(args))
     return lambda pixels, words: finder(pixels, words, batch_size=args.batch_size)
 
 

@@ -20,9 +20,12 @@ from ..files import replace_file
 from ..predictor import Anchors, ImageError, Spotting, model_names, read_image
 from ..predictor.base import Predictor
 from ..visualizer import save_image
+from .film import FILM_SUFFIXES, Film
 from .status import DONE, INTERRUPTED, LOSSES, check_positive
 
 AnyPredictor = TypeVar("AnyPredictor", bound=Predictor)
+# The input that stands for an image on the standard input.
+STDIN = Path("-")
 # Pixels of a batch and the words of each image -> results.
 Model = Callable[[list[np.ndarray], list[list[str]]], Sequence[Spotting | Anchors]]
 
@@ -36,12 +39,31 @@ class Input:
     """An image to read.
 
     Attributes:
-        path: of the file.
+        path: of the file, or of the film; `STDIN` for the standard input.
         name: unique among the inputs: the path relative to the given folder, or the file's name.
+        film: that the image is a frame of, or None.
+        frame: its number in the film, from 0.
     """
 
     path: Path
     name: Path
+    film: Film | None = None
+    frame: int = 0
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return str(self.path) if self.film is None else f"{self.path}, frame {self.frame}"
+
+    def read(self) -> np.ndarray:
+        """RGB pixels (H, W, 3).
+
+        Raises:
+            ImageError: if it cannot be read.
+        """
+        if self.film is not None:
+            return self.film.read(self.frame)
+        return read_image(sys.stdin.buffer.read() if self.path == STDIN else self.path)
 
 
 @dataclass
@@ -66,7 +88,14 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
         parser: of the command.
         default_model: name of the model that is used unless another one is given.
     """
-    parser.add_argument("inputs", nargs="+", help="files, folders or quoted patterns")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        help="image files, folders of them, quoted patterns, films, or - for the standard input",
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="take every Nth frame of films"
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--model", choices=model_names(), help=f"name of a trained model (default: {default_model})"
@@ -79,6 +108,13 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
         type=int,
         metavar="PIXELS",
         help="longest side that the model sees; larger images are shrunk, 0 never (the config's)",
+    )
+    model.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        metavar="FACTOR",
+        help="see images at several scales, such as 0.5 1 2, for words of very different sizes",
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output", type=Path, help="folder of images with the words drawn in")
@@ -102,43 +138,67 @@ def load_predictor(
     return kind.from_name(args.model or default, **options)
 
 
+def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of both predictors on a command line."""
+    return {"device": args.device, "max_side": args.max_side, "scales": args.scales}
+
+
 def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Report options that contradict each other as a wrong command."""
     if bool(args.config_file) != bool(args.weights):
         parser.error("--config-file and --weights belong together")
     if args.config_file and args.model:
         parser.error("give either --model or --config-file and --weights")
-    check_positive(parser, args, "batch_size")
+    check_positive(parser, args, "batch_size", "every")
     if args.max_side is not None and args.max_side < 0:
         parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
 
 
-def collect_inputs(arguments: Sequence[str]) -> list[Input]:
-    """The images of files, folders and patterns, each once.
+def collect_inputs(arguments: Sequence[str], every: int = 1) -> list[Input]:
+    """The images of files, folders, patterns and films, each once.
+
+    Args:
+        arguments: of the command line.
+        every: distance of the frames that are taken of films.
 
     Raises:
         UsageError: if one of them names no image.
-        ImageError: for a URL.
+        ImageError: for a URL, or a film that cannot be read.
     """
-    Image.init()
     found: dict[Path, Path] = {}
     for argument in arguments:
         check_no_url(argument)
-        path = Path(argument)
-        if path.is_dir():
-            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in Image.EXTENSION]
-            named = [(file, file.relative_to(path)) for file in files if file.is_file()]
-        elif path.exists():
-            named = [(path, Path(path.name))]
-        else:
-            files = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
-            named = [(file, Path(file.name)) for file in files if file.is_file()]
+        named = _files_of(argument)
         if not named:
             raise UsageError(f"{argument}: no such file, and no image in it or like it")
         for file, name in named:
             found.setdefault(file, name)
     taken: set[Path] = set()
-    return [Input(path, unique_name(name, taken)) for path, name in found.items()]
+    inputs = []
+    for path, name in found.items():
+        name = unique_name(name, taken)
+        if path.suffix.lower() not in FILM_SUFFIXES:
+            inputs.append(Input(path, name))
+            continue
+        film, folder = Film(path), name.with_suffix("")
+        frames = range(0, film.count, every)
+        inputs += [Input(path, folder / f"{frame:06}.png", film, frame) for frame in frames]
+    return inputs
+
+
+def _files_of(argument: str) -> list[tuple[Path, Path]]:
+    """Path and name of each file that an argument stands for; of folders the images alone."""
+    Image.init()
+    path = Path(argument)
+    if path == STDIN:
+        return [(STDIN, Path("stdin"))]
+    if path.is_dir():
+        files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in Image.EXTENSION]
+        return [(file, file.relative_to(path)) for file in files if file.is_file()]
+    if path.exists():
+        return [(path, Path(path.name))]
+    files = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
+    return [(file, Path(file.name)) for file in files if file.is_file()]
 
 
 def unique_name(name: Path, taken: set[Path]) -> Path:
@@ -183,9 +243,9 @@ def load_batch(
         try:
             if own is None:
                 raise ImageError("the label file of --words does not name it")
-            loaded.append((item, read_image(item.path), own))
+            loaded.append((item, item.read(), own))
         except ImageError as error:
-            report.skipped[str(item.path)] = str(error)
+            report.skipped[item.label] = str(error)
     return loaded
 
 
@@ -207,7 +267,7 @@ def process(
                     save_image(image_path(args.output, item), result.draw())
                 report.records.append(result.to_dict() | {"file_name": item.name.as_posix()})
                 if isinstance(result, Spotting) and result.advice():
-                    report.empty[str(item.path)] = result.advice()
+                    report.empty[item.label] = result.advice()
             bar.update(len(inputs[few]))
 
 
@@ -246,7 +306,7 @@ def run_inputs(
         UsageError: if the command cannot be executed.
     """
     report, status = Report(), DONE
-    inputs = collect_inputs(args.inputs)
+    inputs = collect_inputs(args.inputs, args.every)
     check_outputs(args, inputs)
     words = read_words(inputs)
     model = build_model()

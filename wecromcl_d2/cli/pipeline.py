@@ -16,6 +16,9 @@ splits some off the training images.
 starts both trainings from a trained pair, NAME-anchors and NAME; --anchors-weights names a finished
 detector, which is used without training.
 
+First it times a few steps of both trainings, and says how long they take here, what memory they
+need and how many of the images each phase sees.
+
 Each step is a command of its own, printed before it runs. Given the same command again, finished
 steps are skipped and an interrupted training is resumed.
 """
@@ -26,10 +29,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 
 from ..evaluation.report import write_json
 from ..tasks import load_config
+from .forecast import FORECAST, duration
 from .start import start_weights
 from .status import DONE, add_import_option, command, command_parser
 from .steps import (
@@ -37,6 +42,7 @@ from .steps import (
     best_weights,
     drawing_step,
     evaluation_step,
+    forecast_step,
     labels_step,
     names,
     prepare_environment,
@@ -71,7 +77,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "to compare with",
     )
     add_import_option(parser)
-    add("--processes", type=int, default=2, help="that share the work (default: %(default)s)")
+    processes = torch.cuda.device_count() or 2
+    add(
+        "--processes",
+        type=int,
+        default=processes,
+        help="that share the work (default: one a GPU, 2 without; here %(default)s)",
+    )
     add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
     add("--start", metavar="NAME", help="trained pair to start from, such as quick")
     add("--anchors-weights", type=Path, help="finished detector; stage 1 is not trained")
@@ -87,6 +99,32 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.hold_out is not None and (args.val or not args.train):
         parser.error("--hold-out needs --train and takes the place of --val")
     return args
+
+
+def run_forecasts(args: argparse.Namespace, runner: Runner) -> None:
+    """Measure both trainings beforehand and print how long everything takes here."""
+    train = ("DATASETS.TRAIN", names(args.train)) if args.train else ()
+    val = ("DATASETS.TEST", names(args.val)) if args.val else ()
+    stages = {}
+    if not args.anchors_weights:
+        stages["anchors"] = (args.config_file, args.anchor_opts, args.processes)
+    if args.spotter:
+        processes = 1 if args.true_points else args.processes
+        stages["spotting"] = (args.spotter, args.spotter_opts, processes)
+    found = {}
+    for stage, (config, opts, processes) in stages.items():
+        folder = runner.folder / stage
+        own = (*opts, "OUTPUT_DIR", str(folder), *train, *val)
+        runner.run(forecast_step(f"{stage}-forecast", config, own, processes))
+        found[stage] = json.loads((folder / FORECAST).read_text(encoding="utf-8"))
+    seconds = sum(forecast["seconds"] for forecast in found.values())
+    finding = ""
+    if len(found) == 2:
+        images = sum(phase["images"] for phase in found["spotting"]["phases"])
+        points = images * found["anchors"]["seconds_per_image"] / args.processes
+        seconds += points
+        finding = f", of which finding the words of {images} images {duration(points)}"
+    print_table("Forecast for this computer", {"trainings": duration(seconds) + finding})
 
 
 def run_anchors(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
@@ -272,6 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if config:
             chosen_on = (args.val,) if args.val else load_config(config, opts).DATASETS.TEST
             check_validation(chosen_on, args.test)
+    run_forecasts(args, runner)
     summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
     write_json(runner.folder / "summary.json", summary)
     if args.spotter:

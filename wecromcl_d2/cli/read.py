@@ -2,7 +2,11 @@
 
     wecromcl read street.jpg photos/ "scans/*.png" --output drawn --json words.jsonl
 
-Inputs are files, folders (with all images below them) and patterns. Without --output and --json
+    wecromcl read film.mp4 --every 25 --json words.jsonl
+    wecromcl read - < street.jpg
+
+Inputs are files, folders (with all images below them), patterns, films, and an image on the
+standard input. Without --output and --json
 one JSON line per image goes to the standard output.
 
 Exit status: 0 if all images were read, 1 if images were skipped (they are listed at the end), 2
@@ -20,6 +24,7 @@ from .inputs import (
     add_common_arguments,
     check_common_arguments,
     load_predictor,
+    predictor_options,
     run_inputs,
 )
 from .status import command, command_parser
@@ -56,11 +61,10 @@ def build_model(args: argparse.Namespace) -> Model:
         Spotter,
         args,
         DEFAULT_MODEL,
-        device=args.device,
         threshold=args.threshold,
         tiling=Tiling(args.tile, args.tile_overlap),
         full_size=args.full_size,
-        max_side=args.max_side,
+        **predictor_options(args),
     )
     return lambda pixels, words: spotter(pixels, batch_size=args.batch_size)
 

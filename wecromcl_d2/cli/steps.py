@@ -163,6 +163,12 @@ def train_step(name: str, config: str, opts: Sequence[str], processes: int = 1) 
     return Step(name, "train", ("--config-file", config, "--resume", *share, *opts))
 
 
+def forecast_step(name: str, config: str, opts: Sequence[str], processes: int = 1) -> Step:
+    """Step that measures a training beforehand, in as many processes."""
+    share = ("--num-gpus", str(processes), "--dist-url", "auto")
+    return Step(name, "train", ("--config-file", config, "--forecast", *share, *opts))
+
+
 def evaluation_step(
     name: str, config: str, weights: str, datasets: Sequence[str], opts: Sequence[str]
 ) -> Step:

@@ -5,6 +5,7 @@ Continue:  wecromcl train --config-file configs/quick/anchors.yaml --resume
 Evaluate:  wecromcl train --config-file configs/quick/anchors.yaml --eval-only \
                --weights output/quick_anchors/model_best.pth
 Change:    wecromcl train --config-file configs/quick/anchors.yaml SOLVER.MAX_ITER 100 SEED 7
+Forecast:  wecromcl train --config-file configs/quick/anchors.yaml --forecast
 
 A config file that does not exist here is looked up in the installed package.
 """
@@ -13,6 +14,8 @@ import argparse
 import itertools
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, default_setup, launch
@@ -23,10 +26,14 @@ from torch.multiprocessing.spawn import ProcessException
 
 from ..data.datasets import ensure_registered
 from ..engine import AtomicCheckpointer
+from ..engine.forecast import measure_training
 from ..engine.precision import check_device, prepare_cpu
 from ..engine.processes import check_gpus
+from ..evaluation.report import write_json
 from ..files import find_file
 from ..tasks import load_config, trainer_class
+from .console import brief_console, describe_run
+from .forecast import FORECAST, print_forecast
 from .status import DONE, add_import_option, command
 
 logger = logging.getLogger(__name__)
@@ -39,7 +46,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_import_option(parser)
     parser.add_argument("--weights", help="checkpoint to start from or to evaluate: MODEL.WEIGHTS")
+    parser.add_argument(
+        "--forecast",
+        action="store_true",
+        help="time a few steps, say how long the training takes here, what memory it needs and how "
+        "many images each phase sees, and end; also in OUTPUT_DIR/forecast.json",
+    )
     args = parser.parse_args(argv)
+    if args.forecast and args.eval_only:
+        parser.error("--forecast tells of a training; leave out --eval-only")
     if not args.config_file:
         parser.error("name a config by --config-file, such as configs/quick/anchors.yaml")
     args.config_file = str(find_file(args.config_file))
@@ -67,8 +82,12 @@ def read_config(args: argparse.Namespace) -> CfgNode:
 
 def run(args: argparse.Namespace, cfg: CfgNode) -> object:
     """Train or evaluate in one process of the launch."""
-    default_setup(cfg, args)
+    if args.forecast:
+        return forecast(args, cfg)
+    with brief_console(cfg.OUTPUT_DIR):
+        default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="wecromcl_d2")
+    logger.info(describe_run(cfg))
     prepare_cpu()
     trainer_type = trainer_class(cfg)
     if args.eval_only:
@@ -87,6 +106,16 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> object:
     trainer = trainer_type(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
+
+
+def forecast(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
+    """Measure a training, print the result and write it into OUTPUT_DIR."""
+    prepare_cpu()
+    result = measure_training(trainer_class(cfg), cfg)
+    if comm.is_main_process():
+        write_json(Path(cfg.OUTPUT_DIR) / FORECAST, result)
+        print_forecast(f"a training of {args.config_file}", result)
+    return result
 
 
 @command("train", ProcessException)

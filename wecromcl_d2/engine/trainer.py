@@ -22,6 +22,7 @@ from ..data.mixture import Mixture
 from ..data.records import JoinedRecords, LongWordRecords
 from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
+from .forecast import unseen_datasets
 from .hooks import BestCheckpointer, SeedEachIteration
 from .precision import build_step, check_precision
 from .processes import check_batches, scale_to_processes, synchronize_norms
@@ -213,4 +214,7 @@ def _checked(cfg: CfgNode) -> CfgNode:
             f"SOLVER.ACCUMULATION is {cfg.SOLVER.ACCUMULATION}; an update needs at least 1 batch"
         )
     check_unused_keys(cfg)
+    unseen = unseen_datasets(cfg)
+    if unseen:
+        logger.warning(unseen)
     return check_precision(cfg)

@@ -27,6 +27,7 @@ class AnchorFinder(Predictor):
     """
 
     task = "anchors"
+    pyramid_key = "MODEL.WECROMCL.PYRAMID"
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a path is not meant as a list of letters

@@ -13,12 +13,13 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
+from ..config import default_device
 from ..data.augmentation import build_augmentations, shrink_transform
 from ..data.images import ImageError, image_to_tensor
 from ..engine.loading import load_model
 from ..engine.precision import prepare_cpu
 from ..files import find_file
-from ..layers.image_batch import group_by_size
+from ..layers.image_batch import check_pyramid, group_by_size
 from ..tasks import load_config
 from .images import ImageSource
 from .registry import find_model
@@ -42,18 +43,22 @@ class Predictor:
         config_file: YAML file; a relative path is looked up by `find_file`.
         weights: checkpoint of the same model; looked up likewise.
         opts: KEY VALUE pairs that override the config.
-        device: such as "cpu" or "cuda:1"; by default the config's, or the CPU if there is no GPU.
+        device: such as "cpu" or "cuda:1"; by default a GPU if there is one, whatever the config
+            says.
         max_side: longest side, in pixels, of an image that the model sees; larger ones are shrunk.
             0 is no limit. By default a model whose config does not resize (a MIN_SIZE_TEST of 0),
             and so knows words of few sizes, has the config's MAX_SIZE_TEST.
+        scales: at which the model sees an image, as factors of its input; by default the config's.
 
     Raises:
         FileNotFoundError: if a file is missing.
         WeightsError: if the weights are damaged, of another model or of another alphabet.
-        ValueError: if the config is one of the other stage.
+        ValueError: if the config is one of the other stage, or an argument has no sense.
     """
 
     task: ClassVar[str]
+    # Key of the config for `scales`.
+    pyramid_key: ClassVar[str]
 
     def __init__(
         self,
@@ -63,16 +68,29 @@ class Predictor:
         *,
         device: str | None = None,
         max_side: int | None = None,
+        scales: Sequence[float] | None = None,
     ) -> None:
         if max_side is not None and max_side < 0:
             raise ValueError(f"max_side is {max_side}; give a number of pixels, or 0 for no limit")
-        self.cfg = _config_for(load_config(config_file, opts), device)
+        if device is not None:
+            check_device(device)
+        # A MODEL.DEVICE of the file is that of the machine of the training.
+        chosen = ("MODEL.DEVICE", device or default_device())
+        opts = (*opts, *chosen) if device else (*chosen, *opts)
+        if scales is not None:
+            check_pyramid("scales", scales)
+            opts = (*opts, self.pyramid_key, repr([float(factor) for factor in scales]))
+        self.cfg = load_config(config_file, opts)
         if self.task != self.cfg.TASK:
             raise ValueError(
                 f"{os.fspath(config_file)} is a config for TASK {self.cfg.TASK!r}, but "
                 f"{type(self).__name__} needs one for {self.task!r}"
             )
         self.model: Any = load_model(self.cfg, str(find_file(weights)))
+        if scales is not None and not hasattr(self.model, "pyramid"):
+            raise ValueError(
+                f"a {self.cfg.MODEL.META_ARCHITECTURE} reads at one scale; leave out scales"
+            )
         limit = default_max_side(self.cfg)
         self.max_side = limit if max_side is None else max_side
         # A model whose config only limits the size has `max_side` in its place.
@@ -187,16 +205,3 @@ def check_device(name: str) -> None:
         raise ValueError(f"{name!r} is no device; there are {', '.join(there)}") from None
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ValueError(f"device {name!r} is not on this machine; there are {', '.join(there)}")
-
-
-def _config_for(cfg: CfgNode, device: str | None) -> CfgNode:
-    """A copy of the config with the device chosen; CPU if there is no GPU."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    if device is not None:
-        check_device(device)
-        cfg.MODEL.DEVICE = device
-    elif cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    cfg.freeze()
-    return cfg

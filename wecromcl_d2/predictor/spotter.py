@@ -32,10 +32,11 @@ class Spotter(Predictor):
         threshold: least score of a word; by default TEST.SPOTTING_THRESHOLD of the config.
         tiling: how large images are cut into tiles; None for never.
         full_size: do not resize; for small words in large images, which are tiled then.
-        max_side: see `Predictor`.
+        max_side: see `Predictor`, like `scales`.
     """
 
     task = "spotting"
+    pyramid_key = "MODEL.SRSTS_A.TEST.PYRAMID"
 
     def __init__(
         self,
@@ -48,10 +49,13 @@ class Spotter(Predictor):
         tiling: Tiling | None = Tiling(),  # noqa: B008  frozen
         full_size: bool = False,
         max_side: int | None = None,
+        scales: Sequence[float] | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold:g}; scores of words are from 0 to 1")
-        super().__init__(config_file, weights, opts, device=device, max_side=max_side)
+        super().__init__(
+            config_file, weights, opts, device=device, max_side=max_side, scales=scales
+        )
         self.threshold = self.cfg.TEST.SPOTTING_THRESHOLD if threshold is None else threshold
         self.tiling, self.full_size = tiling, full_size
 
