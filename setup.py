@@ -72,6 +72,8 @@ setup(
         "browser": ["playwright>=1.40"],
         # The site, `make docs`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        # `wecromcl export-model --format onnx`, and what runs its graphs.
+        "export": ["onnx>=1.16", "onnxruntime>=1.17"],
         # Checks in the tests what `wecromcl export` writes.
         "exchange": ["label-studio-sdk>=1.0"],
     },

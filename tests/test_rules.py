@@ -26,6 +26,7 @@ FLOORS = (
     ("stage1",),
     ("stage2",),
     ("tasks",),
+    ("export",),
     ("predictor",),
     ("web",),
     ("cli",),

@@ -18,6 +18,7 @@ COMMANDS = {
     "anchors": "find the anchors of a dataset's words and write them as labels",
     "export": "write labels for COCO, Label Studio, FiftyOne, as CSV or in ICDAR's style",
     "import": "read corrected labels back from Label Studio or COCO keypoints",
+    "export-model": "write a trained model as ONNX or TorchScript graphs",
     "pipeline": "from images and their words to a trained spotter, measured and drawn",
     "reproduce": "the published figures, from downloads to a table",
     "visualize": "draw anchors, words read, labels, or results and the worst images",
@@ -58,8 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else "`wecromcl --help` lists them all"
         print(f"wecromcl: there is no command {name!r}; {hint}", file=sys.stderr)
         return WRONG_COMMAND
+    module = name.replace("-", "_")
     try:
-        return importlib.import_module(f".cli.{name}", __package__).main(rest)
+        return importlib.import_module(f".cli.{module}", __package__).main(rest)
     except KeyboardInterrupt:  # during the import; a command handles its own
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -144,12 +144,12 @@ class CharacterTextEncoder(nn.Module):
             (Q, D) text features, not normalised.
         """
         if not self.mask_padding:
-            return self._encode(labels)
+            return self.encode_padded(labels)
         groups = group_by_length(labels)
-        features = torch.cat([self._encode(labels[rows, :length]) for length, rows in groups])
+        features = torch.cat([self.encode_padded(labels[rows, :length]) for length, rows in groups])
         return features[torch.cat([rows for _, rows in groups]).argsort()]
 
-    def _encode(self, labels: Tensor) -> Tensor:
+    def encode_padded(self, labels: Tensor) -> Tensor:
         """Texts (Q, l) of l <= L characters -> (Q, D)."""
         x = self.token_embedding(labels) + self.positional_embedding[: labels.shape[1]]
         seen = labels > 0
