@@ -182,7 +182,8 @@ def test_help_of_each_command_names_what_exists(command: str) -> None:
 
 def test_each_command_has_its_module() -> None:
     for command in COMMANDS:
-        assert callable(importlib.import_module(f"wecromcl_d2.cli.{command}").main)
+        module = command.replace("-", "_")
+        assert callable(importlib.import_module(f"wecromcl_d2.cli.{module}").main)
 
 
 @pytest.mark.parametrize(

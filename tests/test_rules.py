@@ -151,7 +151,8 @@ def test_nothing_imports_what_stands_above_it() -> None:
 
 
 def test_the_package_declares_what_it_imports() -> None:
-    lines = [*setup_argument("install_requires"), *setup_argument("extras_require")["web"]]
+    extras = setup_argument("extras_require")
+    lines = [*setup_argument("install_requires"), *extras["web"], *extras["export"]]
     declared = {re.split("[<>=]", line)[0].lower() for line in lines}
     third_party = {
         module.split(".")[0]
