@@ -200,6 +200,9 @@ def _add_data_keys(cfg: CfgNode) -> None:
     # "both": no image of a batch contains a query of another. "earlier", as published: an image may
     # contain a query of one drawn before it; the loss then treats a matching pair as a negative.
     cfg.DATALOADER.SAMPLING.EXCLUSION = "both"
+    # Share of the words that may be queries: those of highest `similarity` in label files that
+    # `wecromcl anchors` wrote. Words of other files all may.
+    cfg.DATALOADER.SAMPLING.SELF_PACED = 1.0
     # When two texts are equal: "labels", if the text encoder gets equal labels for them, or
     # "spelling", as published, by which "HOTEL" may be a negative for the query "Hotel".
     cfg.DATALOADER.SAMPLING.COMPARE = "labels"

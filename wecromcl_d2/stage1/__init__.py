@@ -5,8 +5,9 @@ Importing the package registers its meta-architecture and text encoder.
 
 from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
+from .negatives import NEGATIVE_SAMPLERS
 from .retrieval import RetrievalEvaluator
-from .sampling import NEGATIVE_SAMPLERS, BatchSampler
+from .sampling import BatchSampler
 from .text_encoder import (
     TEXT_ENCODER_REGISTRY,
     CharacterTextEncoder,

@@ -12,32 +12,19 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.utils.registry import Registry
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist
 
 from ..config import check_choice
 from ..data.loader import SamplingError
 from ..data.mixture import Mixture
 from ..data.records import TextIndex
 from ..data.text import Charset
+from .negatives import NEGATIVE_SAMPLERS, read_vocabulary
 
 logger = logging.getLogger(__name__)
-
-# "hard" negatives are drawn from the NEIGHBOURS * K nearest texts by edit distance.
-NEIGHBOURS = 4
-
-NEGATIVE_SAMPLERS = Registry("NEGATIVE_SAMPLERS")
-NEGATIVE_SAMPLERS.__doc__ = """
-Functions (generator, vocabulary, for each image the set of those texts of the vocabulary that it
-has, for each image the list of its queries, K) -> for each image K negatives. The vocabulary and
-the queries are strings; texts of images and negatives are indices into the vocabulary.
-"""
 
 # What DATALOADER.SAMPLING.EXCLUSION and COMPARE may be.
 EXCLUSIONS = ("both", "earlier")
@@ -84,6 +71,8 @@ class BatchSampler:
         compare: "labels": texts are equal if the text encoder gets equal labels for them, after the
             charset's normalisation and the cut to L characters. "spelling", as published: only
             unknown characters are dropped, so that a word may be both query and negative.
+        queryable: (W,) bool, which texts of the index may be queries; None for all. The others are
+            texts of their image all the same, so never its negatives.
         max_tries: candidate images drawn per place of the batch before `SamplingError`.
 
     Raises:
@@ -106,6 +95,7 @@ class BatchSampler:
         mixture: Mixture | None = None,
         exclusion: str = "both",
         compare: str = "labels",
+        queryable: np.ndarray | None = None,
         max_tries: int = 100,
     ):
         check_choice("DATALOADER.SAMPLING.EXCLUSION", exclusion, EXCLUSIONS)
@@ -117,6 +107,7 @@ class BatchSampler:
         index = texts if isinstance(texts, TextIndex) else TextIndex.of(texts)
         normal = [_normalize(text, charset, compare) for text in index.texts]
         length = max_length if compare == "labels" else None
+        self.queryable = np.ones(len(index.ids), bool) if queryable is None else queryable
         self._number(index, [text[:length] for text in normal])
         self.vocabulary = self.words
         if vocabulary is not None:
@@ -167,7 +158,7 @@ class BatchSampler:
         return int(rng.integers(bounds[dataset], bounds[dataset + 1]))
 
     def _number(self, index: TextIndex, keys: Sequence[str]) -> None:
-        """Number the distinct keys of the index's texts ("": none) and the images that have one."""
+        """Number the distinct keys of the index's texts ("": none) and the images with a query."""
         occurs = np.zeros(len(keys), dtype=bool)
         occurs[index.ids] = True
         present = [key if here else "" for key, here in zip(keys, occurs, strict=True)]
@@ -176,7 +167,8 @@ class BatchSampler:
         # Of each text of the index its place in `words`, or -1.
         self.word_of_text = np.array([number.get(key, -1) for key in present], dtype=np.int32)
         self.index = index
-        known = np.concatenate([[0], np.cumsum(self.word_of_text[index.ids] >= 0)])
+        asked = (self.word_of_text[index.ids] >= 0) & self.queryable
+        known = np.concatenate([[0], np.cumsum(asked)])
         self.images = np.flatnonzero(known[index.bounds[1:]] > known[index.bounds[:-1]])
 
     @classmethod
@@ -187,6 +179,7 @@ class BatchSampler:
         charset: Charset,
         batch_size: int,
         mixture: Mixture | None = None,
+        queryable: np.ndarray | None = None,
     ) -> "BatchSampler":
         """Read SEED and DATALOADER.SAMPLING; see the class for the arguments."""
         keys = cfg.DATALOADER.SAMPLING
@@ -203,6 +196,7 @@ class BatchSampler:
             mixture=mixture,
             exclusion=keys.EXCLUSION,
             compare=keys.COMPARE,
+            queryable=queryable,
         )
 
     def _check_size(self, num_images: int) -> None:
@@ -269,6 +263,11 @@ class BatchSampler:
         start, end = self.index.bounds[self.images[image] :][:2]
         return set(self.word_of_text[self.index.ids[start:end]].tolist()) - {-1}
 
+    def _queryable_of(self, image: int) -> set[int]:
+        start, end = self.index.bounds[self.images[image] :][:2]
+        ids = self.index.ids[start:end][self.queryable[start:end]]
+        return set(self.word_of_text[ids].tolist()) - {-1}
+
     def _try_to_add(
         self, rng: np.random.Generator, images: list[int], queries: list[list[int]]
     ) -> bool:
@@ -280,7 +279,8 @@ class BatchSampler:
         texts = self._texts_of(image)
         if self.exclusion == "both" and not texts.isdisjoint(chain.from_iterable(queries)):
             return False
-        own = sorted(texts.difference(*(self._texts_of(other) for other in images)))
+        taken = (self._texts_of(other) for other in images)
+        own = sorted(self._queryable_of(image).difference(*taken))
         if not own:
             return False
         images.append(image)
@@ -309,88 +309,3 @@ def _normalize(text: str, charset: Charset, compare: str) -> str:
         return charset.normalize(text)
     composed = unicodedata.normalize("NFC", text)
     return "".join(character for character in composed if charset.normalize(character))
-
-
-def read_vocabulary(path: str) -> list[str]:
-    """Texts of a UTF-8 file with one a line; empty lines are skipped.
-
-    Raises:
-        SamplingError: if the file cannot be read, is not UTF-8 or is empty.
-    """
-    try:
-        content = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SamplingError(
-            f"DATALOADER.SAMPLING.VOCABULARY names {path!r}, which cannot be read: {error.strerror}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SamplingError(
-            f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8"
-        ) from error
-    texts = [line.strip() for line in content.split("\n") if line.strip()]
-    if not texts:
-        raise SamplingError(f"{path}: no text in it; write one a line")
-    return texts
-
-
-def _check_enough(size: int, excluded: set[int], count: int) -> None:
-    if size - len(excluded) < count:
-        raise SamplingError(
-            f"{size} distinct texts, {len(excluded)} of them in the image or batch, leave too few "
-            f"for {count} negatives; lower DATALOADER.SAMPLING.NUM_NEGATIVES"
-        )
-
-
-def _draw_outside(rng: np.random.Generator, size: int, excluded: set[int], count: int) -> list[int]:
-    """`count` distinct indices below `size` that are not excluded."""
-    _check_enough(size, excluded, count)
-    drawn = rng.choice(size, count + len(excluded), replace=False).tolist()
-    return [i for i in drawn if i not in excluded][:count]
-
-
-Texts = Sequence[set[int]]
-Queries = Sequence[list[str]]
-
-
-@NEGATIVE_SAMPLERS.register()
-def none(
-    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
-) -> list[list[int]]:
-    """No negatives: only the queries of the batch are compared."""
-    return [[] for _ in texts]
-
-
-@NEGATIVE_SAMPLERS.register()
-def random(
-    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
-) -> list[list[int]]:
-    """K negatives for each image, as published."""
-    return [_draw_outside(rng, len(vocabulary), own, count) for own in texts]
-
-
-@NEGATIVE_SAMPLERS.register()
-def shared(
-    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
-) -> list[list[int]]:
-    """K negatives, texts of none of the images, for the whole batch: fewer texts to encode."""
-    drawn = _draw_outside(rng, len(vocabulary), set().union(*texts), count)
-    return [drawn] * len(texts)
-
-
-@NEGATIVE_SAMPLERS.register()
-def hard(
-    rng: np.random.Generator, vocabulary: Sequence[str], texts: Texts, queries: Queries, count: int
-) -> list[list[int]]:
-    """K negatives for each image, similar in spelling to its queries.
-
-    They are drawn from the `NEIGHBOURS * K` texts of the vocabulary with the smallest edit distance
-    to any of the image's queries.
-    """
-    result = []
-    for own, asked in zip(texts, queries, strict=True):
-        _check_enough(len(vocabulary), own, count)
-        distance = cdist(asked, vocabulary, scorer=Levenshtein.distance).min(axis=0)
-        order = distance.argsort(kind="stable")
-        near = order[~np.isin(order, list(own))][: NEIGHBOURS * count]
-        result.append(rng.choice(near, count, replace=False).tolist())
-    return result

@@ -13,6 +13,7 @@ from .evaluator import AnchorEvaluator
 from .mapper import AnchorMapper
 from .retrieval import RetrievalEvaluator, retrieval_inputs
 from .sampling import BatchSampler
+from .self_paced import surest_words
 from .text_encoder import build_charset
 
 
@@ -34,7 +35,10 @@ class AnchorTrainer(Trainer):
     ) -> BatchSampler:
         """The sampler of batches in which no two images contain the same query."""
         index = index_texts(records)
-        return BatchSampler.from_config(cfg, index, build_charset(cfg), batch_size, mixture)
+        share = cfg.DATALOADER.SAMPLING.SELF_PACED
+        queryable = None if share == 1 else surest_words(records, index, share)
+        charset = build_charset(cfg)
+        return BatchSampler.from_config(cfg, index, charset, batch_size, mixture, queryable)
 
     @classmethod
     def load_test_records(cls, cfg: CfgNode, dataset_name: str) -> list[dict[str, Any]]:
