@@ -2,6 +2,8 @@
 # PYTHON chooses the interpreter; if it can import Detectron2, that one is used.
 PYTHON ?= python3
 ARGS ?=
+# Files, folders or patterns that `make read` reads.
+IMAGES ?= docs/scenes
 # Processes that share the tests.
 JOBS ?= 2
 RUN := .venv/bin/python
@@ -9,13 +11,16 @@ RUN := .venv/bin/python
 SITE := "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs clean
+.PHONY: help setup read demo test lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | awk '{n = $$1; $$1 = ""; printf "make %-6s %s\n", n, $$0}'
 
 setup:  ## make .venv with everything in it (the targets below do it by themselves)
 	@"$(PYTHON)" tools/bootstrap.py
+
+read: setup  ## find and read the words of IMAGES=photos/, draw them into read_output/ (a minute)
+	@$(RUN) -m wecromcl_d2 read $(IMAGES) --output read_output --print $(ARGS)
 
 demo: setup  ## train the quick anchor detector and spotter and draw what they find, into demo_output/
 	@$(RUN) -m wecromcl_d2 pipeline --config-file configs/quick/anchors.yaml \

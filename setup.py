@@ -31,7 +31,7 @@ setup(
     packages=[*find_packages(include=["wecromcl_d2", "wecromcl_d2.*"]), "wecromcl_d2.configs"],
     package_dir={"wecromcl_d2.configs": "configs"},
     package_data={
-        "wecromcl_d2": ["py.typed", "web/static/*"],
+        "wecromcl_d2": ["py.typed", "models/*/*", "web/static/*"],
         "wecromcl_d2.configs": ["**/*.yaml"],
     },
     entry_points={"console_scripts": ["wecromcl = wecromcl_d2.__main__:main"]},

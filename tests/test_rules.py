@@ -19,7 +19,16 @@ LONGEST_FILE = 400
 # Floors of the package, lowest first. A file imports from its own and from lower floors; within a
 # floor no imports go in circles.
 FLOORS = (
-    ("files", "geometry", "fonts", "config", "weights_file", "visualizer", "own_modules"),
+    (
+        "files",
+        "geometry",
+        "fonts",
+        "config",
+        "weights_file",
+        "shipped_models",
+        "visualizer",
+        "own_modules",
+    ),
     ("data",),
     ("layers", "evaluation"),
     ("engine",),

@@ -45,6 +45,7 @@ MADE = (
     ".pytest_cache",
     ".ruff_cache",
     "demo_output",
+    "read_output",
     "wecromcl_d2.egg-info",
     "projects/detectron2_slim/detectron2.egg-info",
 )

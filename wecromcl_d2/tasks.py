@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 from .config import add_wecromcl_config, check_choice, check_unused_keys
 from .engine.trainer import Trainer
 from .files import find_file
+from .shipped_models import shipped_weights
 from .stage1.trainer import AnchorTrainer
 from .stage2 import add_spts_config, add_srsts_a_config
 from .stage2.trainer import SpottingTrainer
@@ -25,7 +26,8 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
         opts: KEY VALUE pairs that override it.
 
     Returns:
-        The frozen config; a MODEL.DEVICE of "cuda" is "cpu" on a machine without a GPU.
+        The frozen config; a MODEL.DEVICE of "cuda" is "cpu" on a machine without a GPU, and weights
+        `shipped://NAME` are paths, see `shipped_models`.
 
     Raises:
         FileNotFoundError: if there is no such file, or not the `_BASE_` that it names.
@@ -46,6 +48,8 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
     check_unused_keys(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda"):
         cfg.MODEL.DEVICE = cfg.MODEL.DEVICE if torch.cuda.is_available() else "cpu"
+    cfg.MODEL.WEIGHTS = shipped_weights(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.BACKBONE.WEIGHTS = shipped_weights(cfg.MODEL.BACKBONE.WEIGHTS)
     cfg.freeze()
     return cfg
 

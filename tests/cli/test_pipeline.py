@@ -318,6 +318,16 @@ def test_both_stages_start_from_a_trained_pair(pipeline, arguments, pair):
         assert values(runner.commands[step], "MODEL.BACKBONE.WEIGHTS") == []
 
 
+def test_a_spotter_with_weights_of_its_own_keeps_its_backbone(pipeline, arguments, pair):
+    arguments.spotter_opts = ["MODEL.WEIGHTS", "own.pth"]
+    runner = FakeRunner(pair / "out")
+    pipeline.run_anchors(arguments, runner)
+    pipeline.run_spotter(arguments, runner)
+    command = runner.commands["spotting-train"]
+    assert values(command, "MODEL.WEIGHTS") == ["own.pth"]
+    assert values(command, "MODEL.BACKBONE.WEIGHTS") == []
+
+
 @pytest.mark.parametrize(
     ("config", "name"), [("configs/quick/anchors.yaml", "blank-anchors"), (SPOTTER, "blank")]
 )

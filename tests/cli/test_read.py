@@ -33,6 +33,13 @@ def test_without_outputs_the_words_are_printed(model, photos, capsys):
     assert record["texts"] == ["street"]
 
 
+def test_the_words_of_each_image_are_printed_on_demand(model, photos, tmp_path, capsys):
+    assert read.main([str(photos), *model, "--print", "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert said.out == "more/one.png: way\none.png: hill\ntwo.png: street\n"
+    assert said.err.endswith(f"3 images done, drawn in {tmp_path / 'out'}\n")
+
+
 def test_patterns_and_repeats(photos):
     found = inputs.collect_inputs(
         [str(photos / "**" / "*.png"), str(photos), str(photos / "one.png")]

@@ -13,7 +13,9 @@ r"""Convert published weights to ours, ours to the authors' names, or a checkpoi
 the rest of the model is initialised randomly. "spts" and "sptsv2" are the published spotters; their
 converted weights keep the terms of their publishers, who allow both for non-commercial research
 only, and this project contains none of them. "trained" is any model trained here: only its weights
-are written, matrices and kernels in half precision, a sixth of a checkpoint with AdamW's state.
+are written, matrices and kernels in half precision, a sixth of a checkpoint with AdamW's state. To
+let it come with the package, name the output shipped://NAME: config and checksum are written beside
+the weights (docs/MODEL_ZOO.md).
 
 Every name that is missing or not used is printed, and nothing is written unless all of them fit or
 --partial is given. Files are read without running any code in them.
@@ -26,11 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..files import replace_file
 from ..layers.charset_state import describe_difference
+from ..shipped_models import CARD, CONFIG, SCHEME, shipped_weights, write_checksum
 from ..stage1.checkpoint_names import (
     CHARSET,
     OFFICIAL_IDLE_SHAPES,
@@ -220,6 +224,30 @@ def convert_trained_file(path: Path, output: Path, model: Mapping[str, Tensor]) 
     print(f"wrote {output}")
 
 
+def ship(config_file: str, path: Path, output: Path) -> None:
+    """Write a trained model as one that comes with the package: config, weights and checksum.
+
+    The config holds what inference needs, and no weights or datasets of the training.
+
+    Args:
+        config_file: of the training.
+        path: checkpoint of the training.
+        output: file of the weights, in the folder that has the model's name.
+
+    Raises:
+        WeightsError: see `convert_trained_file`.
+    """
+    folder = output.parent
+    convert_trained_file(path, output, model_state(config_file))
+    cfg = load_config(config_file, ["MODEL.WEIGHTS", "", "MODEL.BACKBONE.WEIGHTS", ""])
+    kept = CfgNode({key: cfg[key] for key in ("TASK", "MODEL", "INPUT", "TEST", "VERSION")})
+    with replace_file(folder / CONFIG) as file:
+        file.write(kept.dump().encode())
+    write_checksum(folder)
+    if not (folder / CARD).is_file():
+        print(f"write its card, {folder / CARD}, from the template in docs/MODEL_ZOO.md")
+
+
 def _halved(value: Tensor) -> Tensor:
     """A matrix or kernel in half precision, anything else unchanged."""
     return value.half() if value.is_floating_point() and value.ndim > 1 else value
@@ -230,7 +258,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("convert", __doc__)
     add = parser.add_argument
     add("input", type=Path, help="file to read, .pth or .pkl")
-    add("output", type=Path, help="file to write, .pth")
+    add("output", help="file to write, .pth; with `trained` also shipped://NAME")
     add(
         "--source",
         required=True,
@@ -253,6 +281,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.partial and args.source in CONFIGS:
         parser.error(f"--partial cannot be used with --source {args.source}")
+    if args.source != "trained" and args.output.startswith(SCHEME):
+        parser.error(f"{args.output}: only models trained here come with the package")
     if args.source == "trained" and (args.partial or not args.config_file):
         parser.error("--source trained needs the --config-file of the training, and no --partial")
     return args
@@ -262,16 +292,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert what the command line names."""
     args = parse_args(argv)
+    output = Path(shipped_weights(args.output))
+    if args.source == "trained" and args.output.startswith(SCHEME):
+        ship(args.config_file, args.input, output)
+        return DONE
     model = model_state(args.config_file or CONFIGS.get(args.source, STAGE1_CONFIG))
     if args.source == "trained":
-        convert_trained_file(args.input, args.output, model)
+        convert_trained_file(args.input, output, model)
     elif args.source in CONFIGS:
         # The published files hold the options of their training beside the weights.
         torch.serialization.add_safe_globals([argparse.Namespace])
-        convert_spts_file(args.source, args.input, args.output, model)
+        convert_spts_file(args.source, args.input, output, model)
     else:
         prefix = "module." if args.module else ""
-        convert_file(
-            args.source, args.input, args.output, model, prefix=prefix, partial=args.partial
-        )
+        convert_file(args.source, args.input, output, model, prefix=prefix, partial=args.partial)
     return DONE

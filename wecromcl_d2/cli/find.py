@@ -28,13 +28,11 @@ from .inputs import (
 )
 from .status import command, command_parser
 
-DEFAULT_MODEL = "quick-anchors"
-
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
     parser = command_parser("find", __doc__)
-    add_common_arguments(parser, DEFAULT_MODEL)
+    add_common_arguments(parser, AnchorFinder.task)
     parser.add_argument(
         "--words",
         nargs="+",
@@ -68,7 +66,7 @@ def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[s
 
 def build_model(args: argparse.Namespace) -> Model:
     """The anchor detector of a command line."""
-    finder = load_predictor(AnchorFinder, args, DEFAULT_MODEL, **predictor_options(args))
+    finder = load_predictor(AnchorFinder, args, **predictor_options(args))
     return lambda pixels, words: finder(pixels, words, batch_size=args.batch_size)
 
 

@@ -19,6 +19,7 @@ from ..data.images import check_no_url
 from ..files import replace_file
 from ..predictor import Anchors, ImageError, Spotting, model_names, read_image
 from ..predictor.base import Predictor
+from ..predictor.registry import DEFAULT_MODELS
 from ..visualizer import save_image
 from .film import FILM_SUFFIXES, Film
 from .status import DONE, INTERRUPTED, LOSSES, check_positive
@@ -81,12 +82,12 @@ class Report:
     empty: dict[str, str] = field(default_factory=dict)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) -> None:
+def add_common_arguments(parser: argparse.ArgumentParser, task: str) -> None:
     """Add the options that both commands share: inputs, model and output.
 
     Args:
         parser: of the command.
-        default_model: name of the model that is used unless another one is given.
+        task: TASK of its models, which says the default one.
     """
     parser.add_argument(
         "inputs",
@@ -98,7 +99,9 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model", choices=model_names(), help=f"name of a trained model (default: {default_model})"
+        "--model",
+        choices=model_names(),
+        help=f"name of a trained model (default: {DEFAULT_MODELS[task]})",
     )
     model.add_argument("--config-file", help="config of another model; needs --weights")
     model.add_argument("--weights", help="checkpoint of another model; needs --config-file")
@@ -118,24 +121,24 @@ def add_common_arguments(parser: argparse.ArgumentParser, default_model: str) ->
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output", type=Path, help="folder of images with the words drawn in")
+    output.add_argument("--print", action="store_true", help="the words of each image, as text")
     output.add_argument("--json", type=Path, help="file for one JSON line per image")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
 
 
 def load_predictor(
-    kind: type[AnyPredictor], args: argparse.Namespace, default: str, **options: Any
+    kind: type[AnyPredictor], args: argparse.Namespace, **options: Any
 ) -> AnyPredictor:
     """The model of a command line, by its files or by its name.
 
     Args:
         kind: of predictor.
         args: with `config_file`, `weights` and `model`.
-        default: name of the model if none is given.
         **options: of the predictor.
     """
     if args.config_file:
         return kind(args.config_file, args.weights, **options)
-    return kind.from_name(args.model or default, **options)
+    return kind.from_name(args.model or "", **options)
 
 
 def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -277,9 +280,13 @@ def write_report(args: argparse.Namespace, report: Report) -> None:
     if args.json is not None:
         with replace_file(args.json) as file:
             file.write(lines.encode("utf-8", "backslashreplace"))
-    elif args.output is None:
+    elif args.output is None and not args.print:
         print(lines, end="")
-    print(f"{len(report.records)} images done", file=sys.stderr)
+    if args.print:
+        for record in report.records:
+            print(f"{record['file_name']}: {' '.join(record['texts'])}")
+    where = "" if args.output is None else f", drawn in {args.output}"
+    print(f"{len(report.records)} images done{where}", file=sys.stderr)
     for title, images in (("skipped", report.skipped), ("without a word", report.empty)):
         if images:
             print(f"{len(images)} {title}:", file=sys.stderr)

@@ -11,10 +11,11 @@ points to find and read words. For your own images give label files (docs/DATASE
 Weights and threshold are chosen on --val, never on the test images. Without such images --hold-out
 splits some off the training images.
 
-    wecromcl pipeline ... --start NAME
+    wecromcl pipeline ... --start
 
-starts both trainings from a trained pair, NAME-anchors and NAME; --anchors-weights names a finished
-detector, which is used without training.
+starts both trainings from the models that come with the package, --start NAME from another trained
+pair, NAME-anchors and NAME; --anchors-weights names a finished detector, which is used without
+training.
 
 First it times a few steps of both trainings, and says how long they take here, what memory they
 need and how many of the images each phase sees.
@@ -33,6 +34,8 @@ import torch
 from detectron2.config import CfgNode
 
 from ..evaluation.report import write_json
+from ..predictor.registry import DEFAULT_MODELS
+from ..shipped_models import shipped_weights
 from ..tasks import load_config
 from .forecast import FORECAST, duration
 from .start import start_weights
@@ -85,8 +88,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="that share the work (default: one a GPU, 2 without; here %(default)s)",
     )
     add("--pictures", type=int, default=12, help="test images drawn (default: %(default)s)")
-    add("--start", metavar="NAME", help="trained pair to start from, such as quick")
-    add("--anchors-weights", type=Path, help="finished detector; stage 1 is not trained")
+    add(
+        "--start",
+        nargs="?",
+        const=DEFAULT_MODELS["spotting"],
+        metavar="NAME",
+        help="start from a trained pair (default: %(const)s)",
+    )
+    add(
+        "--anchors-weights",
+        type=lambda name: Path(shipped_weights(name)),
+        help="finished detector, or shipped://NAME; stage 1 is not trained",
+    )
     pairs = "KEY VALUE pairs that override "
     add("--anchor-opts", nargs="+", default=[], help=pairs + "the config of stage 1")
     add("--spotter-opts", nargs="+", default=[], help=pairs + "the config of stage 2")
@@ -177,10 +190,9 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     if args.true_points:
         runs["spotting-true"] = [tuple(phase) for phase in phases]
     processes = 1 if args.true_points else args.processes
-    start = _start(args, runner, args.spotter, args.spotter_opts, args.start) or (
-        "MODEL.BACKBONE.WEIGHTS",
-        detector_weights(args, runner),
-    )
+    start = _start(args, runner, args.spotter, args.spotter_opts, args.start)
+    if not start and not cfg.MODEL.WEIGHTS:
+        start = ("MODEL.BACKBONE.WEIGHTS", detector_weights(args, runner))
     start = (*start, "DATASETS.TEST", names(val))
     steps = []
     for run, (*curriculum, last) in runs.items():

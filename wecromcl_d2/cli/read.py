@@ -6,8 +6,8 @@
     wecromcl read - < street.jpg
 
 Inputs are files, folders (with all images below them), patterns, films, and an image on the
-standard input. Without --output and --json
-one JSON line per image goes to the standard output.
+standard input. Without --output, --json and --print one JSON line per image goes to the standard
+output.
 
 Exit status: 0 if all images were read, 1 if images were skipped (they are listed at the end), 2
 if the command cannot be executed, 130 after Ctrl-C. Finished results are written in every case.
@@ -29,14 +29,13 @@ from .inputs import (
 )
 from .status import command, command_parser
 
-DEFAULT_MODEL = "quick"
 DEFAULT_TILING = Tiling()
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
     parser = command_parser("read", __doc__)
-    add_common_arguments(parser, DEFAULT_MODEL)
+    add_common_arguments(parser, Spotter.task)
     parser.add_argument("--threshold", type=float, help="least score of a word (the config's)")
     parser.add_argument("--full-size", action="store_true", help="do not resize, tile if too large")
     parser.add_argument(
@@ -60,7 +59,6 @@ def build_model(args: argparse.Namespace) -> Model:
     spotter = load_predictor(
         Spotter,
         args,
-        DEFAULT_MODEL,
         threshold=args.threshold,
         tiling=Tiling(args.tile, args.tile_overlap),
         full_size=args.full_size,

@@ -163,7 +163,7 @@ def write(args: argparse.Namespace, threshold: float, scores: Sequence[StressSco
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure a spotter and draw examples; returns the exit status."""
     args = parse_args(argv)
-    spotter = load_predictor(Spotter, args, args.model, threshold=args.threshold)
+    spotter = load_predictor(Spotter, args, threshold=args.threshold)
     scores = []
     for kind in STRESS_KINDS:
         cases = [

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..predictor import AnchorFinder, Spotter
 from ..predictor.base import Predictor, check_device
-from . import find, read
+from ..predictor.registry import DEFAULT_MODELS
 from .status import DONE, command, command_parser
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("web", __doc__)
     model = parser.add_argument_group("models")
     pair = ("CONFIG", "WEIGHTS")
-    model.add_argument("--model", metavar="NAME", help=f"a trained pair ({read.DEFAULT_MODEL})")
+    model.add_argument(
+        "--model", metavar="NAME", help=f"a trained pair ({DEFAULT_MODELS['spotting']})"
+    )
     model.add_argument("--spotter", nargs=2, metavar=pair, help="files of another spotter")
     model.add_argument("--finder", nargs=2, metavar=pair, help="files of another anchor detector")
     model.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
@@ -77,7 +79,7 @@ def load_models(args: argparse.Namespace) -> Models:
             missing[task] = str(error)
             return None
 
-    names = (read.DEFAULT_MODEL, find.DEFAULT_MODEL)
+    names = (DEFAULT_MODELS["spotting"], DEFAULT_MODELS["anchors"])
     if args.model:
         names = (args.model, f"{args.model}-anchors")
     spotter = load("read", Spotter, args.spotter, names[0])

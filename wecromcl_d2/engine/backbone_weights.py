@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..shipped_models import check_shipped
 from ..weights_file import WeightsError, read_weights
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def load_backbone(backbone: nn.Module, path: str) -> None:
     Raises:
         WeightsError: if the file cannot be read, or nothing in it fits.
     """
+    check_shipped(path)
     weights = read_weights(Path(path))
     stored = {k[len(PREFIX) :]: v for k, v in weights.items() if k.startswith(PREFIX)}
     own = backbone.state_dict()

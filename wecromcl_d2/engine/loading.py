@@ -12,6 +12,7 @@ from torch import nn
 
 from ..data.text import CharsetError
 from ..layers.charset_state import check_charsets
+from ..shipped_models import check_shipped
 from ..weights_file import WeightsError, check_content, read_arrays, reading
 
 # Suffixes of names that a checkpoint may lack or have in excess: the config sets the first two, and
@@ -55,6 +56,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
         Raises:
             WeightsError: if the file cannot be used; see the class.
         """
+        check_shipped(path)
         self._may_be_part = self.partial and checkpointables == []
         return super().load(path, checkpointables)
 

@@ -17,7 +17,7 @@ from .results import Anchors
 class AnchorFinder(Predictor):
     """Predictor of the anchor points of given words.
 
-        finder = AnchorFinder.from_name("quick-anchors")
+        finder = AnchorFinder.from_name("street-anchors")
         result = finder("street.jpg", ["Hill", "Street"])
         print(result.points, result.similarity)
 

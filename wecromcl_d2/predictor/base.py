@@ -22,7 +22,7 @@ from ..files import find_file
 from ..layers.image_batch import check_pyramid, group_by_size
 from ..tasks import load_config
 from .images import ImageSource
-from .registry import find_model
+from .registry import DEFAULT_MODELS, find_model
 
 BATCH_SIZE = 8
 
@@ -97,14 +97,16 @@ class Predictor:
         self._resize = T.AugmentationList([] if limit else build_augmentations(self.cfg, False))
 
     @classmethod
-    def from_name(cls: type[Self], name: str, *, device: str | None = None, **options: Any) -> Self:
-        """Load the model that a name stands for, see `register_model`.
+    def from_name(
+        cls: type[Self], name: str = "", *, device: str | None = None, **options: Any
+    ) -> Self:
+        """Load the model that a name stands for, see `register_model`; "" for the default one.
 
         Raises:
             ValueError: for an unknown name; see also the class.
             FileNotFoundError: if the model has not been made yet.
         """
-        config_file, weights = find_model(name)
+        config_file, weights = find_model(name or DEFAULT_MODELS[cls.task])
         return cls(config_file, weights, device=device, **options)
 
     def _each(

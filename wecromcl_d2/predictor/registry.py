@@ -1,6 +1,7 @@
 """Names of trained models, each for a config and a checkpoint.
 
-Nothing is downloaded: a name stands for files that a training on this computer has written.
+Nothing is downloaded: a name stands for files that come with the package, or for files that a
+training on this computer has written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import find_file
+from ..shipped_models import shipped_files, shipped_names
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class ModelEntry:
     made_by: str = ""
 
 
+# By TASK, the model that is used if none is named.
+DEFAULT_MODELS = {"spotting": "street", "anchors": "street-anchors"}
+
 _MODELS = {
     name: ModelEntry(
         f"demo_output/{folder}/config.yaml", f"demo_output/{folder}/model_best.pth", "make demo"
@@ -38,7 +43,7 @@ _MODELS = {
 
 def model_names() -> list[str]:
     """All names that `find_model` knows, sorted."""
-    return sorted(_MODELS)
+    return sorted({*_MODELS, *shipped_names()})
 
 
 def register_model(
@@ -50,6 +55,8 @@ def register_model(
         ValueError: if the name already stands for other files.
     """
     entry = ModelEntry(os.fspath(config_file), os.fspath(weights))
+    if name in shipped_names():
+        raise ValueError(f"model name {name!r} is taken, by one of this package; use another")
     if _MODELS.setdefault(name, entry) != entry:
         raise ValueError(f"model name {name!r} is taken, by {_MODELS[name].weights}; use another")
 
@@ -60,8 +67,16 @@ def find_model(name: str) -> tuple[Path, Path]:
     Raises:
         ValueError: for an unknown name; the message lists the known ones.
         FileNotFoundError: if one of the files is not there.
+        WeightsError: if the weights came with the package and are damaged.
     """
+    if name in shipped_names():
+        return shipped_files(name)
     entry = _MODELS.get(name)
+    if entry is None and name in DEFAULT_MODELS.values():
+        raise ValueError(
+            f"the model {name!r} does not come with this version; name another one, of "
+            f"{', '.join(model_names())}"
+        )
     if entry is None:
         raise ValueError(
             f"no model is called {name!r}; there are {', '.join(model_names())}, and "

@@ -20,7 +20,7 @@ from .tiling import Tile, TileWords, Tiling
 class Spotter(Predictor):
     """Predictor of the words of an image: points, texts and scores.
 
-        spotter = Spotter.from_name("quick")
+        spotter = Spotter.from_name("street")
         result = spotter("street.jpg")
         print(result.words, result.points, result.scores)
 
