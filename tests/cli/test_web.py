@@ -11,8 +11,9 @@ from wecromcl_d2.__main__ import main
 
 
 @pytest.fixture
-def never_run(monkeypatch):
-    """The application that would have been served."""
+def never_run(monkeypatch, tmp_path):
+    """The application that would have been served; no model comes with the package."""
+    monkeypatch.setattr("wecromcl_d2.shipped_models.models_folder", lambda: tmp_path / "none")
     apps = []
 
     def run(app, listening):
