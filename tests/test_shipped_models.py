@@ -89,6 +89,7 @@ def test_a_training_becomes_a_model_of_the_package_by_one_command(models, traine
     assert (folder / "model.sha256").read_text(encoding="utf-8") == f"{checksum}  model.pth\n"
     config = (folder / "config.yaml").read_text(encoding="utf-8")
     assert not re.search("^(SOLVER|DATASETS|OUTPUT_DIR)", config, re.MULTILINE)
+    assert "DEVICE: cuda" in config
     own, source = load_config(folder / "config.yaml"), load_config(QUICK)
     assert own.TASK == source.TASK
     for key in ("MODEL", "INPUT", "TEST"):

@@ -239,7 +239,9 @@ def ship(config_file: str, path: Path, output: Path) -> None:
     """
     folder = output.parent
     convert_trained_file(path, output, model_state(config_file))
-    cfg = load_config(config_file, ["MODEL.WEIGHTS", "", "MODEL.BACKBONE.WEIGHTS", ""])
+    cfg = load_config(config_file, ["MODEL.WEIGHTS", "", "MODEL.BACKBONE.WEIGHTS", ""]).clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cuda"  # a GPU if there is one, see `load_config`
     kept = CfgNode({key: cfg[key] for key in ("TASK", "MODEL", "INPUT", "TEST", "VERSION")})
     with replace_file(folder / CONFIG) as file:
         file.write(kept.dump().encode())
