@@ -1,14 +1,25 @@
 """Experiments on the paper's questions; importing the package registers their parts."""
 
+from .datasets import register_datasets
 from .holistic import HolisticWeCromCL, PooledWeCromCL
 from .negatives import CurriculumWeCromCL, MinedWeCromCL
-from .text_encoders import BagTextEncoder, TokenTextEncoder
+from .points import register_points
+from .temperature import FixedTemperatureWeCromCL
+from .text_encoders import BagTextEncoder, SineTextEncoder, TokenTextEncoder, WindowTextEncoder
+
+register_datasets()
+register_points()
 
 __all__ = [
     "BagTextEncoder",
     "CurriculumWeCromCL",
+    "FixedTemperatureWeCromCL",
     "HolisticWeCromCL",
     "MinedWeCromCL",
     "PooledWeCromCL",
+    "SineTextEncoder",
     "TokenTextEncoder",
+    "WindowTextEncoder",
+    "register_datasets",
+    "register_points",
 ]

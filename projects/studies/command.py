@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("grid", type=Path, help="YAML file, see projects/studies/README.md")
     add("--output", required=True, type=Path, help="folder of all studies")
     add("--processes", type=int, default=1, help="runs at the same time, one core each (1)")
-    add("--seeds", type=int, nargs="+", help="in place of those of the grid")
+    add("--seeds", type=_numbers, help="in place of those of the grid, such as 0,1")
     add("--list", action="store_true", help="show what is done, and run nothing")
     add("opts", nargs="*", metavar="KEY VALUE", help="changes of the configs of all runs")
     args = parser.parse_intermixed_args(argv)
@@ -51,14 +51,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
 def describe_runs(study: Study) -> str:
     """A table of all runs with what they have done, and the time that the rest will take."""
     lines, seconds, open_share = [], [], 0.0
-    for run in study.grid.runs:
+    for run in study.all_runs:
         done, planned = study.iterations(run)
         finished = study.has_finished(run)
         state = "finished" if finished else f"iteration {done} of {planned}" if done else "open"
-        metric = f"{metric_of(study, study.summary(run)):.3f}" if finished else ""
+        shown = finished and run in study.grid.runs
+        metric = f"{metric_of(study, study.summary(run)):.3f}" if shown else ""
         lines.append({"Run": run.name, "state": state, study.grid.metric: metric})
         if finished:
             seconds.append(study.seconds(run))

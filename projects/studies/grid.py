@@ -16,7 +16,18 @@ from wecromcl_d2.tasks import load_config
 
 # Entries of a grid, the first three of which it must have.
 ENTRIES = ("question", "metric", "variants")
-OPTIONAL = ("config", "spotter", "test", "seeds", "settings", "values", "reach")
+OPTIONAL = (
+    "config",
+    "spotter",
+    "detector",
+    "test",
+    "seeds",
+    "settings",
+    "values",
+    "reach",
+    "against",
+    "also",
+)
 # Entries of a variant beside KEY: VALUE, which concern both stages.
 OWN_ENTRIES = ("config", "spotter", "test", "anchors", "spotting")
 SEEDS = (0, 1, 2)
@@ -35,7 +46,7 @@ class Run:
         variant: name of the variant.
         value: of the key that the grid's `values` names; None without one.
         seed: SEED of the configs.
-        config: config of stage 1; empty if the spotter is trained on ground-truth points.
+        config: config of stage 1; empty if the spotter is trained on the points of its datasets.
         spotter: config of stage 2; empty for stage 1 alone.
         test: dataset on which it is measured.
         opts: KEY VALUE pairs for both stages.
@@ -85,18 +96,25 @@ class Grid:
         name: of the grid, that of its file.
         question: that the study answers.
         metric: by its path in the summary of a run, such as "anchors/inside_rate".
+        also: further metrics, shown in the table.
+        against: another metric, over which the first is drawn; empty for none.
         reach: value of the validation metric, TEST.BEST_METRIC of the config, the iterations up to
             which are counted; None for none.
         key: config key that the runs of a variant differ in; empty for none.
         runs: by seed, so that an unfinished study has all variants with few seeds.
+        detectors: by seed the training of the anchor detector that all runs of the seed share;
+            empty for none.
     """
 
     name: str
     question: str
     metric: str
+    also: tuple[str, ...]
+    against: str
     reach: float | None
     key: str
     runs: tuple[Run, ...]
+    detectors: dict[int, Run]
 
 
 def read_grid(path: Path, seeds: Sequence[int] | None = None, opts: Sequence[str] = ()) -> Grid:
@@ -133,10 +151,23 @@ def read_grid(path: Path, seeds: Sequence[int] | None = None, opts: Sequence[str
     for seed, (name, own) in product(chosen, variants.items()):
         variant = settings | _mapping(path, f"variants: {name}", own)
         runs += _runs_of(path, str(name), base | variant, values, seed, opts)
-    _check(path, runs)
-    reach = content.get("reach")
-    key = next(iter(values), "")
-    return Grid(path.stem, content["question"], content["metric"], reach, key, tuple(runs))
+    detectors = {}
+    if "detector" in content:
+        shared = {"config": content["detector"], "spotter": "", "test": base["test"]}
+        for seed in chosen:
+            (detectors[seed],) = _runs_of(path, "detector", shared, {}, seed, opts)
+    _check(path, [*detectors.values(), *runs])
+    return Grid(
+        name=path.stem,
+        question=content["question"],
+        metric=content["metric"],
+        also=tuple(content.get("also", ())),
+        against=content.get("against", ""),
+        reach=content.get("reach"),
+        key=next(iter(values), ""),
+        runs=tuple(runs),
+        detectors=detectors,
+    )
 
 
 def _runs_of(
@@ -207,7 +238,7 @@ def _check(path: Path, runs: Sequence[Run]) -> None:
     built = set()
     for run in runs:
         if run.seed != runs[0].seed:
-            break
+            continue
         if not run.stages:
             raise GridError(f"{path}: variant {run.variant!r} has neither 'config' nor 'spotter'")
         try:

@@ -24,6 +24,8 @@ class Row:
         variant: name of the variant.
         value: of the grid's key.
         measured: metric of each finished run.
+        against: the metric `Grid.against` of each of them; empty without one.
+        also: means of the metrics `Grid.also`; empty without a run.
         chance: mean of the rate that random points reach; None if the runs have none.
         reached: iterations up to the grid's `reach` of each run that came to it.
         seconds: wall time of each run.
@@ -33,6 +35,8 @@ class Row:
     variant: str
     value: Any
     measured: tuple[float, ...]
+    against: tuple[float, ...]
+    also: tuple[float, ...]
     chance: float | None
     reached: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -64,6 +68,14 @@ def rows_of(study: Study) -> list[Row]:
             variant=runs[0].variant,
             value=runs[0].value,
             measured=tuple(metric_of(study, summary) for summary in summaries),
+            against=tuple(
+                value_of(summary, study.grid.against) for summary in summaries if study.grid.against
+            ),
+            also=tuple(
+                mean([value_of(summary, path) for summary in summaries])
+                for path in study.grid.also
+                if summaries
+            ),
             chance=mean(chances) if chances else None,
             reached=tuple(count for count in reached if count is not None),
             seconds=tuple(study.seconds(run) for run in finished),
@@ -74,19 +86,23 @@ def rows_of(study: Study) -> list[Row]:
 
 
 def metric_of(study: Study, summary: dict[str, Any]) -> float:
-    """The grid's metric in the summary of a run.
+    """The grid's metric in the summary of a run."""
+    return value_of(summary, study.grid.metric)
+
+
+def value_of(summary: dict[str, Any], path: str) -> float:
+    """A metric of a run's summary by its path, such as "anchors/inside_rate".
 
     Raises:
         ValueError: if the run does not have it.
     """
-    stage, _, name = study.grid.metric.partition("/")
-    if name not in summary.get(stage, {}):
-        known = [f"{stage}/{name}" for stage, metrics in summary.items() for name in metrics]
+    part, _, name = path.partition("/")
+    if name not in summary.get(part, {}):
+        known = [f"{part}/{name}" for part, metrics in summary.items() for name in metrics]
         raise ValueError(
-            f"'metric' of the grid {study.grid.name} is {study.grid.metric!r}, but its runs have "
-            f"{', '.join(known)}"
+            f"the grid names the metric {path!r}, but its runs have {', '.join(known)}"
         )
-    return float(summary[stage][name])
+    return float(summary[part][name])
 
 
 def iterations_to_reach(study: Study, run: Run) -> int | None:
@@ -128,6 +144,10 @@ def format_table(study: Study, rows: Sequence[Row]) -> str:
             cells[grid.key] = row.value
         cells[f"{grid.metric}, mean"] = f"{row.mean:.3f}" if row.measured else ""
         cells["lowest to highest"] = spread(row.measured)
+        if grid.against:
+            cells[f"{grid.against}, mean"] = f"{mean(row.against):.3f}" if row.against else ""
+        for number, path in enumerate(grid.also):
+            cells[path] = f"{row.also[number]:.3f}" if row.also else ""
         if has_chance:
             cells["chance"] = f"{row.chance:.3f}" if row.chance is not None else ""
         if grid.reach is not None:
@@ -179,7 +199,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
-    """Draw the metric: curves over the grid's key if its values are numbers, else one bar each.
+    """Draw the metric: over another one, over the values of the grid's key, or as bars.
 
     Bars and points are means, lines through them go from the lowest to the highest.
     """
@@ -190,28 +210,39 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     known = [row for row in rows if row.measured]
-    means = [row.mean for row in known]
-    below = [row.mean - min(row.measured) for row in known]
-    above = [max(row.measured) - row.mean for row in known]
     curves = bool(study.grid.key) and all(isinstance(row.value, (int, float)) for row in rows)
-    height = 4.0 if curves else 1.0 + 0.35 * len(known)
+    bars = not curves and not study.grid.against
+    height = 1.0 + 0.35 * len(known) if bars else 4.5
     figure, axes = plt.subplots(figsize=(7, height), layout="constrained")
-    if curves:
+    if study.grid.against:
+        for row in known:
+            place = mean(row.against)
+            axes.errorbar(
+                place, row.mean, [[x] for x in _errors(row)], marker="o", color="tab:blue"
+            )
+            axes.annotate(_name(row), (place, row.mean), (4, 4), textcoords="offset points")
+        axes.set(xlabel=study.grid.against, ylabel=study.grid.metric)
+    elif curves:
         for name in dict.fromkeys(row.variant for row in known):
-            own = [i for i, row in enumerate(known) if row.variant == name]
-            errors = [[below[i] for i in own], [above[i] for i in own]]
-            places = [known[i].value for i in own]
-            axes.errorbar(places, [means[i] for i in own], errors, marker="o", label=name)
+            own = [row for row in known if row.variant == name]
+            errors = list(zip(*map(_errors, own), strict=True))
+            places, means = [row.value for row in own], [row.mean for row in own]
+            axes.errorbar(places, means, errors, marker="o", label=name)
         axes.set(xlabel=study.grid.key, ylabel=study.grid.metric)
         axes.legend()
     else:
-        names = [_name(row) for row in known]
-        axes.barh(names, means, xerr=[below, above], color="tab:blue", ecolor="black")
+        errors = list(zip(*map(_errors, known), strict=True))
+        axes.barh([_name(row) for row in known], [row.mean for row in known], xerr=errors)
         axes.set(xlabel=study.grid.metric)
         axes.invert_yaxis()
     axes.set_title(study.grid.question, fontsize="medium", wrap=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _errors(row: Row) -> tuple[float, float]:
+    """How far the lowest and the highest run are from the mean."""
+    return row.mean - min(row.measured), max(row.measured) - row.mean
 
 
 def _name(row: Row) -> str:

@@ -2,12 +2,16 @@
 
 import functools
 import json
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from detectron2.data import DatasetCatalog
 
 from wecromcl_d2.cli.steps import (
     Runner,
@@ -17,14 +21,22 @@ from wecromcl_d2.cli.steps import (
     read_metrics,
     train_step,
 )
+from wecromcl_d2.data.datasets import ensure_registered
+from wecromcl_d2.data.records import JoinedRecords
+from wecromcl_d2.engine import results_folder
 from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.tasks import load_config
 
 from .grid import Grid, Run
+from .points import inside_rate
 
 PACKAGE = "projects.studies"
 # Seconds between two lines on the progress of the whole grid.
 REPORT_PERIOD = 60.0
+# File in a run's folder that is written at its end.
+MEASURED = "measured.json"
+# Lengths of words, in characters, that are measured apart.
+LENGTHS = ((1, 8), (9, 16), (17, 25), (26, 40))
 
 
 class Study:
@@ -38,6 +50,12 @@ class Study:
     def __init__(self, grid: Grid, folder: Path):
         self.grid, self.folder = grid, folder
         self.runner = Runner(folder)
+        self._locks = {seed: threading.Lock() for seed in grid.detectors}
+
+    @property
+    def all_runs(self) -> tuple[Run, ...]:
+        """The runs, and the detectors that they share."""
+        return (*self.grid.detectors.values(), *self.grid.runs)
 
     def run(self, processes: int) -> list[Run]:
         """Run what has not finished, `processes` runs at a time.
@@ -48,7 +66,7 @@ class Study:
         Raises:
             ValueError: if a run was begun with other settings.
         """
-        for run in self.grid.runs:
+        for run in self.all_runs:
             self._claim(run)
         open_runs = [run for run in self.grid.runs if not self.has_finished(run)]
         start, before = time.monotonic(), self.progress()
@@ -69,23 +87,35 @@ class Study:
 
     def has_finished(self, run: Run) -> bool:
         """Whether a run has trained and was measured."""
-        return bool(self.summary(run)) and bool(self._state(run).get("finished"))
+        return (self.folder_of(run) / MEASURED).is_file()
 
     def summary(self, run: Run) -> dict[str, Any]:
-        """Metrics of each stage, such as {"anchors": {"inside_rate": 0.9}}; empty before the end.
+        """Metrics by what they measure, such as {"anchors": {"inside_rate": 0.9}}.
 
-        A run of both stages writes it after each.
+        Empty before the end; a run of both stages writes those of stage 1 before.
         """
-        return _read_json(self.folder_of(run) / "summary.json")
+        folder = self.folder_of(run)
+        found = _read_json(folder / "summary.json") | _read_json(folder / MEASURED)
+        return found | {"cost": {"minutes": self._minutes(run, found)}} if found else {}
 
     def seconds(self, run: Run) -> float:
         """Wall time of a run's trainings and of finding points, interrupted attempts included."""
-        return float(sum(stage["seconds"] for stage in self.summary(run).values()))
+        return float(sum(stage.get("seconds", 0) for stage in self.summary(run).values()))
+
+    def _minutes(self, run: Run, summary: dict[str, Any]) -> float:
+        """Wall time of all trainings that a run's result needs, of the shared detector too."""
+        seconds = sum(part.get("seconds", 0) for part in summary.values())
+        starts_from_it = run.config or "MODEL.BACKBONE.WEIGHTS" not in run.opts
+        if run.spotter and self.grid.detectors and starts_from_it:
+            seconds += self.seconds(self.grid.detectors[run.seed])
+        return seconds / 60
 
     def iterations(self, run: Run) -> tuple[int, int]:
         """Iterations that a run has done, of all its trainings, and those that it will do."""
         done, planned = 0, 0
         for stage, (config, opts) in run.stages.items():
+            if stage == "anchors" and run.spotter and self.grid.detectors:
+                continue  # trained by another run
             whole = _max_iter(config, opts)
             planned += whole
             rows = read_lines(self.folder_of(run) / stage)
@@ -94,43 +124,73 @@ class Study:
 
     def progress(self) -> float:
         """Share of all iterations of the grid that are done."""
-        counts = [self.iterations(run) for run in self.grid.runs]
+        counts = [self.iterations(run) for run in self.all_runs]
         return sum(done for done, _ in counts) / sum(planned for _, planned in counts)
 
     def _describe(self, elapsed: float, before: float) -> str:
         now = self.progress()
-        finished = sum(self.has_finished(run) for run in self.grid.runs)
+        count = len(self.all_runs)
+        finished = sum(self.has_finished(run) for run in self.all_runs)
         hours = (1 - now) * elapsed / (now - before) / 3600 if now > before else None
-        rest = "" if finished == len(self.grid.runs) else f", ETA {describe_hours(hours)}"
-        return f"-- {finished} of {len(self.grid.runs)} runs, {now:.0%} of the iterations{rest}"
+        rest = "" if finished == count else f", ETA {describe_hours(hours)}"
+        return f"-- {finished} of {count} runs, {now:.0%} of the iterations{rest}"
 
     def _execute(self, run: Run) -> None:
-        """Run a run's steps; the last one leaves its summary."""
+        """Run a run's steps and measure what their summary leaves out."""
         folder = self.folder_of(run)
+        weights = self._detector_weights(run.seed) if run.spotter else ""
+        measured: dict[str, Any] = {}
         if run.config:
-            self.runner.run(_pipeline_step(run, folder))
-            return
-        config, opts = run.stages["spotting"]
+            self.runner.run(_pipeline_step(run, folder, weights))
+            results = results_folder(str(folder / "anchors"), run.test)
+            measured["length"] = rates_by_length(_read_json(Path(results) / "anchors.json"))
+            reports = (folder / "points").glob("*_report.json")
+            datasets = [_read_json(report)["dataset_name"] for report in reports]
+        else:
+            self._train_spotter(run, weights)
+            cfg = run.load_configs()["spotting"]
+            datasets = [*chain(*cfg.SOLVER.CURRICULUM.DATASETS), *cfg.DATASETS.TRAIN]
+        if datasets:
+            measured["points"] = measure_points(datasets)
+        write_json(folder / MEASURED, measured)
+
+    def _train_spotter(self, run: Run, weights: str) -> None:
+        """Train a spotter on the points of its datasets, and measure it.
+
+        Its threshold is chosen on the validation scenes.
+
+        Args:
+            run: the run.
+            weights: of a detector that initialises the backbone; empty for none.
+        """
+        folder, (config, opts) = self.folder_of(run), run.stages["spotting"]
         output = folder / "spotting"
-        own = (*opts, "OUTPUT_DIR", str(output))
+        start = ("MODEL.BACKBONE.WEIGHTS", weights) if weights else ()
+        own = (*start, *opts, "OUTPUT_DIR", str(output))
         (seconds,) = self.runner.run(_step(run.name, train_step("train", config, own)))
-        weights, (val, *_) = best_weights(output), run.load_configs()["spotting"].DATASETS.TEST
-        validation = evaluation_step("validate", config, weights, [val], own)
+        best, (val, *_) = best_weights(output), run.load_configs()["spotting"].DATASETS.TEST
+        validation = evaluation_step("validate", config, best, [val], own)
         self.runner.run(_step(f"{run.name}-validate", validation))
         threshold = read_metrics(output, val, "spotting")["words"]["sweep_threshold"]
         own = (*own, "TEST.SPOTTING_THRESHOLD", str(threshold))
-        test = evaluation_step("test", config, weights, [run.test], own)
+        test = evaluation_step("test", config, best, [run.test], own)
         self.runner.run(_step(f"{run.name}-test", test))
         metrics = read_metrics(output, run.test, "spotting")
-        own_metrics = metrics.get("spotting", metrics["words"])
-        result = {name: own_metrics[name] for name in ("precision", "recall", "threshold")}
-        result |= {"f": own_metrics["hmean"], "seconds": round(seconds, 1)}
+        measured = metrics.get("spotting", metrics["words"])
+        result = {name: measured[name] for name in ("precision", "recall", "threshold")}
+        result |= {"f": measured["hmean"], "seconds": round(seconds, 1)}
         write_json(folder / "summary.json", {"spotting": result})
 
-    def _state(self, run: Run) -> dict[str, Any]:
-        """What the runner has noted of a run's last step."""
-        last = run.name if run.config else f"{run.name}-test"
-        return _read_json(self.folder / "steps" / f"{last}.json")
+    def _detector_weights(self, seed: int) -> str:
+        """Weights of the detector that the runs of a seed share; empty without one."""
+        if seed not in self._locks:
+            return ""
+        detector = self.grid.detectors[seed]
+        # The first run of a seed trains it, those at the same time wait.
+        with self._locks[seed]:
+            if not self.has_finished(detector):
+                self._execute(detector)
+        return best_weights(self.folder_of(detector) / "anchors")
 
     def _claim(self, run: Run) -> None:
         """Note the settings of a run; refuse to continue one that was begun with others."""
@@ -157,9 +217,16 @@ def _step(name: str, step: Step) -> Step:
     return replace(step, name=name, arguments=arguments, quiet=True)
 
 
-def _pipeline_step(run: Run, folder: Path) -> Step:
-    """Step that trains and measures stage 1, and stage 2 on its anchors if the run has one."""
+def _pipeline_step(run: Run, folder: Path, weights: str) -> Step:
+    """Step that trains and measures stage 1, and stage 2 on its anchors if the run has one.
+
+    Args:
+        run: the run.
+        folder: of its results.
+        weights: of a finished detector; empty to train one.
+    """
     files = ("--config-file", run.config, *(("--spotter", run.spotter) if run.spotter else ()))
+    files = (*files, *(("--anchors-weights", weights) if weights else ()))
     results = ("--output", str(folder), "--test", run.test)
     own = {"--anchor-opts": run.anchor_opts, "--spotter-opts": run.spotter_opts}
     # The lists end at the next option, so the pairs for both stages, which have none, come first.
@@ -174,6 +241,25 @@ def _ticks(futures: Sequence[Future] | dict[Future, Run]) -> Iterator[None]:
     while open_futures:
         open_futures = wait(open_futures, REPORT_PERIOD, "FIRST_COMPLETED").not_done
         yield
+
+
+def measure_points(datasets: Sequence[str]) -> dict[str, float]:
+    """The share of the training points that lie on their word; nothing without points."""
+    for name in datasets:
+        ensure_registered(name)
+    records = JoinedRecords([DatasetCatalog.get(name) for name in datasets])
+    return {"inside_rate": inside_rate(records)} if "points" in records[0] else {}
+
+
+def rates_by_length(results: Mapping[str, Any]) -> dict[str, float]:
+    """Inside rate of the words of each of `LENGTHS`, from the results of an evaluation."""
+    words = [word for image in results.get("images", ()) for word in image["words"]]
+    rates = {}
+    for low, high in LENGTHS:
+        inside = [word["inside"] for word in words if low <= len(word["text"]) <= high]
+        if inside:
+            rates[f"{low}-{high}"] = sum(inside) / len(inside)
+    return rates
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""Text encoders to compare the character-wise one with: by tokens, and without order.
+"""Text encoders to compare the character-wise one with: tokens, no order, other positions.
 
-Letters: Q texts, L characters, T tokens of a text, D channels.
+Letters: Q texts, L characters, W characters of a window, D channels.
 """
 
 from collections.abc import Sequence
@@ -82,3 +82,71 @@ class BagTextEncoder(CharacterTextEncoder):
         super().__init__(**parts)
         nn.init.zeros_(self.positional_embedding)
         self.positional_embedding.requires_grad_(False)
+
+
+@TEXT_ENCODER_REGISTRY.register()
+class SineTextEncoder(CharacterTextEncoder):
+    """`CharacterTextEncoder` with sinusoidal positions, which need no training.
+
+    Position l has the channels sin(l / 10000^(2c/D)) and cos(l / 10000^(2c/D)), c < D/2, times
+    `scale`, which gives them the deviation that learned positions of the quick model have.
+    """
+
+    scale = 0.05
+
+    @configurable
+    def __init__(self, **parts: Any):
+        super().__init__(**parts)
+        length, width = self.positional_embedding.shape
+        positions = self.scale * sine_positions(length, width)
+        self.positional_embedding.requires_grad_(False).copy_(positions)
+
+
+def sine_positions(length: int, width: int) -> Tensor:
+    """(L, D) sinusoids of the positions, sines before cosines; D must be even."""
+    rates = 10000 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+@TEXT_ENCODER_REGISTRY.register()
+class WindowTextEncoder(CharacterTextEncoder):
+    """`CharacterTextEncoder` that reads long texts in windows of W characters.
+
+    Windows overlap by half and are averaged, so no position beyond W is needed; texts of at most W
+    characters are read as by `CharacterTextEncoder`.
+    """
+
+    window = 8
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Encode texts (Q, L) of character labels, 0 for padding, to (Q, D)."""
+        owners, windows = cut_windows(labels, self.window)
+        features = super().forward(windows)
+        sums = features.new_zeros(len(labels), features.shape[1]).index_add(0, owners, features)
+        return sums / owners.bincount(minlength=len(labels))[:, None]
+
+
+def cut_windows(labels: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Windows of label rows, each half a window behind the one before; the last ends with the text.
+
+    Args:
+        labels: (Q, L), 0 for padding.
+        window: W characters, even.
+
+    Returns:
+        For each window the row of its text, and the windows (R, W).
+    """
+    lengths = (labels > 0).sum(1).tolist()
+    owners, rows = [], []
+    for row, length in enumerate(lengths):
+        starts = range(0, max(length - window, 0) + window // 2, window // 2)
+        for start in starts:
+            owners.append(row)
+            rows.append(min(start, max(length - window, 0)))
+    owner = torch.tensor(owners, device=labels.device)
+    padded = nn.functional.pad(labels, (0, max(window - labels.shape[1], 0)))
+    columns = torch.tensor(rows, device=labels.device)[:, None] + torch.arange(
+        window, device=labels.device
+    )
+    return owner, padded[owner[:, None], columns]

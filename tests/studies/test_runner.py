@@ -11,7 +11,7 @@ import yaml
 from projects.studies import command
 from projects.studies.grid import read_grid
 from projects.studies.report import format_table, rows_of, spread
-from projects.studies.study import Study, describe_hours
+from projects.studies.study import Study, describe_hours, rates_by_length
 from wecromcl_d2.cli import steps
 
 # In place of `wecromcl pipeline`: notes that it ran, fails once if told so, and leaves the files of
@@ -155,3 +155,9 @@ def test_the_command_of_a_run_is_the_pipeline_with_the_parts_imported(grid_file,
     assert pairs["--config-file"] == "configs/quick/anchors.yaml"
     assert (pairs["SEED"], pairs["MODEL.WECROMCL.TEMPERATURE"]) == ("1", "0.2")
     assert "--spotter" not in words
+
+
+def test_inside_rates_by_length():
+    words = [("a" * 8, True), ("b" * 8, False), ("c" * 9, True), ("d" * 40, False)]
+    images = [{"words": [{"text": text, "inside": inside} for text, inside in words]}]
+    assert rates_by_length({"images": images}) == {"1-8": 0.5, "9-16": 1.0, "26-40": 0.0}

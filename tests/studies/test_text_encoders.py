@@ -1,10 +1,19 @@
 """Text encoders of the studies, and the byte pairs of the token-wise one."""
 
+import math
+
 import pytest
 import torch
 
 from projects.studies.byte_pairs import learn_merges, merge_pair, split_word
-from projects.studies.text_encoders import BagTextEncoder, TokenTextEncoder
+from projects.studies.text_encoders import (
+    BagTextEncoder,
+    SineTextEncoder,
+    TokenTextEncoder,
+    WindowTextEncoder,
+    cut_windows,
+    sine_positions,
+)
 from wecromcl_d2.data.text import Charset
 from wecromcl_d2.stage1 import CharacterTextEncoder, build_text_encoder
 from wecromcl_d2.tasks import load_config
@@ -90,3 +99,40 @@ def test_the_encoders_are_built_by_name_with_width_and_depth_of_ours():
         assert (encoder.out_channels, len(encoder.layers)) == (128, 2)
         sizes[name] = len(encoder.token_embedding.weight)
     assert sizes == {"CharacterTextEncoder": 37, "TokenTextEncoder": 549, "BagTextEncoder": 37}
+
+
+def test_sinusoidal_positions():
+    found = sine_positions(3, 4)
+    rate = 0.01  # 10000 ** (-2 / 4)
+    expected = [
+        [math.sin(i), math.sin(i * rate), math.cos(i), math.cos(i * rate)] for i in range(3)
+    ]
+    assert torch.allclose(found, torch.tensor(expected))
+    encoder = SineTextEncoder(**PARTS)
+    assert torch.allclose(encoder.positional_embedding, 0.05 * sine_positions(6, 8))
+    assert not encoder.positional_embedding.requires_grad
+
+
+def test_windows_overlap_by_half_and_end_with_the_text():
+    labels = CHARSET.encode(["abcdefgh", "abcdefg", "abc", "abcd"], 9)
+    owners, windows = cut_windows(labels, 4)
+    cut = list(zip(owners.tolist(), CHARSET.decode(windows), strict=True))
+    assert cut == [
+        *((0, "abcd"), (0, "cdef"), (0, "efgh")),
+        *((1, "abcd"), (1, "cdef"), (1, "defg")),
+        (2, "abc"),
+        (3, "abcd"),
+    ]
+
+
+def test_windows_are_averaged_and_short_texts_read_whole():
+    encoder = WindowTextEncoder(**PARTS | {"max_length": 12})
+    encoder.window = 4
+    plain = CharacterTextEncoder(**PARTS | {"max_length": 12})
+    plain.load_state_dict(encoder.state_dict())
+    found = encoder(CHARSET.encode(["abcdef", "abc"], 12))
+    first, second, short = plain(CHARSET.encode(["abcd", "cdef", "abc"], 12))
+    assert torch.allclose(found[0], (first + second) / 2, atol=1e-6)
+    assert torch.allclose(found[1], short, atol=1e-6)
+    # Rows may be shorter than a window.
+    assert torch.allclose(encoder(CHARSET.encode(["abc"], 3))[0], short, atol=1e-6)
