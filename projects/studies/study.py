@@ -18,6 +18,7 @@ from wecromcl_d2.cli.steps import (
     Step,
     best_weights,
     evaluation_step,
+    exit_on_sigterm,
     read_metrics,
     train_step,
 )
@@ -70,14 +71,14 @@ class Study:
             self._claim(run)
         open_runs = [run for run in self.grid.runs if not self.has_finished(run)]
         start, before = time.monotonic(), self.progress()
-        with ThreadPoolExecutor(processes) as pool:
+        with exit_on_sigterm(), ThreadPoolExecutor(processes) as pool:
             futures = {pool.submit(self._execute, run): run for run in open_runs}
             try:
                 for _ in _ticks(futures):
                     print(self._describe(time.monotonic() - start, before), flush=True)
-            except KeyboardInterrupt:
-                # The terminal interrupts the trainings, too; the rest must not begin.
-                pool.shutdown(cancel_futures=True)
+            except (KeyboardInterrupt, SystemExit):
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.runner.terminate()
                 raise
         return [run for future, run in futures.items() if future.exception() is not None]
 

@@ -2,7 +2,11 @@
 
 import itertools
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from wecromcl_d2.cli import steps
 # In place of `wecromcl pipeline`: notes that it ran, fails once if told so, and leaves the files of
 # a training that reaches 0.5 after 20 iterations and 0.9 after 40.
 PROGRAM = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 words = sys.argv[1:]
 output = pathlib.Path(words[words.index("--output") + 1])
 with open({noted!r}, "a") as noted:
@@ -25,6 +29,9 @@ with open({noted!r}, "a") as noted:
 failing = pathlib.Path({failing!r})
 if failing.exists() and failing.read_text() in output.name:
     sys.exit(3)
+if pathlib.Path({sleeping!r}).exists():
+    pathlib.Path({sleeping!r}).write_text(str(os.getpid()))
+    time.sleep(60)
 seed = int(words[words.index("SEED") + 1])
 folder = output / "anchors"
 folder.mkdir(parents=True)
@@ -48,7 +55,8 @@ GRID = {
 @pytest.fixture
 def grid_file(tmp_path, monkeypatch) -> Path:
     (tmp_path / "noted").write_text("", encoding="utf-8")
-    code = PROGRAM.format(noted=str(tmp_path / "noted"), failing=str(tmp_path / "failing"))
+    files = {name: str(tmp_path / name) for name in ("noted", "failing", "sleeping")}
+    code = PROGRAM.format(**files)
     monkeypatch.setattr(steps, "PROGRAM", (sys.executable, "-c", code))
     monkeypatch.setenv("PYTHONPATH", "")
     path = tmp_path / "few.yaml"
@@ -91,6 +99,26 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(grid_file, tmp
     failing.unlink()
     assert command.main(arguments) == 0
     assert ran(tmp_path) == sorted([*ALL, "two-seed0"])
+
+
+def test_sigterm_ends_the_trainings(grid_file, tmp_path):
+    sleeping = tmp_path / "sleeping"
+    sleeping.write_text("", encoding="utf-8")
+
+    def send() -> None:
+        while not sleeping.read_text(encoding="utf-8"):
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(SystemExit) as end:
+        command.main([str(grid_file), "--output", str(tmp_path / "out")])
+    sender.join()
+    assert end.value.code == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(sleeping.read_text(encoding="utf-8")), 0)
+    assert ran(tmp_path) == ["one-seed0"]
 
 
 def test_what_is_done_is_listed_without_running(grid_file, tmp_path, capsys):

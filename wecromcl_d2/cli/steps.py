@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class Runner:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._started: list[subprocess.Popen] = []
 
     def run(self, *steps: Step) -> list[float]:
         """Run steps at the same time; the first one's output is shown, the others' goes to files.
@@ -82,16 +84,16 @@ class Runner:
         processes: dict[int, subprocess.Popen] = {}
         codes: dict[int, int] = {}
         try:
-            with _exit_on_sigterm():
+            with exit_on_sigterm():
                 for i in open_steps:
                     processes[i] = self._start(steps[i], i in shown)
+                    self._started.append(processes[i])
                 for i in _ended(processes):
                     codes[i] = processes[i].returncode
                     states[i]["seconds"] += time.monotonic() - start
                     self._keep(steps[i], states[i], finished=codes[i] in steps[i].accepted)
         except SystemExit:
-            for process in processes.values():
-                process.terminate()
+            self.terminate()
             raise
         finally:
             for i in processes.keys() - codes.keys():
@@ -107,6 +109,11 @@ class Runner:
                     print(steps[i].hint)
                 raise SystemExit(code)
         return [state["seconds"] for state in states]
+
+    def terminate(self) -> None:
+        """End the steps that are running, also those that other threads wait for."""
+        for process in self._started:
+            process.terminate()
 
     def _start(self, step: Step, shown: bool) -> subprocess.Popen:
         print(f"== {step.name}: {shlex.join(step.command)}", flush=True)
@@ -134,8 +141,14 @@ class Runner:
 
 
 @contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise `SystemExit`, so that the steps can be ended, too."""
+def exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise `SystemExit`, so that the steps can be ended, too.
+
+    Only the main thread gets signals; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
