@@ -4,6 +4,7 @@ from .datasets import register_datasets
 from .holistic import HolisticWeCromCL, PooledWeCromCL
 from .negatives import CurriculumWeCromCL, MinedWeCromCL
 from .points import register_points
+from .pseudo_box import PseudoBoxWeCromCL
 from .temperature import FixedTemperatureWeCromCL
 from .text_encoders import BagTextEncoder, SineTextEncoder, TokenTextEncoder, WindowTextEncoder
 
@@ -17,6 +18,7 @@ __all__ = [
     "HolisticWeCromCL",
     "MinedWeCromCL",
     "PooledWeCromCL",
+    "PseudoBoxWeCromCL",
     "SineTextEncoder",
     "TokenTextEncoder",
     "WindowTextEncoder",

@@ -241,6 +241,12 @@ def _check(path: Path, runs: Sequence[Run]) -> None:
             continue
         if not run.stages:
             raise GridError(f"{path}: variant {run.variant!r} has neither 'config' nor 'spotter'")
+        fixed = {"DATASETS.TRAIN", "SOLVER.CURRICULUM.DATASETS"} & {*run.opts, *run.spotter_opts}
+        if run.config and run.spotter and fixed:
+            raise GridError(
+                f"{path}: variant {run.variant!r} sets {min(fixed)} of a spotter that is trained "
+                "on anchors, whose datasets the pipeline names; write it into the spotter's config"
+            )
         try:
             for cfg in run.load_configs().values():
                 if str(cfg.MODEL) not in built:

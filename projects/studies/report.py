@@ -24,8 +24,8 @@ class Row:
         variant: name of the variant.
         value: of the grid's key.
         measured: metric of each finished run.
-        against: the metric `Grid.against` of each of them; empty without one.
-        also: means of the metrics `Grid.also`; empty without a run.
+        against: mean of the metric `Grid.against`; None if no run has it.
+        also: means of the metrics `Grid.also`, likewise.
         chance: mean of the rate that random points reach; None if the runs have none.
         reached: iterations up to the grid's `reach` of each run that came to it.
         seconds: wall time of each run.
@@ -35,8 +35,8 @@ class Row:
     variant: str
     value: Any
     measured: tuple[float, ...]
-    against: tuple[float, ...]
-    also: tuple[float, ...]
+    against: float | None
+    also: tuple[float | None, ...]
     chance: float | None
     reached: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -62,21 +62,14 @@ def rows_of(study: Study) -> list[Row]:
     for runs in groups.values():
         finished = [run for run in runs if study.has_finished(run)]
         summaries = [study.summary(run) for run in finished]
-        chances = [s["anchors"]["chance"] for s in summaries if "chance" in s.get("anchors", {})]
         reached = [iterations_to_reach(study, run) for run in finished]
         row = Row(
             variant=runs[0].variant,
             value=runs[0].value,
             measured=tuple(metric_of(study, summary) for summary in summaries),
-            against=tuple(
-                value_of(summary, study.grid.against) for summary in summaries if study.grid.against
-            ),
-            also=tuple(
-                mean([value_of(summary, path) for summary in summaries])
-                for path in study.grid.also
-                if summaries
-            ),
-            chance=mean(chances) if chances else None,
+            against=mean_of(summaries, study.grid.against),
+            also=tuple(mean_of(summaries, path) for path in study.grid.also),
+            chance=mean_of(summaries, "anchors/chance"),
             reached=tuple(count for count in reached if count is not None),
             seconds=tuple(study.seconds(run) for run in finished),
             planned=len(runs),
@@ -86,23 +79,25 @@ def rows_of(study: Study) -> list[Row]:
 
 
 def metric_of(study: Study, summary: dict[str, Any]) -> float:
-    """The grid's metric in the summary of a run."""
-    return value_of(summary, study.grid.metric)
-
-
-def value_of(summary: dict[str, Any], path: str) -> float:
-    """A metric of a run's summary by its path, such as "anchors/inside_rate".
+    """The grid's metric in the summary of a run.
 
     Raises:
         ValueError: if the run does not have it.
     """
-    part, _, name = path.partition("/")
+    part, _, name = study.grid.metric.partition("/")
     if name not in summary.get(part, {}):
         known = [f"{part}/{name}" for part, metrics in summary.items() for name in metrics]
         raise ValueError(
-            f"the grid names the metric {path!r}, but its runs have {', '.join(known)}"
+            f"'metric' of the grid is {study.grid.metric!r}, but its runs have {', '.join(known)}"
         )
     return float(summary[part][name])
+
+
+def mean_of(summaries: Sequence[dict[str, Any]], path: str) -> float | None:
+    """Mean of a metric over those runs that have it; None if there is none."""
+    part, _, name = path.partition("/")
+    values = [s[part][name] for s in summaries if name in s.get(part, {})]
+    return mean(values) if values else None
 
 
 def iterations_to_reach(study: Study, run: Run) -> int | None:
@@ -137,7 +132,7 @@ def format_table(study: Study, rows: Sequence[Row]) -> str:
     """The rows in Markdown, with the columns that the grid has a use for."""
     grid = study.grid
     has_chance = any(row.chance is not None for row in rows)
-    shown = []
+    lines = []
     for row in rows:
         cells: dict[str, Any] = {"Variant": row.variant}
         if grid.key:
@@ -145,17 +140,22 @@ def format_table(study: Study, rows: Sequence[Row]) -> str:
         cells[f"{grid.metric}, mean"] = f"{row.mean:.3f}" if row.measured else ""
         cells["lowest to highest"] = spread(row.measured)
         if grid.against:
-            cells[f"{grid.against}, mean"] = f"{mean(row.against):.3f}" if row.against else ""
+            cells[f"{grid.against}, mean"] = shown(row.against)
         for number, path in enumerate(grid.also):
-            cells[path] = f"{row.also[number]:.3f}" if row.also else ""
+            cells[path] = shown(row.also[number])
         if has_chance:
-            cells["chance"] = f"{row.chance:.3f}" if row.chance is not None else ""
+            cells["chance"] = shown(row.chance)
         if grid.reach is not None:
             cells[f"iterations to {grid.reach}"] = _reached(row)
         cells["minutes a run"] = f"{mean(row.seconds) / 60:.0f}" if row.seconds else ""
         cells["seeds"] = f"{len(row.measured)} of {row.planned}"
-        shown.append(cells)
-    return tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True)
+        lines.append(cells)
+    return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def shown(value: float | None) -> str:
+    """A metric in a table."""
+    return "" if value is None else f"{value:.3f}"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -216,7 +216,9 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, height), layout="constrained")
     if study.grid.against:
         for row in known:
-            place = mean(row.against)
+            place = row.against
+            if place is None:
+                continue
             axes.errorbar(
                 place, row.mean, [[x] for x in _errors(row)], marker="o", color="tab:blue"
             )

@@ -88,6 +88,10 @@ def test_a_variant_may_have_files_and_settings_of_a_stage_of_its_own(write):
         ({"settings": {"MODEL.NOSE": 1}}, "Non-existent key: MODEL.NOSE"),
         ({"settings": {"MODEL.TEXT_ENCODER.NAME": "Nobody"}}, "Nobody"),
         ({"variants": {"a": {"DATALOADER.SAMPLING.NEGATIVES": "worst"}}}, "worst"),
+        (
+            {"spotter": "configs/quick/srsts_a.yaml", "settings": {"DATASETS.TRAIN": ["a"]}},
+            "sets DATASETS.TRAIN of a spotter that is trained on anchors",
+        ),
         ({"variants": {"a b": {}, "a/b": {}}, "values": None}, "two runs are called 'a_b-seed0'"),
     ],
 )

@@ -14,7 +14,7 @@ import yaml
 
 from projects.studies import command
 from projects.studies.grid import read_grid
-from projects.studies.report import format_table, rows_of, spread
+from projects.studies.report import format_table, mean_of, rows_of, spread
 from projects.studies.study import Study, describe_hours, rates_by_length
 from wecromcl_d2.cli import steps
 
@@ -183,6 +183,12 @@ def test_the_command_of_a_run_is_the_pipeline_with_the_parts_imported(grid_file,
     assert pairs["--config-file"] == "configs/quick/anchors.yaml"
     assert (pairs["SEED"], pairs["MODEL.WECROMCL.TEMPERATURE"]) == ("1", "0.2")
     assert "--spotter" not in words
+
+
+def test_the_mean_of_a_further_metric_leaves_out_runs_without_it():
+    summaries = [{"a": {"x": 1.0}}, {"a": {"y": 5.0}}, {"a": {"x": 2.0}}, {}]
+    assert mean_of(summaries, "a/x") == 1.5
+    assert mean_of(summaries, "b/x") is None
 
 
 def test_inside_rates_by_length():

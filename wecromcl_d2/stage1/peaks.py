@@ -91,7 +91,7 @@ class PeakDecoder:
         row = torch.arange(len(texts), device=best.device)
         ranks = [keys[:i].count(key) for i, key in enumerate(keys)]
         count = max(ranks) + 1 + (SPARE_PEAKS if self.distance else 0)
-        peaks = [self._find(scale, count) for scale in scales]
+        peaks = [self.find(scale, count) for scale in scales]
         points, scores = (torch.stack(values)[best, row] for values in zip(*peaks, strict=True))
         cells = best.new_tensor([scale.maps[0].numel() for scale in scales])[best, None]
         # Pixels of the input at each word's scale, over those of the network input.
@@ -133,7 +133,7 @@ class PeakDecoder:
     def _grid(self, input_size: tuple[int, int]) -> tuple[int, int]:
         return math.ceil(input_size[0] / self.stride), math.ceil(input_size[1] / self.stride)
 
-    def _find(self, scale: ScaleMaps, count: int) -> tuple[Tensor, Tensor]:
+    def find(self, scale: ScaleMaps, count: int) -> tuple[Tensor, Tensor]:
         """(Q, count, 2) points in cells and (Q, count) values of the strongest peaks."""
         points, scores = find_peaks(scale.maps, count, self.window, self.ties)
         if self.anchor == "mean":

@@ -10,6 +10,9 @@ SPLITS = ("train", "val", "test")
 FAMILIES = ("words", "scenes")
 DIFFICULTIES = {"clean": 0.0, "easy": 0.25, "medium": 0.5, "hard": 0.75, "nasty": 1.0}
 
+# Options of recipes that came after the first rendered folders.
+LATER = ("vocabulary_split", "characters", "fonts")
+
 _MIN_SIDE = 16
 _MIN_FONT_HEIGHT = 6
 
@@ -57,6 +60,9 @@ class SceneRecipe:
         vocabulary_size: number of distinct words to draw from. None: no limit.
         vocabulary_split: split whose words are drawn, so that datasets of several splits may share
             a closed vocabulary. None: the split itself, so that no word is in two splits.
+        characters: what words of another script are drawn from. None: a-z and 0-9.
+        fonts: folder of the fonts of that script, which are shaped; those of its files are used
+            that have all `characters`. None: the fonts that come with matplotlib, without shaping.
 
     Raises:
         ValueError: for a value out of its range.
@@ -73,6 +79,8 @@ class SceneRecipe:
     seed: int = 0
     vocabulary_size: int | None = None
     vocabulary_split: str | None = None
+    characters: str | None = None
+    fonts: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("size", "max_size", "num_words", "font_heights", "word_lengths"):
@@ -88,6 +96,8 @@ class SceneRecipe:
         object.__setattr__(self, "difficulty", parse_difficulty(self.difficulty))
         if self.seed < 0:
             raise ValueError(f"seed {self.seed} is negative: use 0 or more")
+        if (self.characters is None) != (self.fonts is None):
+            raise ValueError("'characters' and 'fonts' belong together: give both or neither")
         if self.vocabulary_size is not None and self.vocabulary_size < 1:
             raise ValueError(
                 f"vocabulary_size {self.vocabulary_size} leaves no word: use None or at least 1"
@@ -124,13 +134,13 @@ class SceneRecipe:
     def to_dict(self) -> dict[str, object]:
         """The recipe as JSON types; equal recipes give equal dictionaries.
 
-        A `vocabulary_split` of None is left out: the dictionary identifies rendered folders, and
-        those rendered before the option existed stay valid.
+        Options of `LATER` that are None are left out: the dictionary identifies rendered folders,
+        and those rendered before the options existed stay valid.
         """
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
-            if (key, value) != ("vocabulary_split", None)
+            if not (key in LATER and value is None)
         }
 
 

@@ -12,7 +12,17 @@ import numpy as np
 from .backgrounds import colour_of_luminance, paint_background
 from .recipe import FAMILIES, SPLITS, SceneRecipe, Style
 from .vocabulary import Vocabulary, change_case
-from .words import FONTS, Canvas, Pose, cached_font_size, lay_out, outline, rasterise
+from .words import (
+    FONTS,
+    Canvas,
+    Pose,
+    cached_font_size,
+    fonts_of_folder,
+    lay_out,
+    lay_out_shaped,
+    outline,
+    rasterise,
+)
 
 # Increase whenever equal recipes and indices give other pixels or another ground truth.
 RENDERER_VERSION = 2
@@ -107,7 +117,9 @@ def _draw_size(rng: np.random.Generator, recipe: SceneRecipe) -> tuple[int, int]
 @lru_cache(maxsize=32)
 def _prepare(recipe: SceneRecipe) -> tuple[Style, Vocabulary]:
     words_of = recipe.vocabulary_split or recipe.split
-    vocabulary = Vocabulary(words_of, recipe.word_lengths, recipe.vocabulary_size, recipe.seed)
+    vocabulary = Vocabulary(
+        words_of, recipe.word_lengths, recipe.vocabulary_size, recipe.seed, recipe.characters
+    )
     return Style.of(recipe), vocabulary
 
 
@@ -144,9 +156,13 @@ def _place_word(
     """Find a free place for a word, shrinking it until it fits, and mark the place as occupied."""
     low, high = recipe.font_range(occupied.shape[0])
     font_height = rng.uniform(low, high)
-    font = FONTS[int(rng.integers(len(FONTS)))]
+    fonts = fonts_of_folder(recipe.fonts, recipe.characters) if recipe.fonts else FONTS
+    font = fonts[int(rng.integers(len(fonts)))]
     spacing = max(0.0, rng.uniform(-1, 1)) * style.stretch
-    canvas = lay_out(text, font, cached_font_size(font_height), spacing)
+    if recipe.fonts:
+        canvas = lay_out_shaped(text, font, cached_font_size(font_height))
+    else:
+        canvas = lay_out(text, font, cached_font_size(font_height), spacing)
     pose = _draw_pose(rng, style, canvas, font_height / canvas.font_size)
     floor = _SMALLEST_FONT if required else max(_SMALLEST_FONT, 0.75 * low)
     taken = _to_cells(occupied)

@@ -1,4 +1,4 @@
-"""An unlimited vocabulary: pronounceable, random and numeric strings over a-z and 0-9.
+"""An unlimited vocabulary: pronounceable, random and numeric strings, or those of another script.
 
 The split of a word is a function of the word alone, so no seed, size or later version of a dataset
 can move a word from test to train.
@@ -7,6 +7,8 @@ can move a word from test to train.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +22,8 @@ _VOWELS = (*"aeiouaeioy", "ai", "ea", "ee", "oo", "ou")
 _CODAS = ("", "", "", "", *"bdglmnprs", "ll", "nd", "ng", "rd", "rn", "sk", "st")
 
 _MAX_DRAWS = 20000
+_VIRAMA = 9  # canonical combining class of the signs that join two consonants
+_JOINED, _MARKED = 0.2, 0.5  # chances after a letter
 
 
 def split_of(word: str) -> str:
@@ -41,15 +45,22 @@ class Vocabulary:
         lengths: fewest and most characters.
         size: number of distinct words, fixed by `seed`. None: no limit.
         seed: chooses the words when `size` is given.
+        characters: of another script, see `spell_script`; None for a-z and 0-9.
 
     Raises:
         ValueError: if the split has fewer than `size` words of these lengths.
     """
 
     def __init__(
-        self, split: str, lengths: tuple[int, int], size: int | None = None, seed: int = 0
+        self,
+        split: str,
+        lengths: tuple[int, int],
+        size: int | None = None,
+        seed: int = 0,
+        characters: str | None = None,
     ) -> None:
         self._split = split
+        self._script = None if characters is None else Script.of(characters)
         self._lengths = lengths
         self._words: list[str] = []
         if size is not None:
@@ -60,7 +71,8 @@ class Vocabulary:
         if self._words:
             return self._words[int(rng.integers(len(self._words)))]
         for _ in range(_MAX_DRAWS):
-            word = spell(rng, int(rng.integers(self._lengths[0], self._lengths[1] + 1)))
+            length = int(rng.integers(self._lengths[0], self._lengths[1] + 1))
+            word = spell(rng, length) if self._script is None else self._script.spell(rng, length)
             if split_of(word) == self._split:
                 return word
         raise ValueError(
@@ -78,6 +90,46 @@ class Vocabulary:
             f"vocabulary_size {size} is more than the {len(words)} words of {self._lengths} "
             f"characters found in split {self._split!r}: lower it or allow longer words"
         )
+
+
+@dataclass(frozen=True)
+class Script:
+    """Characters of a script by what may follow them.
+
+    Attributes:
+        letters: that stand alone.
+        marks: vowel signs and the like, which follow a letter.
+        joiners: which join the letter before them with the one behind them, such as a virama.
+    """
+
+    letters: str
+    marks: str
+    joiners: str
+
+    @classmethod
+    def of(cls, characters: str) -> Script:
+        """The characters of an alphabet by their Unicode categories."""
+        joiners = "".join(c for c in characters if unicodedata.combining(c) == _VIRAMA)
+        marks = [c for c in characters if unicodedata.category(c)[0] == "M" and c not in joiners]
+        letters = [c for c in characters if c not in marks and c not in joiners]
+        return cls("".join(letters), "".join(marks), joiners)
+
+    def spell(self, rng: np.random.Generator, length: int) -> str:
+        """A string of a given length whose characters follow each other as the script allows."""
+        text = ""
+        while len(text) < length:
+            left, after_letter = length - len(text), text[-1:] and text[-1] in self.letters
+            if after_letter and self.joiners and left > 1 and rng.random() < _JOINED:
+                text += _choose(rng, self.joiners) + _choose(rng, self.letters)
+            elif after_letter and self.marks and rng.random() < _MARKED:
+                text += _choose(rng, self.marks)
+            else:
+                text += _choose(rng, self.letters)
+        return text
+
+
+def _choose(rng: np.random.Generator, characters: str) -> str:
+    return characters[int(rng.integers(len(characters)))]
 
 
 def change_case(rng: np.random.Generator, word: str) -> str:

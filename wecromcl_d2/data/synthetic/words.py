@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from ...fonts import shipped_font
 
@@ -27,6 +28,8 @@ FONTS = (
     *("cmr10", "cmb10", "cmss10", "cmtt10"),
 )
 
+_FONT_SUFFIXES = (".ttf", ".otf", ".ttc")
+_NO_CHARACTER = 0x10FFFE
 _BORDER = 2  # empty canvas pixels around the ink, so that the warp interpolates to zero at its edge
 _INK_MARGIN = 0.6  # image pixels between the ink and its polygon
 _FOCAL_LENGTH = 2.2  # of the camera for a tilted word, in widths of that word
@@ -138,6 +141,59 @@ def lay_out(text: str, font: str, font_size: int, spacing: float = 0.0) -> Canva
         target = mask[row : row + h, column : column + w]
         np.maximum(target, glyph.mask, out=target)
     return Canvas(mask, (width, height), font_size)
+
+
+@lru_cache(maxsize=8)
+def fonts_of_folder(folder: str, characters: str) -> tuple[str, ...]:
+    """Font files of a folder, and of those below it, that have all characters.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    wanted = set(map(ord, characters))
+    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _FONT_SUFFIXES)
+    found = tuple(str(path) for path in files if wanted <= _code_points(path))
+    if not found:
+        raise ValueError(
+            f"none of the {len(files)} fonts in {folder!r} has all {len(wanted)} characters of the "
+            "recipe; install a font of the script, or name its folder"
+        )
+    return found
+
+
+def _code_points(path: Path) -> set[int]:
+    from matplotlib.ft2font import FT2Font  # imported here, as few recipes need it
+
+    try:
+        found = set(FT2Font(str(path)).get_charmap())
+    except (RuntimeError, OSError):  # a format that FreeType does not know, a damaged file
+        return set()
+    # A font of placeholders has a box for every code point, also for those that are no characters.
+    return found if _NO_CHARACTER not in found else set()
+
+
+def lay_out_shaped(text: str, path: str, font_size: int) -> Canvas:
+    """Write a word of any script on a flat canvas: joined, reordered, from right to left.
+
+    Args:
+        text: at least one character, in logical order.
+        path: font file.
+        font_size: em in canvas pixels.
+
+    Raises:
+        ValueError: if Pillow cannot shape text.
+    """
+    if not features.check("raqm"):
+        raise ValueError("this Pillow cannot shape text; install one with raqm, as its wheels have")
+    font = ImageFont.truetype(path, font_size, layout_engine=ImageFont.Layout.RAQM)
+    left, top, right, bottom = (int(value) for value in font.getbbox(text))
+    image = Image.new("L", (right - left + 2 * font_size, bottom - top + 2 * font_size))
+    ImageDraw.Draw(image).text((font_size - left, font_size - top), text, 255, font)
+    box = image.getbbox()
+    if box is None:
+        raise ValueError(f"the text {text!r} has no shape in {path}")
+    ink = np.asarray(image.crop(box))
+    return Canvas(np.pad(ink, _BORDER), (ink.shape[1], ink.shape[0]), font_size)
 
 
 def outline(canvas: Canvas, pose: Pose) -> np.ndarray:
