@@ -62,7 +62,7 @@ def test_a_variant_may_have_files_and_settings_of_a_stage_of_its_own(write):
     own = {
         "spotter": "configs/quick/srsts_a.yaml",
         "anchors": {"SOLVER.MAX_ITER": 6},
-        "spotting": {"SOLVER.MAX_ITER": 9, "DATASETS.TRAIN": ["a", "b"]},
+        "spotting": {"SOLVER.MAX_ITER": 9, "DATASETS.TEST": ["a", "b"]},
     }
     (run,) = read_grid(write(variants={"both": own}, values=None), seeds=[0]).runs
     configs = run.load_configs()
@@ -70,7 +70,7 @@ def test_a_variant_may_have_files_and_settings_of_a_stage_of_its_own(write):
         "anchors": 6,
         "spotting": 9,
     }
-    assert configs["spotting"].DATASETS.TRAIN == ("a", "b")
+    assert configs["spotting"].DATASETS.TEST == ("a", "b")
     assert run.value is None
     assert run.name == "both-seed0"
 
