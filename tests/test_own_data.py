@@ -14,11 +14,15 @@ import torch
 from detectron2.modeling import build_model
 from PIL import Image
 
+pytest.importorskip("starlette", reason="the extra `web`, for a command of the page, is missing")
+pytest.importorskip("uvicorn", reason="the extra `web`, for a command of the page, is missing")
+
 from wecromcl_d2.__main__ import main
 from wecromcl_d2.cli import pipeline, train
 from wecromcl_d2.data.datasets import read_labels
 from wecromcl_d2.data.synthetic import SceneRecipe, render
 from wecromcl_d2.tasks import load_config
+from wecromcl_d2.web.run import listen
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "OWN_DATA.md"
 COUNT = 20
@@ -75,8 +79,15 @@ def submit(tasks: Path, reviewed: Path) -> list[str]:
     return [task["data"]["file_name"] for task in content]
 
 
+def end_the_page_at_once(monkeypatch) -> None:
+    """Let `wecromcl web` do all but serve, at a port that no other test has."""
+    monkeypatch.setattr("wecromcl_d2.web.run.listen", lambda host, port: listen(host, 0))
+    monkeypatch.setattr("wecromcl_d2.web.run.run", lambda app, listening: listening.close())
+
+
 def test_the_worked_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    end_the_page_at_once(monkeypatch)
     write_photographs(tmp_path)
     corrected: list[str] = []
     printed: dict[str, str] = {}
@@ -99,7 +110,7 @@ def test_the_worked_example(tmp_path, monkeypatch, capsys):
             printed[name] = capsys.readouterr().out
         done.append(name)
     assert done == [
-        *("labels", "visualize", "pipeline", "anchors", "export", "import", "train"),
+        *("labels", "visualize", "pipeline", "anchors", "web", "export", "import", "train"),
         *("read", "find"),
     ]
     assert corrected == [Path(r["file_name"]).name for r in moved(tmp_path)]

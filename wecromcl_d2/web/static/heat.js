@@ -62,12 +62,15 @@ export function glow(map, cellSize, size, hue = null) {
   const height = map.naturalHeight * cellSize[0] * scale;
   context.drawImage(enlarged(map, width), 0, 0, width, height);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  // The PNG holds square roots; as opacities they keep low values around a sharp peak visible.
-  const colors = Array.from({ length: 256 }, (_, root) => {
-    const level = (root / 255) ** 2;
-    return [...(hue ? tintAt(level, hue) : infernoAt(level)), OPACITY * root];
-  });
   const data = pixels.data;
+  // Enlarged, a peak of one cell is lower than it was.
+  let highest = 1;
+  for (let i = 0; i < data.length; i += 4) highest = Math.max(highest, data[i]);
+  // The PNG holds square roots; as opacities they keep low values around a sharp peak visible.
+  const colors = Array.from({ length: highest + 1 }, (_, value) => {
+    const root = value / highest;
+    return [...(hue ? tintAt(root ** 2, hue) : infernoAt(root ** 2)), 255 * OPACITY * root];
+  });
   for (let i = 0; i < data.length; i += 4) data.set(colors[data[i]], i);
   context.putImageData(pixels, 0, 0);
   return canvas;
