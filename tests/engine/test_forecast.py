@@ -85,3 +85,9 @@ def test_the_first_of_several_runs_is_not_counted(monkeypatch):
 
 def test_durations_have_suitable_units():
     assert [duration(x) for x in (4.2, 99, 600, 8000)] == ["4 s", "99 s", "10 min", "2.2 h"]
+
+
+def test_a_curriculum_whose_keys_do_not_fit_is_refused():
+    cfg = load_config(QUICK, ["SOLVER.CURRICULUM.ITERS", "[1]"])
+    with pytest.raises(ValueError, match="as many ITERS and IMS_PER_BATCH as DATASETS, not 1, 3"):
+        plan_phases(cfg)

@@ -26,7 +26,8 @@ def print_forecast(title: str, forecast: Mapping[str, Any]) -> None:
         print(f"  {_phase(phase)}")
     if forecast["evaluations"]:
         seconds = duration(forecast["evaluation_seconds"])
-        print(f"  {seconds}: {forecast['evaluations']} evaluations")
+        count = forecast["evaluations"]
+        print(f"  {seconds}: {count} evaluation{'s' if count > 1 else ''}")
     if forecast["warning"]:
         print(f"  warning: {forecast['warning']}")
     print(flush=True)

@@ -19,6 +19,7 @@ from torch import nn
 
 from ..data.datasets import ensure_registered
 from ..data.records import MappedRecords
+from .precision import check_precision
 from .processes import scale_to_processes
 
 # Steps of each phase and images of each evaluation; the first one of each is not timed.
@@ -42,8 +43,17 @@ class PhasePlan:
 
 
 def plan_phases(cfg: CfgNode) -> list[PhasePlan]:
-    """The phases of SOLVER.CURRICULUM, then that of DATASETS.TRAIN."""
+    """The phases of SOLVER.CURRICULUM, then that of DATASETS.TRAIN.
+
+    Raises:
+        ValueError: if the keys of SOLVER.CURRICULUM do not fit each other.
+    """
     keys, left = cfg.SOLVER.CURRICULUM, cfg.SOLVER.MAX_ITER
+    if not len(keys.DATASETS) == len(keys.ITERS) == len(keys.IMS_PER_BATCH):
+        raise ValueError(
+            "SOLVER.CURRICULUM needs as many ITERS and IMS_PER_BATCH as DATASETS, not "
+            f"{len(keys.ITERS)}, {len(keys.IMS_PER_BATCH)} and {len(keys.DATASETS)}"
+        )
     plans = []
     for names, iterations, batch in zip(keys.DATASETS, keys.ITERS, keys.IMS_PER_BATCH, strict=True):
         plans.append(PhasePlan(tuple(names), min(iterations, left), batch))
@@ -54,8 +64,8 @@ def plan_phases(cfg: CfgNode) -> list[PhasePlan]:
 def unseen_datasets(cfg: CfgNode) -> str:
     """A sentence on the phases that SOLVER.MAX_ITER leaves no iteration for; "" if all have some.
 
-    Args:
-        cfg: a config whose SOLVER.CURRICULUM has been checked.
+    Raises:
+        ValueError: see `plan_phases`.
     """
     unseen = [name for plan in plan_phases(cfg) if not plan.iterations for name in plan.datasets]
     if not unseen:
@@ -81,7 +91,7 @@ def measure_training(trainer_type: Any, cfg: CfgNode) -> dict[str, Any]:
         `memory_gb` of all processes, `gpu_memory_gb` of each GPU (0 without); and `warning`, see
         `unseen_datasets`.
     """
-    cfg = scale_to_processes(cfg, comm.get_world_size())
+    cfg = check_precision(scale_to_processes(cfg, comm.get_world_size()))
     on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
     phases = []
     trainer = None
@@ -140,8 +150,10 @@ def _locate(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure_phase(trainer: Any, cfg: CfgNode, plan: PhasePlan) -> dict[str, Any]:
-    with EventStorage():
-        seconds = _time(trainer._trainer.run_step, STEPS, cfg.MODEL.DEVICE)
+    seconds = 0.0
+    if plan.iterations:
+        with EventStorage():
+            seconds = _time(trainer._trainer.run_step, STEPS, cfg.MODEL.DEVICE)
     drawn = plan.iterations * plan.batch * cfg.SOLVER.ACCUMULATION
     return {
         "datasets": list(plan.datasets),

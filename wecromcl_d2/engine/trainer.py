@@ -198,12 +198,7 @@ def results_folder(output_dir: str, dataset_name: str) -> str:
 
 def _checked(cfg: CfgNode) -> CfgNode:
     """The config, checked, and without mixed precision where the device gains nothing by it."""
-    keys = cfg.SOLVER.CURRICULUM
-    if not len(keys.DATASETS) == len(keys.ITERS) == len(keys.IMS_PER_BATCH):
-        raise ValueError(
-            "SOLVER.CURRICULUM needs as many ITERS and IMS_PER_BATCH as DATASETS, not "
-            f"{len(keys.ITERS)}, {len(keys.IMS_PER_BATCH)} and {len(keys.DATASETS)}"
-        )
+    unseen = unseen_datasets(cfg)
     check_batches(cfg, comm.get_world_size())
     if cfg.SEED < 0:
         raise ValueError(
@@ -214,7 +209,6 @@ def _checked(cfg: CfgNode) -> CfgNode:
             f"SOLVER.ACCUMULATION is {cfg.SOLVER.ACCUMULATION}; an update needs at least 1 batch"
         )
     check_unused_keys(cfg)
-    unseen = unseen_datasets(cfg)
     if unseen:
         logger.warning(unseen)
     return check_precision(cfg)
