@@ -1,6 +1,6 @@
 """Exported models give the answers of the models that they were made of.
 
-Without onnxruntime, PyTorch runs their graphs, on fewer scenes, so that the rest is tested anywhere.
+Without onnxruntime, PyTorch runs their graphs on fewer scenes, so that the rest is tested anywhere.
 """
 
 import importlib.util
