@@ -16,7 +16,7 @@ from ..tasks import default_config
 @contextmanager
 def brief_console(output_dir: str) -> Iterator[None]:
     """Let Detectron2's logger write all but warnings to OUTPUT_DIR/log.txt alone."""
-    # The same call as in `default_setup`, which then finds the logger ready.
+    # The same call as in `default_setup`, which finds the logger ready, or has made it.
     handlers = setup_logger(output_dir, distributed_rank=comm.get_rank()).handlers
     console = [h for h in handlers if getattr(h, "stream", None) is sys.stdout]
     levels = [handler.level for handler in console]

@@ -91,7 +91,8 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> object:
     prepare_cpu()
     trainer_type = trainer_class(cfg)
     if args.eval_only:
-        model = trainer_type.build_model(cfg)
+        with brief_console(cfg.OUTPUT_DIR):
+            model = trainer_type.build_model(cfg)
         checkpointer = AtomicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         try:
@@ -103,7 +104,8 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> object:
         if comm.is_main_process():
             verify_results(cfg, results)
         return results
-    trainer = trainer_type(cfg)
+    with brief_console(cfg.OUTPUT_DIR):
+        trainer = trainer_type(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 
