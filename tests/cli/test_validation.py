@@ -29,7 +29,7 @@ def no_step(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("a step ran")
 
-    monkeypatch.setattr("wecromcl_d2.cli.pipeline.run_anchors", refuse)
+    monkeypatch.setattr("wecromcl_d2.cli.pipeline.run_forecasts", refuse)
 
 
 @pytest.mark.usefixtures("no_step")
@@ -88,8 +88,8 @@ def test_both_stages_get_the_parts(dataset, tmp_path, monkeypatch):
         seen[args.train] = args.val
         return {}
 
-    monkeypatch.setattr("wecromcl_d2.cli.pipeline.run_anchors", note)
-    monkeypatch.setattr("wecromcl_d2.cli.pipeline.run_spotter", note)
+    for part in ("run_forecasts", "run_anchors", "run_spotter"):
+        monkeypatch.setattr(f"wecromcl_d2.cli.pipeline.{part}", note)
     out = tmp_path / "out"
     arguments = ["--config-file", QUICK[0], "--spotter", QUICK[1], "--output", str(out)]
     assert main([*arguments, "--train", dataset, "--hold-out", "0.2"]) == 0
