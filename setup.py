@@ -76,5 +76,6 @@ setup(
         "export": ["onnx>=1.16", "onnxruntime>=1.17"],
         # Checks in the tests what `wecromcl export` writes.
         "exchange": ["label-studio-sdk>=1.0"],
+        "ray": ["ray>=2.9"],  # `wecromcl anchors --engine ray`
     },
 )

@@ -15,8 +15,9 @@ from wecromcl_d2.cli.status import DONE, INTERRUPTED, WRONG_COMMAND, command
 from wecromcl_d2.data.images import ImageError
 
 NOT_COMMANDS = {
-    "__init__", "comparison", "console", "film", "forecast", "inputs", "label_scale",
-    "labelling_speed", "profiler", "reproduction", "start", "status", "steps", "tiny", "validation",
+    "__init__", "anchor_labels", "bulk", "comparison", "console", "film", "forecast", "inputs",
+    "label_scale", "labelling_speed", "profiler", "reading_speed", "reproduction", "start",
+    "status", "steps", "tiny", "validation",
 }  # fmt: skip
 
 

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wecromcl_d2.stage1 import report as report_module
 from wecromcl_d2.stage1.pseudo_labels import LabelledImage
-from wecromcl_d2.stage1.report import (
-    TILE_SIDE,
-    compare_with_gt,
-    describe_labels,
-    draw_report,
-    draw_uncertain,
-)
+from wecromcl_d2.stage1.report import TILE_SIDE, LabelReport, draw_report, draw_uncertain
 from wecromcl_d2.visualizer import BACKGROUND
 
 
@@ -45,11 +40,20 @@ def images(tmp_path):
     return [first, second]
 
 
+def report_of(images, damaged=(), limits=(0.1, 0.6)):
+    report = LabelReport(limits)
+    for image in images:
+        report.add(image)
+    for record, problem in damaged:
+        report.leave_out(record, problem)
+    return report
+
+
 DAMAGED = [({"file_name": "gone.png", "texts": ["x", "y"]}, "cannot use image gone.png")]
 
 
 def test_counts_and_shares(images):
-    report = describe_labels(images, DAMAGED, (0.1, 0.6))
+    report = report_of(images, DAMAGED).content()
     assert report["images"] == {"labelled": 2, "without_words": 1, "damaged": 1}
     counted = {name: count for name, count in report["words"].items() if count}
     assert counted == {
@@ -63,13 +67,13 @@ def test_counts_and_shares(images):
     assert confidence["histogram"]["edges"][-1] == 1.0
     assert (confidence["weight_0_up_to"], confidence["weight_1_from"]) == (0.1, 0.6)
     assert report["retrieval"] == {}
-    with_retrieval = describe_labels(images, DAMAGED, (0.1, 0.6), retrieval={"auc": 0.71234})
+    with_retrieval = report_of(images, DAMAGED).content({"auc": 0.71234})
     assert with_retrieval["retrieval"] == {"auc": 0.7123}
 
 
 def test_anchors_against_outlines(images):
     """Equal words are matched so that as many as possible lie inside."""
-    gt = compare_with_gt(images)
+    gt = report_of(images).content()["truth"]
     assert gt["all"]["inside_rate"] == pytest.approx(2 / 3, abs=1e-4)
     assert gt["by_outcome"]["kept"] == {
         "words": 1, "inside_rate": 1.0, "distance_median": 0.0
@@ -88,28 +92,30 @@ def test_anchors_against_outlines(images):
 
 def test_without_outlines_there_is_no_ground_truth(images):
     del images[0].record["polygons"]
-    assert compare_with_gt(images) is None
-    assert compare_with_gt([]) is None
+    assert report_of(images).content()["truth"] is None
+    assert report_of([]).content()["truth"] is None
 
 
 @pytest.mark.parametrize("outlines", [True, False])
 def test_the_chart_is_drawn(images, tmp_path, outlines):
     if not outlines:
         del images[0].record["polygons"]
-    draw_report(describe_labels(images, DAMAGED, (0.1, 0.6)), tmp_path / "chart.png")
+    draw_report(report_of(images, DAMAGED).content(), tmp_path / "chart.png")
     assert Image.open(tmp_path / "chart.png").size == (960, 640 if outlines else 320)
 
 
 def test_without_any_anchor_everything_still_works(images, tmp_path):
-    report = describe_labels(images[1:], [], (0.0, 0.0))
+    report = report_of(images[1:], limits=(0.0, 0.0)).content()
     draw_report(report, tmp_path / "chart.png")
     assert report["confidence"]["histogram"]["counts"] == [0] * 40
     assert set(report["shares"].values()) == {0.0}
-    assert (draw_uncertain(images[1:]) == BACKGROUND).all()
+    assert (draw_uncertain(report_of(images[1:]).uncertain) == BACKGROUND).all()
 
 
-def test_the_least_certain_come_first_as_many_as_asked(images):
-    one, three = draw_uncertain(images, 1), draw_uncertain(images)
+def test_the_least_certain_come_first_as_many_as_asked(images, monkeypatch):
+    three = draw_uncertain(report_of(images).uncertain)
+    monkeypatch.setattr(report_module, "UNCERTAIN_COUNT", 1)
+    one = draw_uncertain(report_of(images).uncertain)
     tile = slice(8, 8 + TILE_SIDE)
     assert np.array_equal(one[tile, tile], three[tile, tile])
     assert three.shape[1] == 3 * (TILE_SIDE + 8) + 8
@@ -120,4 +126,4 @@ def test_the_least_certain_come_first_as_many_as_asked(images):
 
 def test_a_vanished_image_is_left_out_of_the_sheet(images, tmp_path):
     (tmp_path / "1.png").unlink()
-    assert (draw_uncertain(images) == BACKGROUND).all()
+    assert (draw_uncertain(report_of(images).uncertain) == BACKGROUND).all()

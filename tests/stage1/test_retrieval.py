@@ -19,9 +19,9 @@ from wecromcl_d2.stage1.retrieval import (
     describe_retrieval,
     draw_negatives,
     flat_warning,
-    negative_pool,
     retrieval_inputs,
 )
+from wecromcl_d2.stage1.text_keys import vocabulary
 
 
 def output(texts, similarity, peaks, negatives, points=None, second=None):
@@ -114,12 +114,15 @@ def test_the_area_is_the_share_of_pairs_in_order():
     assert area_under_curve(here, away) == pytest.approx(pairs.mean())
 
 
-def test_negatives_are_words_of_other_images_alone():
-    words = [["a", "b", "x"], ["b", "c", ""], ["d", "e"]]
-    usable = [[True, True, False], [True, True, True], [True, False]]
-    pool = negative_pool(words, usable)
-    assert pool == ["a", "b", "c", "d"]
-    drawn = [draw_negatives(pool, own, 10, seed=0, number=i) for i, own in enumerate(words)]
+def test_negatives_are_words_of_other_images_alone(cfg):
+    records = [
+        {"texts": ["B", "a", "x"], "ignore": [False, False, True]},
+        {"texts": ["b", "c", "", "\u6f22"]},
+        {"texts": ["d", "e"], "ignore": [False, True]},
+    ]
+    assert vocabulary(cfg, records) == ["b", "a", "c", "d"]
+    asked = retrieval_inputs(cfg, records)
+    drawn = [asked[number]["negatives"] for number in range(3)]
     assert [set(own) for own in drawn] == [{"c", "d"}, {"a", "d"}, {"a", "b", "c"}]
     assert all(len(own) == len(set(own)) for own in drawn)
 

@@ -29,6 +29,16 @@ FREE_CHOICES = {
     "TEST.MODE": "official",
 }
 
+# What fast_*.yaml change.
+FAST = {
+    "MODEL.TEXT_ENCODER.MASK_PADDING": True,
+    "MODEL.IMAGE_ENCODER.CHECKPOINT": True,
+    "DATALOADER.SAMPLING.NEGATIVES": "shared",
+    "SOLVER.FUSED": True,
+    "SOLVER.AMP.ENABLED": True,
+    "SOLVER.AMP.PRECISION": "bfloat16",
+}
+
 
 def read(name):
     cfg = get_cfg()
@@ -131,6 +141,35 @@ def test_official_variants_switch_back_the_free_choices_alone(name):
     # The release's converter of SynthText, and this one alone, keeps words of any length.
     real_sets_alone = {"INPUT.MIN_TEXT_LENGTH"} if name == "pretrain_synthtext" else set()
     assert changed == {k: v for k, v in FREE_CHOICES.items() if k not in real_sets_alone}
+
+
+@pytest.mark.parametrize("name", ["pretrain_synthtext", *FINETUNING])
+def test_fast_variants_change_what_they_say_alone(name):
+    ours, fast = flat(read(name)), flat(read(f"fast_{name}"))
+    changed = {key: fast[key] for key in ours if ours[key] != fast[key]}
+    assert changed.pop("OUTPUT_DIR") == f"./output/stage1/fast_{name}"
+    weights = changed.pop("MODEL.WEIGHTS", None)
+    pretraining = "output/stage1/fast_pretrain_synthtext/model_final.pth"
+    assert weights == (None if name == "pretrain_synthtext" else pretraining)
+    assert changed == FAST
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_fused_optimisers_make_the_same_steps(optimizer):
+    models = []
+    for fused in (False, True):
+        cfg = read("icdar2015")
+        cfg.SOLVER.OPTIMIZER, cfg.SOLVER.FUSED = optimizer, fused
+        torch.manual_seed(0)
+        models.append(torch.nn.Linear(5, 3))
+        steps = build_optimizer(cfg, models[-1])
+        assert all(bool(group.get("fused")) == fused for group in steps.param_groups)
+        for size in (1.0, -2.0, 0.5):
+            models[-1].weight.grad = size * models[-1].weight.detach().abs()
+            models[-1].bias.grad = torch.full((3,), size)
+            steps.step()
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_each_free_choice_is_explained():

@@ -18,6 +18,13 @@ and the report say.
 If it is interrupted, the same command continues with the finished shards in OUTPUT.shards. Other
 weights, images, texts, config or batch size start from the beginning.
 
+Several machines with a common file system share the images as parts, for example of a SLURM array,
+or as tasks of a Ray cluster; the labels are the same to the last byte:
+
+    wecromcl anchors ... --shard $SLURM_ARRAY_TASK_ID/100   # for 1 to 100, at once or one by one
+    wecromcl anchors ... --merge                            # when all have finished
+    wecromcl anchors ... --engine ray --address 10.0.0.1:6379
+
 Exit status: 0; 1 if images were left out, which are listed at the end; 2 after an error; 130 when
 interrupted.
 """
@@ -27,44 +34,33 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.utils.logger import setup_logger
 from torch.multiprocessing.spawn import ProcessException
 
-from ..data import write_labels
-from ..data.datasets import Record, dataset_root, label_path
+from ..data.datasets import Record, label_path
 from ..engine.processes import check_gpus
-from ..evaluation.report import package_version, write_json
 from ..stage1.anchor_job import (
     AnchorJob,
-    collect_shards,
+    ShardPlan,
     fingerprint,
-    label_images,
     load_records,
     pending_shards,
     plan_shards,
-    word_keys,
 )
-from ..stage1.generate import Throughput, run_shards
+from ..stage1.generate import run_shards
 from ..stage1.pseudo_labels import PERCENTILES
-from ..stage1.report import WITHOUT_ANCHOR, describe_labels, draw_report, draw_uncertain
-from ..stage1.retrieval import (
-    RetrievalImage,
-    describe_retrieval,
-    flat_warning,
-    summarize_retrieval,
-)
+from ..stage1.ray_engine import run_on_ray
 from ..tasks import load_config
-from ..visualizer import save_image
-from .status import DONE, LOSSES, add_dataset_option, check_positive, command, command_parser
+from .anchor_labels import write_all
+from .status import DONE, add_dataset_option, check_positive, command, command_parser
 
 logger = logging.getLogger("wecromcl_d2.anchors")
 
@@ -82,7 +78,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--percentiles", type=float, nargs=2, metavar=("LOW", "HIGH"), default=PERCENTILES,
         help="percentiles of all confidences up to which an anchor weighs nothing, and from which "
         "on it weighs 1 (default: %(default)s)")  # fmt: skip
+    add("--shard", type=shard_of, metavar="I/N",
+        help="find the I-th of N parts alone, from 1 on, and write no labels yet")  # fmt: skip
+    add("--merge", action="store_true", help="write the labels of a run whose parts are all done")
+    add("--engine", choices=("processes", "ray"), default="processes",
+        help="what runs the shards (default: %(default)s); ray is the extra [ray]")  # fmt: skip
+    add("--address", help="of a running Ray cluster; by default one is started on this machine")
     args = parser.parse_args(argv)
+    check_engine(parser, args)
     if args.output.suffix not in (".jsonl", ".json"):
         parser.error(f"--output {args.output} must end in .jsonl or .json")
     low, high = args.percentiles
@@ -90,6 +93,24 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--percentiles {low} {high} must rise from 0 to 100")
     check_positive(parser, args, "num_gpus", "batch_size")
     return args
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Number, from 1 on, and count of `--shard`."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no I/N with I from 1 to N, such as 3/10")
+    return int(match[1]), int(match[2])
+
+
+def check_engine(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse options that exclude each other."""
+    if args.shard and args.merge:
+        parser.error("--shard finds a part, --merge writes the labels of all: give one of them")
+    if args.address and args.engine != "ray":
+        parser.error(f"--address {args.address} is of a Ray cluster: give --engine ray too")
+    if args.engine == "ray" and (args.shard or args.merge or args.num_gpus > 1):
+        parser.error("--engine ray shares the images by itself: no --shard, --merge or --num-gpus")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,27 +136,6 @@ def make_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def choose_root(records: Sequence[Record], output: Path) -> tuple[Path, bool]:
-    """Folder that image names of the output are relative to; whether it is the output's own."""
-    own = Path(os.path.abspath(output.parent))
-    folders = {os.path.dirname(os.path.abspath(record["file_name"])) for record in records}
-    common = Path(os.path.commonpath(list(folders)))
-    if common.is_relative_to(own):
-        return own, True
-    datasets = Path(os.path.abspath(dataset_root()))
-    return (datasets if common.is_relative_to(datasets) else common), False
-
-
-def relative_name(record: Record, root: Path) -> str:
-    """The file name of a record relative to an image root, see `choose_root`."""
-    return Path(os.path.abspath(record["file_name"])).relative_to(root).as_posix()
-
-
-def shown_path(path: Path) -> str:
-    """A path for display: relative to the working directory if it is below it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     """Run the missing shards, write labels and reports, and return the exit status."""
     output: Path = args.output
@@ -155,16 +155,24 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
                 other,
             )
     shards = plan_shards(records, args.batch_size)
-    pending = pending_shards(job, shards)
-    for speed in job.folder.glob("speed-*.json"):
-        speed.unlink()
+    if args.shard:
+        return find_part(job, shards, args, records)
+    pending = pending_shards(job, range(len(shards)))
     done = len(records) - sum(len(shards[number]) for number in pending)
     logger.info("%s: %d images, %d of them done before", args.dataset, len(records), done)
-    keys = word_keys(cfg, records)
     try:
+        if pending and args.merge:
+            raise ValueError(
+                f"{len(pending)} of {len(shards)} shards of {draft.folder} are missing, first "
+                f"{job.shard(pending[0]).name}: run the parts that have not finished again, or "
+                "leave out --merge to find what is missing here"
+            )
+        if not args.merge:
+            for speed in job.folder.glob("speed-*.json"):
+                speed.unlink()
         if pending:
-            run(job, pending, args.num_gpus, records, keys)
-        status = write_all(job, records, keys, shards, args, {"settings": identity})
+            run(job, shards, pending, args, records)
+        status = write_all(job, records, shards, args, {"settings": identity})
         shutil.rmtree(job.folder)
     finally:
         for folder in (job.folder, draft.folder):
@@ -173,17 +181,36 @@ def find_anchors(args: argparse.Namespace, cfg: CfgNode) -> int:
     return status
 
 
+def find_part(
+    job: AnchorJob, shards: ShardPlan, args: argparse.Namespace, records: Sequence[Record]
+) -> int:
+    """Run the missing shards of `--shard`, and return the exit status."""
+    number, count = args.shard
+    own = range(number - 1, len(shards), count)
+    if pending := pending_shards(job, own):
+        run(job, shards, pending, args, records)
+    print(
+        f"part {number} of {count}: all of its {len(own)} shards are written; once all parts are, "
+        "give the same command --merge in place of --shard"
+    )
+    return DONE
+
+
 def run(
     job: AnchorJob,
+    shards: ShardPlan,
     pending: list[int],
-    processes: int,
+    args: argparse.Namespace,
     records: Sequence[Record],
-    keys: Sequence[Sequence[str]],
 ) -> None:
     """Write the missing shards; several processes each read the records again."""
-    work = (job, pending, *((records, keys) if processes == 1 else ()))
+    name = "run" if args.shard is None else "{}-of-{}".format(*args.shard)
+    work = (job, pending, records if args.num_gpus == 1 else None, name)
     try:
-        launch(run_shards, processes, dist_url="auto", args=work, timeout=TIMEOUT)
+        if args.engine == "ray":
+            run_on_ray(job, shards, pending, args.address)
+        else:
+            launch(run_shards, args.num_gpus, dist_url="auto", args=work, timeout=TIMEOUT)
     except BaseException:
         done = sum(job.shard(number).is_file() for number in pending)
         if done:
@@ -191,79 +218,6 @@ def run(
                 "%d of %d shards were written; the same command continues", done, len(pending)
             )
         raise
-
-
-def write_all(
-    job: AnchorJob,
-    records: Sequence[Record],
-    keys: Sequence[Sequence[str]],
-    shards: list[list[int]],
-    args: argparse.Namespace,
-    extra: dict[str, Any],
-) -> int:
-    """Write labels, report and drawings from the shards, and return the exit status."""
-    output: Path = args.output
-    found = collect_shards(job, shards)
-    images, damaged, limits = label_images(records, keys, found, args.percentiles)
-    for record, problem in damaged:
-        logger.warning("left out: %s", problem or record["file_name"])
-    if not images:
-        raise ValueError(f"none of the {len(records)} images of {job.dataset} can be used")
-    root, own = choose_root(records, output)
-    write_labels(output, (image.label(relative_name(image.record, root)) for image in images))
-    name = str(output) if own else f"{output}@{shown_path(root)}"
-    measured = [answer["retrieval"] for answer in found.values() if "retrieval" in answer]
-    retrieval = summarize_retrieval([RetrievalImage.from_dict(image) for image in measured])
-    report = {
-        "dataset": job.dataset,
-        "labels": str(output),
-        "dataset_name": name,
-        "weights": job.cfg.MODEL.WEIGHTS,
-        "config_file": args.config_file,
-        "version": package_version(),
-        **extra,
-        **describe_labels(images, damaged, limits, args.percentiles, retrieval),
-        "speed": total_speed(job),
-    }
-    write_json(output.with_name(f"{output.stem}_report.json"), report)
-    draw_report(report, output.with_name(f"{output.stem}_report.png"))
-    save_image(output.with_name(f"{output.stem}_uncertain.png"), draw_uncertain(images))
-    without = {key: report["words"][key] for key in WITHOUT_ANCHOR if report["words"][key]}
-    print(
-        f"{len(images)} images, {sum(report['words'].values())} words"
-        + "".join(f", {count} {key}" for key, count in without.items())
-    )
-    print(f"retrieval on {len(measured)} images: {describe_retrieval(retrieval)}")
-    if warning := flat_warning(retrieval):
-        logger.warning(warning)
-    if report["truth"]:
-        print(f"anchors on their word: {report['truth']['all']['inside_rate']:.4f}")
-    if damaged:
-        print(f"{len(damaged)} of {len(records)} images were left out, see above", file=sys.stderr)
-    print(f"train on it by DATASETS.TRAIN \"('{name}',)\"")
-    return LOSSES if damaged else DONE
-
-
-def total_speed(job: AnchorJob) -> dict[str, float] | None:
-    """Throughput of all processes of this run together; None if no shard was missing."""
-    speeds = [
-        Throughput(**json.loads(path.read_text(encoding="utf-8")))
-        for path in job.folder.glob("speed-*.json")
-    ]
-    seconds = max((speed.seconds for speed in speeds), default=0.0)
-    if not seconds:
-        return None
-    images = sum(speed.images for speed in speeds)
-    forward = sum(speed.forward_seconds for speed in speeds)
-    return {
-        "processes": len(speeds),
-        "images": images,
-        "images_per_second": round(images / seconds, 3),
-        "cpu_seconds": round(sum(speed.cpu_seconds for speed in speeds), 3),
-        "model_share_of_time": round(forward / sum(speed.seconds for speed in speeds), 4),
-        "distinct_words": sum(speed.words for speed in speeds),
-        "seconds_for_words": round(max(speed.word_seconds for speed in speeds), 3),
-    }
 
 
 @command("anchors", ProcessException)

@@ -8,8 +8,8 @@
 
 "train" and "inference" are stage 1, "spotting" is inference of SRSTS-A with a fixed number of words
 per image, --words.
-`wecromcl benchmark anchors` compares labelling with the bare model, and `wecromcl benchmark labels`
-measures label files of any length; see their --help.
+`wecromcl benchmark anchors` and `wecromcl benchmark read` compare labelling and reading with the
+bare model, and `wecromcl benchmark labels` measures label files of any length; see their --help.
 
 Each case runs in a process of its own, so that its peak memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the least CPU time,
@@ -44,7 +44,7 @@ from ..engine.precision import prepare_cpu
 from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
-from . import label_scale, labelling_speed
+from . import label_scale, labelling_speed, reading_speed
 from .env import processor
 from .profiler import PartProfiler
 from .status import DONE, command, command_parser
@@ -97,16 +97,18 @@ def words(count: int, start: int) -> list[str]:
     return ["".join(letters[n * 7919 // 26**i % 26] for i in range(8)) for n in numbers]
 
 
-def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]:
-    """Images with one query and their own negatives each, all texts distinct."""
-    per_image = 1 + args.negatives
-    batched = []
-    for index in range(batch):
-        own = words(per_image, index * per_image)
-        batched.append(
-            {"image": noise_image(args.size, index), "queries": own[:1], "negatives": own[1:]}
-        )
-    return batched
+def training_batch(args: argparse.Namespace, batch: int, shared: bool) -> list[dict[str, Any]]:
+    """Images with one query each and with negatives of their own or shared ones, all distinct."""
+    count = args.negatives
+    negatives = words(count if shared else count * batch, batch)
+    return [
+        {
+            "image": noise_image(args.size, index),
+            "queries": words(1, index),
+            "negatives": negatives if shared else negatives[index * count : (index + 1) * count],
+        }
+        for index in range(batch)
+    ]
 
 
 def measure_training(args: argparse.Namespace, batch: int, profiler: PartProfiler) -> int:
@@ -114,7 +116,7 @@ def measure_training(args: argparse.Namespace, batch: int, profiler: PartProfile
     cfg = make_config(args)
     model = make_model(args, cfg).train()
     optimizer = AnchorTrainer.build_optimizer(cfg, model)
-    inputs = training_batch(args, batch)
+    inputs = training_batch(args, batch, cfg.DATALOADER.SAMPLING.NEGATIVES == "shared")
 
     def step() -> None:
         with profiler.part("forward"), precision_of(args):
@@ -191,7 +193,7 @@ MEASUREMENTS = {
 
 
 # Benchmarks with options of their own.
-OTHERS = {"anchors": labelling_speed.run, "labels": label_scale.run}
+OTHERS = {"anchors": labelling_speed.run, "labels": label_scale.run, "read": reading_speed.run}
 
 
 def peak_memory(args: argparse.Namespace) -> int:

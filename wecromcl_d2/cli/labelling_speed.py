@@ -20,10 +20,11 @@ from detectron2.config import CfgNode
 
 from ..data.datasets import Record
 from ..engine.precision import prepare_cpu
-from ..stage1.anchor_job import AnchorJob, plan_shards
+from ..stage1.anchor_job import AnchorJob, ShardPlan, plan_shards
 from ..stage1.generate import load_detector, run_shards
 from ..stage1.mapper import AnchorMapper
-from .anchors import add_model_arguments, make_config, total_speed
+from .anchor_labels import total_speed
+from .anchors import add_model_arguments, make_config
 from .status import check_positive, command_parser
 
 TURNS = 5
@@ -67,7 +68,7 @@ def measure(args: argparse.Namespace, cfg: CfgNode) -> None:
 
 
 def time_bare_model(
-    cfg: CfgNode, records: Sequence[Record], shards: list[list[int]], batch_size: int
+    cfg: CfgNode, records: Sequence[Record], shards: ShardPlan, batch_size: int
 ) -> tuple[float, float]:
     """Images per second and CPU seconds of the model alone: images in memory, words encoded."""
     model, mapper = load_detector(cfg), AnchorMapper(cfg, False)

@@ -9,6 +9,11 @@ Inputs are files, folders (with all images below them), patterns, films, and an 
 standard input. Without --output, --json and --print one JSON line per image goes to the standard
 output.
 
+    wecromcl read --bulk "shards/{000..099}.tar" --json words.jsonl
+
+reads any number of images and continues after an interruption; an image that cannot be read has a
+line with its "problem".
+
 Exit status: 0 if all images were read, 1 if images were skipped (they are listed at the end), 2
 if the command cannot be executed, 130 after Ctrl-C. Finished results are written in every case.
 """
@@ -19,6 +24,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..predictor import Spotter, Tiling
+from .bulk import add_bulk_argument, check_bulk, read_bulk
 from .inputs import (
     Model,
     add_common_arguments,
@@ -36,6 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
     parser = command_parser("read", __doc__)
     add_common_arguments(parser, Spotter.task)
+    add_bulk_argument(parser)
     parser.add_argument("--threshold", type=float, help="least score of a word (the config's)")
     parser.add_argument("--full-size", action="store_true", help="do not resize, tile if too large")
     parser.add_argument(
@@ -49,6 +56,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     check_common_arguments(parser, args)
+    check_bulk(parser, args)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error(f"--threshold is {args.threshold:g}; scores of words are from 0 to 1")
     return args
@@ -71,4 +79,6 @@ def build_model(args: argparse.Namespace) -> Model:
 def main(argv: Sequence[str] | None = None) -> int:
     """Read images; returns the exit status."""
     args = parse_args(argv)
+    if args.bulk:
+        return read_bulk(args, lambda: build_model(args))
     return run_inputs(args, lambda: build_model(args), lambda inputs: [[] for _ in inputs])

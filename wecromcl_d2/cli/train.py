@@ -7,6 +7,11 @@ Evaluate:  wecromcl train --config-file configs/quick/anchors.yaml --eval-only \
 Change:    wecromcl train --config-file configs/quick/anchors.yaml SOLVER.MAX_ITER 100 SEED 7
 Forecast:  wecromcl train --config-file configs/quick/anchors.yaml --forecast
 
+Machines:  wecromcl train ... --num-gpus 8 --num-machines 2 --machine-rank 0 \
+               --dist-url tcp://10.0.0.1:29500     # on the second machine: --machine-rank 1
+           torchrun --nnodes 2 --nproc-per-node 8 --node-rank 0 --master-addr 10.0.0.1 \
+               -m wecromcl_d2 train ...
+
 A config file that does not exist here is looked up in the installed package.
 """
 
@@ -18,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_argument_parser, default_setup
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
@@ -28,7 +33,7 @@ from ..data.datasets import ensure_registered
 from ..engine import AtomicCheckpointer
 from ..engine.forecast import measure_training
 from ..engine.precision import check_device, prepare_cpu
-from ..engine.processes import check_gpus
+from ..engine.processes import check_gpus, start_processes
 from ..evaluation.report import write_json
 from ..files import find_file
 from ..tasks import load_config, trainer_class
@@ -125,12 +130,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train or evaluate in as many processes as the command line asks for."""
     args = parse_args(argv)
     cfg = read_config(args)
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args, cfg),
-    )
+    start_processes(run, args, (args, cfg))
     return DONE

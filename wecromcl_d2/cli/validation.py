@@ -8,7 +8,7 @@ import numpy as np
 from ..data.datasets import Record, label_path, usable_words, write_labels
 from ..data.readers.registry import BENCHMARKS
 from ..stage1.anchor_job import load_records
-from .anchors import choose_root, relative_name
+from .anchor_labels import choose_root, relative_name
 
 _PUBLISHED_TESTS = {f"{name}_test" for name, item in BENCHMARKS.items() if "test" in item.splits}
 

@@ -69,6 +69,18 @@ def read_member(pattern: str, member: str) -> bytes:
     return _open_index(pattern).read(member)
 
 
+def list_members(pattern: str) -> Iterator[str]:
+    """Names of the members of some shards, in their order.
+
+    Raises:
+        ShardError: if a shard does not exist.
+    """
+    for path in shard_paths(pattern):
+        if not os.path.isfile(path):
+            raise ShardError(f"shard {path} does not exist")
+        yield from (member.name for member in _members(path))
+
+
 def has_member(pattern: str, member: str) -> bool:
     """Whether some shards have a member.
 

@@ -1,14 +1,80 @@
 """What changes where several processes share a training."""
 
 import logging
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, launch
 from detectron2.utils import comm
 from torch import nn
 
 logger = logging.getLogger(__name__)
+
+# What torch says in a process whose peer has died, by backend and kind of failure.
+LOST = ("closed by peer", "reset by peer", "Broken pipe", "imed out", "NCCL error")
+
+
+def start_processes(function: Callable[..., Any], options: Namespace, args: tuple) -> None:
+    """Run a function in each process of a job that Detectron2's options or `torchrun` describe.
+
+    Args:
+        function: what to run; importable by name.
+        options: of Detectron2's `default_argument_parser`.
+        args: of the function.
+
+    Raises:
+        ValueError: if the options ask for more processes than `torchrun` has started.
+        ConnectionError: if another process of the job has died.
+    """
+    if not dist.is_torchelastic_launched():
+        launch(
+            _run,
+            options.num_gpus,
+            num_machines=options.num_machines,
+            machine_rank=options.machine_rank,
+            dist_url=options.dist_url,
+            args=(function, args),
+        )
+        return
+    if (options.num_gpus, options.num_machines) != (1, 1):
+        raise ValueError("torchrun starts the processes: leave out --num-gpus and --num-machines")
+    if on_gpu := torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+    comm.synchronize()
+    _run(function, args)
+    dist.destroy_process_group()
+
+
+def _run(function: Callable[..., Any], args: tuple) -> Any:
+    with name_lost_process():
+        return function(*args)
+
+
+@contextmanager
+def name_lost_process() -> Iterator[None]:
+    """Say what it means where a collective operation fails because another process is gone.
+
+    Raises:
+        ConnectionError: in place of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if comm.get_world_size() == 1 or not any(sign in str(error) for sign in LOST):
+            raise
+        raise ConnectionError(
+            "another process of this run has died or cannot be reached, its own output says why; "
+            "start all of them again with --resume, which continues from the last checkpoint "
+            f"(torch: {str(error).splitlines()[0]})"
+        ) from error
 
 
 def scale_to_processes(cfg: CfgNode, processes: int) -> CfgNode:

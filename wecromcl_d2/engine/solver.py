@@ -40,6 +40,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     check_choice("SOLVER.OPTIMIZER", keys.OPTIMIZER, ("SGD", "AdamW"))
     options: dict[str, Any] = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY}
+    if keys.FUSED:
+        options["fused"] = True
     if keys.OPTIMIZER == "SGD":
         options |= {"momentum": keys.MOMENTUM, "nesterov": keys.NESTEROV}
         optimizer: torch.optim.Optimizer = torch.optim.SGD(params, **options)

@@ -2,26 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import overload
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data.datasets import Record, ensure_registered, usable_words
-from ..data.label_format import ignored_words
 from ..data.records import LongWordRecords
-from .pseudo_labels import (
-    PERCENTILES,
-    LabelledImage,
-    Limits,
-    anchor_confidence,
-    percentile_limits,
-    weigh_anchors,
-)
-from .text_encoder import build_charset
 
 # Small enough that the unfinished shard, which an interruption loses, costs little; large enough
 # that few batches are incomplete, as the last of each image size in a shard may be.
@@ -60,9 +51,40 @@ class AnchorJob:
         """File of a shard."""
         return self.folder / f"shard-{number:06d}.jsonl"
 
-    def speed_file(self, rank: int) -> Path:
-        """File into which a process writes its `Throughput`."""
-        return self.folder / f"speed-{rank}.json"
+    def speed_file(self, name: str) -> Path:
+        """File into which a process of this name writes its `Throughput`."""
+        return self.folder / f"speed-{name}.json"
+
+    def word_file(self, number: int) -> Path:
+        """File of a block of encoded words, see `word_files`."""
+        return self.folder / f"words-{number:06d}.npy"
+
+
+class ShardPlan(Sequence[list[int]]):
+    """The indices of the records of each shard.
+
+    Args:
+        order: (R,) int64, all indices.
+        size: images of a shard, fewer in the last one.
+    """
+
+    def __init__(self, order: np.ndarray, size: int):
+        self.order, self.size = order, size
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.size)
+
+    @overload
+    def __getitem__(self, number: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, number: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(len(self))[number]]
+        start = range(len(self))[number] * self.size
+        return list(map(int, self.order[start : start + self.size]))
 
 
 def load_records(dataset: str, min_length: int = 1) -> Sequence[Record]:
@@ -76,23 +98,17 @@ def load_records(dataset: str, min_length: int = 1) -> Sequence[Record]:
     return LongWordRecords(DatasetCatalog.get(dataset), min_length)
 
 
-def word_keys(cfg: CfgNode, records: Sequence[Record]) -> list[list[str]]:
-    """`Charset.key` of each text; empty if no character of the text is in the charset."""
-    charset, longest = build_charset(cfg), cfg.MODEL.TEXT_ENCODER.MAX_LENGTH
-    return [[charset.key(text, longest) for text in r["texts"]] for r in records]
-
-
 def asked_words(record: Record, keys: Sequence[str]) -> list[int]:
     """Indices of the words that get an anchor: neither ignored nor without a readable character."""
     return [i for i, usable in enumerate(usable_words(record)) if usable and keys[i]]
 
 
-def plan_shards(records: Sequence[Record], batch_size: int) -> list[list[int]]:
-    """Indices of the records of each shard, sorted by aspect ratio so that batches fill up."""
-    shapes = [(record["width"] / record["height"], record["height"]) for record in records]
-    order = sorted(range(len(records)), key=lambda i: (*shapes[i], i))
-    size = batch_size * BATCHES_PER_SHARD
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def plan_shards(records: Sequence[Record], batch_size: int) -> ShardPlan:
+    """Shards of records that are sorted by aspect ratio, so that batches fill up."""
+    kind = np.dtype([("height", np.int32), ("width", np.int32)])
+    sizes = np.fromiter(((r["height"], r["width"]) for r in records), kind, len(records))
+    order = np.lexsort((sizes["height"], sizes["width"] / sizes["height"]))
+    return ShardPlan(order, batch_size * BATCHES_PER_SHARD)
 
 
 def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
@@ -118,81 +134,6 @@ def fingerprint(job: AnchorJob, records: Sequence[Record]) -> dict[str, str]:
     }
 
 
-def pending_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the shards whose files do not exist yet."""
-    return [number for number in range(len(shards)) if not job.shard(number).is_file()]
-
-
-def collect_shards(job: AnchorJob, shards: Sequence[Sequence[int]]) -> dict[int, dict[str, Any]]:
-    """Read all shards.
-
-    Returns:
-        By index of the image, the `ANSWER_KEYS` of its `asked_words`, or its `problem`; of a
-        measured image also `retrieval`, see `RetrievalImage.as_dict`.
-
-    Raises:
-        ValueError: if a shard is no JSON lines or holds other images than planned.
-    """
-    found: dict[int, dict[str, Any]] = {}
-    for number, indices in enumerate(shards):
-        path = job.shard(number)
-        try:
-            answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            held = {answer.pop("index"): answer for answer in answers}
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
-        if list(held) != list(indices):
-            raise ValueError(f"{path} is damaged (other images); delete it and run again")
-        found |= held
-    return found
-
-
-def label_images(
-    records: Sequence[Record],
-    keys: Sequence[Sequence[str]],
-    found: dict[int, dict[str, Any]],
-    percentiles: Sequence[float] = PERCENTILES,
-) -> tuple[list[LabelledImage], list[tuple[Record, str]], Limits]:
-    """Labels of all images: weights follow from scores and similarities of the whole dataset.
-
-    Returns:
-        The labelled images; the records of unusable images, each with the reason; and the
-        confidences between which the weight rises.
-    """
-    confidence = _confidence(found)
-    every = [sure for own in confidence.values() for sure in own if sure is not None]
-    limits = percentile_limits(every, percentiles)
-    images, damaged = [], []
-    for index, (record, words) in enumerate(zip(records, keys, strict=True)):
-        answer = found[index]
-        if "problem" in answer:
-            damaged.append((record, answer["problem"]))
-            continue
-        count = len(words)
-        points: list[list[float] | None] = [None] * count
-        heights: list[float | None] = [None] * count
-        similarity: list[float | None] = [None] * count
-        sure: list[float | None] = [None] * count
-        asked = asked_words(record, words)
-        answers = [answer[key] for key in ANSWER_KEYS]
-        for row, *values in zip(asked, *answers, confidence[index], strict=True):
-            points[row], heights[row], similarity[row], sure[row] = values
-        weights, outcomes = weigh_anchors(points, sure, words, ignored_words(record), limits)
-        images.append(LabelledImage(record, points, heights, similarity, sure, weights, outcomes))
-    return images, damaged, limits
-
-
-def _confidence(found: Mapping[int, Mapping[str, Any]]) -> dict[int, list[float | None]]:
-    """By index of the image, the confidence of its asked words, None without an anchor."""
-    answers = {index: answer for index, answer in found.items() if "problem" not in answer}
-    pairs = [
-        pair
-        for answer in answers.values()
-        for pair in zip(answer["scores"], answer["similarity"], strict=True)
-        if pair[0] is not None
-    ]
-    values = iter(anchor_confidence([score for score, _ in pairs], [s for _, s in pairs]).tolist())
-    return {
-        index: [None if score is None else next(values) for score in answer["scores"]]
-        for index, answer in answers.items()
-    }
+def pending_shards(job: AnchorJob, numbers: Sequence[int]) -> list[int]:
+    """Those of some shards whose files do not exist yet."""
+    return [number for number in numbers if not job.shard(number).is_file()]

@@ -1,22 +1,22 @@
 """Inference of stage 1 over a dataset: in shards, by several processes, resumable.
 
 The images, sorted by aspect ratio, are cut into shards; each shard is a file, written atomically.
-Batches do not cross shards, and texts are encoded in blocks that depend on the dataset alone, so
-the bytes of a shard depend neither on the process that writes it nor on the shards before it.
+Batches do not cross shards, and texts are encoded in blocks that depend on the dataset alone, see
+`word_files`, so the bytes of a shard depend neither on the process that writes it nor on the shards
+before it.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -32,12 +32,12 @@ from .anchor_job import (
     AnchorJob,
     asked_words,
     plan_shards,
-    word_keys,
 )
 from .mapper import AnchorMapper
 from .retrieval import RetrievalImage, retrieval_inputs
-from .text_cache import TEXTS_PER_PASS
+from .text_keys import key_reader, vocabulary
 from .wecromcl import WeCromCL
+from .word_files import WordFiles
 
 SCORE_DIGITS, POINT_DECIMALS, SIMILARITY_DECIMALS = 6, 3, 5
 
@@ -48,7 +48,7 @@ class Throughput:
 
     Attributes:
         images: images processed.
-        seconds: wall time from the first image to the last shard written.
+        seconds: wall time from the first image to the last shard written, without that for words.
         cpu_seconds: CPU time of this process meanwhile, without the data loader's workers.
         forward_seconds: seconds of these spent in the model.
         words: distinct words encoded.
@@ -61,23 +61,6 @@ class Throughput:
     forward_seconds: float = 0.0
     words: int = 0
     word_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class WordTable:
-    """The encoded words of a dataset.
-
-    Attributes:
-        row: row of the table by key of the word, see `word_keys`.
-        table: (U, C + D) on the CPU, see `WeCromCL.encode_words`.
-    """
-
-    row: dict[str, int] = field(default_factory=dict)
-    table: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
-
-    def of(self, keys: Sequence[str]) -> Tensor:
-        """(Q, C + D) of Q keys."""
-        return self.table[[self.row[key] for key in keys]]
 
 
 def load_detector(cfg: CfgNode) -> WeCromCL:
@@ -96,11 +79,78 @@ def load_detector(cfg: CfgNode) -> WeCromCL:
     return model
 
 
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _ignore(count: int) -> None:
+    """Progress that nobody follows."""
+
+
+class ShardRunner:
+    """Writes shards of a run; made once in a process, which it configures.
+
+    Args:
+        job: what to run.
+        number: of this process among those that share the run.
+        records: the job's, if the process has read them.
+
+    Raises:
+        ValueError: if dataset, config or weights are unusable.
+    """
+
+    def __init__(self, job: AnchorJob, number: int = 0, records: Sequence[Record] | None = None):
+        prepare_cpu()
+        self.job = job
+        records = job.records() if records is None else records
+        self.shards = plan_shards(records, job.batch_size)
+        model = load_detector(job.cfg)
+        self.speed = Throughput()
+        self.images = _Images(job, records)
+        self.words = WordFiles(job, model, vocabulary(job.cfg, records), number)
+        self.finder = _Finder(model, self.words, job.batch_size, self.speed)
+
+    def run(self, numbers: Sequence[int], progress: Callable[[int], Any] = _ignore) -> Throughput:
+        """Write shards; returns the work and time of the process so far.
+
+        Args:
+            numbers: of the shards.
+            progress: called with each number of images that are done.
+
+        Raises:
+            OSError: if a shard cannot be written; those already written stay.
+            FloatingPointError: if the weights give values that are not finite.
+        """
+        loader = DataLoader(
+            self.images,
+            batch_size=None,
+            sampler=chain.from_iterable(self.shards[number] for number in numbers),
+            num_workers=self.job.cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=_unchanged,
+        )
+        start, cpu_start = self._clocks()
+        stream = iter(loader)
+        for number in numbers:
+            found = self.finder.find(self.shards[number], stream, progress)
+            _write_shard(self.job.shard(number), found)
+            self.speed.images += len(found)
+        end, cpu_end = self._clocks()
+        self.speed.seconds += end - start
+        self.speed.cpu_seconds += cpu_end - cpu_start
+        self.speed.words, self.speed.word_seconds = self.words.encoded, self.words.seconds
+        return self.speed
+
+    def _clocks(self) -> tuple[float, float]:
+        """Wall time and CPU time, which stand still while words are encoded."""
+        words = self.words
+        return time.perf_counter() - words.seconds, time.process_time() - words.cpu_seconds
+
+
 def run_shards(
     job: AnchorJob,
     pending: Sequence[int],
     records: Sequence[Record] | None = None,
-    keys: Sequence[Sequence[str]] | None = None,
+    name: str = "run",
 ) -> None:
     """Write this process's share of the missing shards; called in every process of a launch.
 
@@ -108,113 +158,39 @@ def run_shards(
         job: what to run.
         pending: numbers of the missing shards, the same in every process.
         records: the job's, if the process has read them.
-        keys: see `word_keys`, if the process has computed them.
+        name: of the launch, for the files of its processes' `Throughput`.
 
     Raises:
-        OSError: if a shard cannot be written; those already written stay.
-        FloatingPointError: if the weights give values that are not finite.
-        ValueError: if dataset, config or weights are unusable.
+        OSError: see `ShardRunner.run`.
+        FloatingPointError: likewise.
+        ValueError: see `ShardRunner`.
     """
-    prepare_cpu()
-    records = job.records() if records is None else records
-    keys = word_keys(job.cfg, records) if keys is None else keys
-    shards = plan_shards(records, job.batch_size)
-    model = load_detector(job.cfg)
-    speed = Throughput()
-    measured = retrieval_inputs(job.cfg, records, MEASURED_IMAGES, keys)
-    asked = asked_texts(records, keys, measured)
-    words = encode_words(model, asked, [i for n in pending for i in shards[n]], speed)
     rank, world = comm.get_rank(), comm.get_world_size()
-    own = list(pending[rank::world])
-    indices = [i for number in own for i in shards[number]]
-    finder = _Finder(model, words, job.batch_size, speed)
-    images = DataLoader(
-        _Images(job, records, keys, measured),
-        batch_size=None,
-        sampler=indices,
-        num_workers=job.cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_unchanged,
-    )
-    bar = tqdm(
-        total=len(indices),
+    runner = ShardRunner(job, rank, records)
+    own = pending[rank::world]
+    with tqdm(
+        total=sum(len(runner.shards[number]) for number in own),
         desc="anchors" if world == 1 else f"anchors, process 1 of {world}",
         unit="image",
         disable=rank > 0,
         mininterval=0.5 if sys.stderr.isatty() else 30,
-    )
-    start, cpu_start = time.perf_counter(), time.process_time()
-    with bar:
-        stream = iter(images)
-        for number in own:
-            found = finder.find(shards[number], stream, bar.update)
-            _write_shard(job.shard(number), found)
-            speed.images += len(found)
-    speed.seconds = time.perf_counter() - start
-    speed.cpu_seconds = time.process_time() - cpu_start
-    with replace_file(job.speed_file(rank)) as file:
+    ) as bar:
+        speed = runner.run(own, bar.update)
+    with replace_file(job.speed_file(f"{name}-{rank}")) as file:
         file.write(json.dumps(vars(speed)).encode())
-
-
-def asked_texts(
-    records: Sequence[Record],
-    keys: Sequence[Sequence[str]],
-    measured: Mapping[int, Mapping[str, Any]],
-) -> list[list[str]]:
-    """The texts that the model is asked for in each image: its words, then its negatives.
-
-    Args:
-        records: all of the dataset.
-        keys: see `word_keys`.
-        measured: see `retrieval_inputs`.
-    """
-    own = [[keys[i][row] for row in asked_words(r, keys[i])] for i, r in enumerate(records)]
-    return [words + measured.get(i, {}).get("negatives", []) for i, words in enumerate(own)]
-
-
-@torch.no_grad()
-def encode_words(
-    model: WeCromCL, asked: Sequence[Sequence[str]], indices: Sequence[int], speed: Throughput
-) -> WordTable:
-    """The words of some images, each encoded once, by one of the processes.
-
-    Args:
-        model: the detector.
-        asked: texts of all images, see `asked_texts`.
-        indices: of the images.
-        speed: `words` and `word_seconds` are set in it.
-    """
-    start = time.perf_counter()
-    every = list(dict.fromkeys(key for per_image in asked for key in per_image))
-    needed = {key for index in indices for key in asked[index]}
-    blocks = [every[i : i + TEXTS_PER_PASS] for i in range(0, len(every), TEXTS_PER_PASS)]
-    blocks = [block for block in blocks if not needed.isdisjoint(block)]
-    own = {}
-    for number in range(comm.get_rank(), len(blocks), comm.get_world_size()):
-        own[number] = model.encode_words(blocks[number]).cpu()
-        speed.words += len(blocks[number])
-    tables = {n: table for share in comm.all_gather(own) for n, table in share.items()}
-    speed.word_seconds = time.perf_counter() - start
-    if not blocks:
-        return WordTable()
-    places = {key: i for i, key in enumerate(key for block in blocks for key in block)}
-    return WordTable(places, torch.cat([tables[number] for number in range(len(blocks))]))
 
 
 class _Images(Dataset):
     """Item i is the model input of record i, or the `ImageError` of its image."""
 
-    def __init__(
-        self,
-        job: AnchorJob,
-        records: Sequence[Record],
-        keys: Sequence[Sequence[str]],
-        measured: Mapping[int, Mapping[str, Any]],
-    ):
-        self.records, self.keys, self.measured = records, keys, measured
+    def __init__(self, job: AnchorJob, records: Sequence[Record]):
+        self.records, self.keys_of = records, key_reader(job.cfg)
+        self.measured = retrieval_inputs(job.cfg, records, MEASURED_IMAGES)
         self.mapper = AnchorMapper(job.cfg, False)
 
     def __getitem__(self, index: int) -> dict[str, Any] | ImageError:
-        record, keys = self.records[index], self.keys[index]
+        record = self.records[index]
+        keys = self.keys_of(record["texts"])
         asked = {key: record[key] for key in ASKED_KEYS}
         asked["texts"] = [keys[row] for row in asked_words(record, keys)]
         asked |= self.measured.get(index, {})
@@ -224,21 +200,17 @@ class _Images(Dataset):
             return error
 
 
-def _unchanged(item: Any) -> Any:
-    return item
-
-
 class _Finder:
     """Inference in batches of images of one size.
 
     Args:
         model: the detector.
-        words: all words of the images, encoded.
+        words: all words of the dataset, encoded where they are needed.
         batch_size: images of one size that share a forward pass.
         speed: `forward_seconds` is increased in it.
     """
 
-    def __init__(self, model: WeCromCL, words: WordTable, batch_size: int, speed: Throughput):
+    def __init__(self, model: WeCromCL, words: WordFiles, batch_size: int, speed: Throughput):
         self.model, self.words, self.batch_size, self.speed = model, words, batch_size, speed
 
     def find(
@@ -274,9 +246,10 @@ class _Finder:
         return {index: found[index] for index in indices}
 
     def _ask(self, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, dict[str, Any]]:
-        start = time.perf_counter()
         asked = ([*image["texts"], *image.get("negatives", ())] for _, image in group)
         keys = list(dict.fromkeys(key for texts in asked for key in texts))
+        self.words.prepare(keys)
+        start = time.perf_counter()
         self.model.word_cache.update(keys, self.words.of(keys).to(self.model.device))
         outputs = self.model([image for _, image in group])
         found = {
@@ -288,7 +261,7 @@ class _Finder:
 
 
 def _answer(image: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    """The line of an image in its shard, see `collect_shards`.
+    """The line of an image in its shard, see `merge.Answers`.
 
     Point and score of a peak that does not exist are None.
     """

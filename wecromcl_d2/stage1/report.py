@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -16,12 +18,12 @@ from matplotlib.figure import Figure
 
 from ..data.images import read_image
 from ..data.label_format import per_text
-from ..evaluation.counting import PointWords, joined
+from ..evaluation.counting import PointWords
 from ..evaluation.spotting import GTWords
 from ..files import replace_file
 from ..visualizer import BACKGROUND, add_caption, contact_sheet, draw_anchors, draw_polygons
 from .evaluator import AnchorImage
-from .matching import summarize_anchors
+from .matching import AnchorMatch, summarize_anchors
 from .pseudo_labels import OUTCOMES, PERCENTILES, LabelledImage, Limits
 
 HISTOGRAM_BINS = 40
@@ -37,108 +39,157 @@ DAMAGED = "damaged_image"
 # Outcomes of words that get no anchor.
 WITHOUT_ANCHOR = ("no_peak", "unreadable", "ignored", DAMAGED)
 
+# An anchor of low confidence in a heap: confidence, number of the image and of the word, all three
+# negative, and the image.
+Uncertain = tuple[float, int, int, LabelledImage]
 
-def describe_labels(
-    images: Sequence[LabelledImage],
-    damaged: Sequence[tuple[Mapping[str, Any], str]],
-    limits: Limits,
-    percentiles: Sequence[float] = PERCENTILES,
-    retrieval: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """Content of the report, in JSON types.
+
+class LabelReport:
+    """Counts of a labelling run, image by image; of each word a few numbers are kept.
 
     Args:
-        images: the images that were labelled.
-        damaged: records of those that could not be used, with the reason.
         limits: see `pseudo_labels.percentile_limits`.
         percentiles: those that gave the limits.
-        retrieval: see `summarize_retrieval`.
 
-    Returns:
-        `retrieval`; counts of images; `words` and `shares` by outcome; `scores`, their limits and
-        histogram; `truth`, how the anchors fit the outlines, None where no image has any; and
-        `damaged`, file and reason of each.
+    Attributes:
+        labelled: images added so far, without the unusable ones.
+        damaged: file and reason of each image that could not be used.
+        uncertain: the `UNCERTAIN_COUNT` anchors of lowest confidence, for `draw_uncertain`.
     """
-    counts = Counter(outcome for image in images for outcome in image.outcomes)
-    counts[DAMAGED] = sum(len(record["texts"]) for record, _ in damaged)
-    total = sum(counts.values())
-    confidence = [sure for image in images for sure in image.confidence if sure is not None]
-    heights, edges = np.histogram(confidence, HISTOGRAM_BINS, (0, 1))
-    return {
-        "retrieval": {name: round(value, 4) for name, value in (retrieval or {}).items()},
-        "images": {
-            "labelled": len(images),
-            "without_words": sum(not image.outcomes for image in images),
-            "damaged": len(damaged),
-        },
-        "words": {name: counts[name] for name in (*OUTCOMES, DAMAGED)},
-        "shares": {
-            name: round(counts[name] / total, 4) if total else 0.0 for name in (*OUTCOMES, DAMAGED)
-        },
-        "confidence": {
-            "percentiles": list(percentiles),
-            "weight_0_up_to": limits[0],
-            "weight_1_from": limits[1],
-            "histogram": {"edges": edges.tolist(), "counts": heights.tolist()},
-        },
-        "truth": compare_with_gt(images),
-        "damaged": [{"file_name": str(r["file_name"]), "problem": why} for r, why in damaged],
-    }
+
+    def __init__(self, limits: Limits, percentiles: Sequence[float] = PERCENTILES):
+        self._limits, self._percentiles = limits, percentiles
+        self._counts: Counter[str] = Counter()
+        self._confidence = array("d")
+        self._gt = _GTComparison()
+        self.labelled, self._without_words = 0, 0
+        self.damaged: list[dict[str, str]] = []
+        self.uncertain: list[Uncertain] = []
+
+    def add(self, image: LabelledImage) -> None:
+        """Count an image that was labelled."""
+        self._counts.update(image.outcomes)
+        self._without_words += not image.outcomes
+        self._gt.add(image)
+        for row, sure in enumerate(image.confidence):
+            if sure is not None:
+                self._confidence.append(sure)
+                _push(self.uncertain, (-sure, -self.labelled, -row, image))
+        self.labelled += 1
+
+    def leave_out(self, record: Mapping[str, Any], problem: str) -> None:
+        """Count an image that could not be used, and say why."""
+        self._counts[DAMAGED] += len(record["texts"])
+        self.damaged.append({"file_name": str(record["file_name"]), "problem": problem})
+
+    def content(self, retrieval: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """The report, in JSON types.
+
+        Args:
+            retrieval: see `summarize_retrieval`.
+
+        Returns:
+            `retrieval`; counts of images; `words` and `shares` by outcome; `confidence`, its limits
+            and histogram; `truth`, how the anchors fit the outlines, None where no image has any;
+            and `damaged`, file and reason of each.
+        """
+        total = sum(self._counts.values())
+        names = (*OUTCOMES, DAMAGED)
+        heights, edges = np.histogram(np.frombuffer(self._confidence), HISTOGRAM_BINS, (0, 1))
+        return {
+            "retrieval": {name: round(value, 4) for name, value in (retrieval or {}).items()},
+            "images": {
+                "labelled": self.labelled,
+                "without_words": self._without_words,
+                "damaged": len(self.damaged),
+            },
+            "words": {name: self._counts[name] for name in names},
+            "shares": {n: round(self._counts[n] / total, 4) if total else 0.0 for n in names},
+            "confidence": {
+                "percentiles": list(self._percentiles),
+                "weight_0_up_to": self._limits[0],
+                "weight_1_from": self._limits[1],
+                "histogram": {"edges": edges.tolist(), "counts": heights.tolist()},
+            },
+            "truth": self._gt.content(),
+            "damaged": self.damaged,
+        }
 
 
-def compare_with_gt(images: Sequence[LabelledImage]) -> dict[str, Any] | None:
-    """Accuracy of the anchors by the outlines of the source; None if it has none.
+def _push(heap: list[Uncertain], anchor: Uncertain) -> None:
+    """Keep the `UNCERTAIN_COUNT` anchors of lowest confidence, the first ones of equal ones."""
+    if len(heap) < UNCERTAIN_COUNT:
+        heapq.heappush(heap, anchor)
+    elif anchor[:3] > heap[0][:3]:
+        heapq.heapreplace(heap, anchor)
+
+
+class _GTComparison:
+    """Accuracy of the anchors by the outlines of the source.
 
     Of equal words in an image, each goes to the outline that `matching.match_anchors` gives it.
-
-    Returns:
-        `all`, the numbers of `matching.summarize_anchors` over all words with an outline;
-        `by_confidence`, `by_score` and `by_similarity`, over anchors in bins of equal counts;
-        `by_outcome`.
     """
-    matches, measures, outcomes = [], [], []
-    for image in images:
+
+    def __init__(self) -> None:
+        # Of each word with an outline; then of each such word with an anchor.
+        self._inside, self._distance = array("b"), array("d")
+        self._measures, self._outcomes = array("d"), array("b")
+
+    def add(self, image: LabelledImage) -> None:
+        """Compare the anchors of an image."""
+        gt = GTWords.from_record(image.record)
         found = [row for row, point in enumerate(image.points) if point is not None]
         texts = [image.record["texts"][row] for row in found]
         points = [image.points[row] for row in found]
         words = PointWords.of(texts, points, [image.scores[row] for row in found])
-        gt = GTWords.from_record(image.record)
         match = AnchorImage.of(image.record["image_id"], gt, words).match()
-        matches.append(match)
-        own = match.anchor[match.anchor >= 0]
-        rows = [found[row] for row in own]
-        measures += [(image.confidence[r], image.scores[r], image.similarity[r]) for r in rows]
-        outcomes += [image.outcomes[row] for row in rows]
-    summary = summarize_anchors(matches)
-    if not summary:
-        return None
-    found_ones = [match.anchor >= 0 for match in matches]
-    inside = joined([match.inside[rows] for match, rows in zip(matches, found_ones, strict=True)])
-    away = joined([match.distance[rows] for match, rows in zip(matches, found_ones, strict=True)])
-    kinds = np.array(outcomes, dtype=object)
-    names = ("by_confidence", "by_score", "by_similarity")
-    columns = np.array(measures, dtype=np.float64).reshape(-1, len(names)).T
+        self._inside.extend(match.inside.tolist())
+        self._distance.extend(match.distance.tolist())
+        for row in (found[own] for own in match.anchor[match.anchor >= 0]):
+            measures = image.confidence[row], image.scores[row], image.similarity[row]
+            self._measures.extend(measures)
+            self._outcomes.append(OUTCOMES.index(image.outcomes[row]))
 
-    def rates(rows: np.ndarray) -> dict[str, Any]:
-        if not rows.any():
-            return {"words": 0}
+    def content(self) -> dict[str, Any] | None:
+        """None without any outline.
+
+        Returns:
+            `all`, the numbers of `matching.summarize_anchors` over all words with an outline;
+            `by_confidence`, `by_score` and `by_similarity`, over anchors in bins of equal counts;
+            `by_outcome`.
+        """
+        inside, distance = np.frombuffer(self._inside, bool), np.frombuffer(self._distance)
+        has_anchor = np.isfinite(distance)
+        summary = summarize_anchors([AnchorMatch(np.where(has_anchor, 0, -1), inside, distance)])
+        if not summary:
+            return None
+        inside, distance = inside[has_anchor], distance[has_anchor]
+        kinds = np.frombuffer(self._outcomes, np.int8)
+        names = ("by_confidence", "by_score", "by_similarity")
+        columns = np.frombuffer(self._measures).reshape(-1, len(names)).T
+
+        def rates(rows: np.ndarray) -> dict[str, Any]:
+            if not rows.any():
+                return {"words": 0}
+            return {
+                "words": int(rows.sum()),
+                "inside_rate": round(float(inside[rows].mean()), 4),
+                "distance_median": round(float(np.median(distance[rows])), 4),
+            }
+
         return {
-            "words": int(rows.sum()),
-            "inside_rate": round(float(inside[rows].mean()), 4),
-            "distance_median": round(float(np.median(away[rows])), 4),
+            "all": {name: round(value, 4) for name, value in summary.items()},
+            **{
+                name: [
+                    {"from": low, "to": high, **rates((values >= low) & (values < high))}
+                    for low, high in _equal_bins(values)
+                ]
+                for name, values in zip(names, columns, strict=True)
+            },
+            "by_outcome": {
+                name: rates(kinds == kind) for kind, name in enumerate(OUTCOMES) if kind in kinds
+            },
         }
-
-    return {
-        "all": {name: round(value, 4) for name, value in summary.items()},
-        **{
-            name: [
-                {"from": low, "to": high, **rates((values >= low) & (values < high))}
-                for low, high in _equal_bins(values)
-            ]
-            for name, values in zip(names, columns, strict=True)
-        },
-        "by_outcome": {name: rates(kinds == name) for name in OUTCOMES if name in outcomes},
-    }
 
 
 def draw_report(report: Mapping[str, Any], path: Path) -> None:
@@ -177,29 +228,26 @@ def draw_report(report: Mapping[str, Any], path: Path) -> None:
         figure.savefig(stream, format="png", dpi=80)
 
 
-def draw_uncertain(images: Sequence[LabelledImage], count: int = UNCERTAIN_COUNT) -> np.ndarray:
+def draw_uncertain(anchors: Sequence[Uncertain]) -> np.ndarray:
     """Sheet of the anchors of lowest confidence, the lowest first.
 
     Each tile is a crop centered at the anchor, with the outline of the word where it is known. An
     image that cannot be read any more is left out.
 
+    Args:
+        anchors: see `LabelReport.uncertain`.
+
     Returns:
         The sheet as an RGB image; one empty tile if there are no anchors.
     """
-    ranked = sorted(
-        (sure, number, row)
-        for number, image in enumerate(images)
-        for row, sure in enumerate(image.confidence)
-        if sure is not None
-    )
     tiles = []
-    for sure, number, row in ranked[:count]:
+    for sure, _, row, image in sorted(anchors, key=lambda anchor: anchor[:3], reverse=True):
         try:
-            pixels = read_image(images[number].record["file_name"])
+            pixels = read_image(image.record["file_name"])
         except (OSError, SyntaxError, ValueError):
             continue
-        tile = _crop(pixels, images[number], row)
-        tiles.append(add_caption(tile, images[number].record["texts"][row], f"{sure:.3g}", size=13))
+        tile = _crop(pixels, image, -row)
+        tiles.append(add_caption(tile, image.record["texts"][-row], f"{-sure:.3g}", size=13))
     if not tiles:
         return np.full((TILE_SIDE, TILE_SIDE, 3), BACKGROUND, dtype=np.uint8)
     return contact_sheet(tiles, min(UNCERTAIN_COLUMNS, len(tiles)))

@@ -21,11 +21,11 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 from scipy.stats import rankdata
 
-from ..data.datasets import Record, usable_words
+from ..data.datasets import Record
 from ..data.label_format import texts_that_count
 from ..evaluation.evaluator import gather_images, identity_of
 from ..evaluation.report import package_version, write_json
-from .anchor_job import word_keys
+from .text_keys import key_reader, vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ def retrieval_inputs(
     cfg: CfgNode,
     records: Sequence[Record],
     most: int | None = None,
-    words: Sequence[Sequence[str]] | None = None,
 ) -> dict[int, dict[str, Any]]:
     """What the model needs beside the records to measure retrieval, by index of the record.
 
@@ -50,7 +49,6 @@ def retrieval_inputs(
         cfg: TEST.RETRIEVAL says what: `negatives`, and `second_scale` if there is one.
         records: all of a set.
         most: images that are measured, spread evenly over the set; None for all.
-        words: see `word_keys`; None to compute them.
 
     Raises:
         ValueError: if a key of TEST.RETRIEVAL is negative.
@@ -61,29 +59,16 @@ def retrieval_inputs(
             raise ValueError(f"TEST.RETRIEVAL.{name} is {keys[name]}; give 0 or more")
     if not keys.NUM_NEGATIVES:
         return {}
-    words = word_keys(cfg, records) if words is None else words
-    pool = negative_pool(words, [usable_words(record) for record in records])
+    pool, keys_of = sorted(vocabulary(cfg, records)), key_reader(cfg)
     count = len(records) if most is None else min(len(records), most)
     numbers = sorted({round(x) for x in np.linspace(0, len(records) - 1, count)})
     scale = {"second_scale": keys.SECOND_SCALE} if keys.SECOND_SCALE else {}
-    return {
-        number: scale
-        | {"negatives": draw_negatives(pool, words[number], keys.NUM_NEGATIVES, keys.SEED, number)}
-        for number in numbers
-    }
 
+    def negatives(number: int) -> list[str]:
+        own = keys_of(records[number]["texts"])
+        return draw_negatives(pool, own, keys.NUM_NEGATIVES, keys.SEED, number)
 
-def negative_pool(words: Sequence[Sequence[str]], usable: Sequence[Sequence[bool]]) -> list[str]:
-    """The distinct words of all images, sorted.
-
-    Args:
-        words: each image's words, see `Charset.key`.
-        usable: whether each word counts.
-    """
-    pairs = (
-        pair for own, may in zip(words, usable, strict=True) for pair in zip(own, may, strict=True)
-    )
-    return sorted({word for word, counts in pairs if counts and word})
+    return {number: scale | {"negatives": negatives(number)} for number in numbers}
 
 
 def draw_negatives(

@@ -4,13 +4,13 @@ Letters: Q texts, L characters, D channels.
 """
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..data.text import Charset
+from ..layers.attention import attention
 
 # With masked padding, texts are computed at their length, rounded up to a multiple of this.
 LENGTH_STEP = 4
@@ -67,7 +67,7 @@ class TransformerLayer(nn.Module):
         queries, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(queries, length, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        mixed = attention(q, k, v, attend)
         x = x + self.attention_out(mixed.transpose(1, 2).reshape(queries, length, width))
         hidden = self.mlp_in(self.norm2(x))
         return x + self.mlp_out(hidden * torch.sigmoid(1.702 * hidden))

@@ -1,7 +1,4 @@
-"""The whole tool on tiny images with random weights; also a program that kills itself.
-
-python test_anchors.py SHARD ARGUMENT...    # dies with half of that shard on the disk
-"""
+"""The whole tool on tiny images with random weights; also a program that kills itself."""
 
 import errno
 import json
@@ -12,98 +9,34 @@ import re
 import signal
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 
 from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.cli import anchor_labels, benchmark, labelling_speed
 from wecromcl_d2.cli import anchors as tool
-from wecromcl_d2.cli import benchmark, labelling_speed
+from wecromcl_d2.cli.status import LOSSES
 from wecromcl_d2.data import read_labels, write_labels
 from wecromcl_d2.data.datasets import ensure_registered
 from wecromcl_d2.stage1 import generate as anchor_generation
 from wecromcl_d2.stage1.mapper import AnchorMapper
 from wecromcl_d2.stage1.wecromcl import WeCromCL
 
-pytestmark = pytest.mark.usefixtures("no_drawings")
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = str(ROOT / "configs/quick/anchors.yaml")
-SIZES = ((32, 64), (48, 48), (64, 32))
-IMAGES = 20
+from .toy import COMMON, CONFIG, IMAGES, arguments, make_model, make_record, records_of
+
 WITH_ANCHOR = ("kept", "low_weight", "zero", "collision", "no_peak")
-WORDS = ["alpha", "Beta", "alpha", "gamma7", "漢字", "delta", "ALPHA", "beta!"]
-# Shards of 8 images.
-COMMON = ["--config-file", CONFIG, "--batch-size", "1"]
 
-
-def make_record(index):
-    height, width = SIZES[index % 3]
-    texts = [WORDS[(index + k) % len(WORDS)] for k in range(index % 5)]
-    record = {"file_name": f"images/{index}.png", "height": height, "width": width}
-    record |= {"texts": texts, "points": [[1.0, 1.0]] * len(texts), "source": f"camera {index}"}
-    record["polygons"] = [[0, 0, width / 2, 0, width / 2, height, 0, height]] * len(texts)
-    record["ignore"] = [text == "delta" for text in texts]
-    return record
-
-
-@pytest.fixture(autouse=True, scope="module")
-def denormals():
-    """The tool turns them off for its process, which other tests need them in."""
-    yield
-    torch.set_flush_denormal(False)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A folder with images, labels and weights."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("source")
-    (folder / "images").mkdir()
-    generator = np.random.default_rng(0)
-    for index in range(IMAGES):
-        shape = (*SIZES[index % 3], 3)
-        image = generator.integers(0, 256, shape, dtype=np.uint8)
-        cv2.imwrite(str(folder / f"images/{index}.png"), image)
-    write_labels(folder / "labels.jsonl", map(make_record, range(IMAGES)))
-    torch.manual_seed(1)
-    torch.save({"model": make_model().state_dict()}, folder / "weights.pth")
-    return folder
-
-
-def make_model(*opts):
-    cfg = get_cfg()
-    add_wecromcl_config(cfg)
-    cfg.merge_from_file(CONFIG)
-    cfg.merge_from_list(list(opts))
-    return build_model(cfg).eval()
-
-
-def arguments(source, output, *more, dataset="labels.jsonl"):
-    weights = ["--weights", str(source / "weights.pth")]
-    return [*COMMON, *weights, "--dataset", str(source / dataset), "--output", str(output), *more]
-
-
-@pytest.fixture(scope="module")
-def whole(source, tmp_path_factory):
-    """Output of the undisturbed run."""
-    output = tmp_path_factory.mktemp("whole") / "anchors.jsonl"
-    assert tool.main(arguments(source, output)) == 0
-    return output
+pytestmark = pytest.mark.usefixtures("no_drawings")
 
 
 @pytest.fixture
 def no_drawings(whole, monkeypatch):
     """The first run has drawn them; without them the others take half the time."""
-    monkeypatch.setattr(tool, "draw_report", lambda *_: None)
-    monkeypatch.setattr(tool, "draw_uncertain", lambda *_: np.zeros((8, 8, 3), np.uint8))
-
-
-def records_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    monkeypatch.setattr(anchor_labels, "draw_report", lambda *_: None)
+    monkeypatch.setattr(anchor_labels, "draw_uncertain", lambda *_: np.zeros((8, 8, 3), np.uint8))
 
 
 def test_every_record_gets_points_and_keeps_the_rest(source, whole):
@@ -222,13 +155,30 @@ def test_killed_and_continued_by_two_processes_it_writes_the_same(source, whole,
     assert not output.exists()
     (shards,) = (tmp_path / "anchors.jsonl.shards").iterdir()
     assert [path.name for path in shards.glob("shard*")] == ["shard-000000.jsonl"]
-    assert len(list(shards.iterdir())) == 2, "the other half-written"
+    assert len(list(shards.glob(".shard*"))) == 1, "the other half-written"
     assert tool.main(arguments(source, output, "--num-gpus", "2")) == 0
     assert output.read_bytes() == whole.read_bytes()
     assert not shards.parent.exists()
     report = json.loads((tmp_path / "anchors_report.json").read_text(encoding="utf-8"))
     assert report["speed"]["images"] == IMAGES - 8
     assert report["speed"]["processes"] == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_parts_in_any_order_and_their_merge_write_the_same(source, whole, tmp_path, capsys, count):
+    """Three shards; of five parts two are empty."""
+    output = tmp_path / "anchors.jsonl"
+    for number in range(count, 0, -1):
+        if number == 1:
+            assert tool.main(arguments(source, output, "--merge")) == 2
+            assert "shards of" in (said := capsys.readouterr().err) and "are missing" in said
+        assert tool.main(arguments(source, output, "--shard", f"{number}/{count}")) == 0
+        assert not output.exists()
+    assert tool.main(arguments(source, output, "--merge")) == 0
+    assert output.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "anchors.jsonl.shards").exists()
+    report = json.loads((tmp_path / "anchors_report.json").read_text(encoding="utf-8"))
+    assert report["speed"]["images"] == IMAGES
 
 
 def test_processes_that_read_ahead_change_nothing(source, whole, tmp_path):
@@ -317,8 +267,7 @@ def test_damaged_images_are_left_out_and_listed(source, whole, tmp_path, capsys)
     write_labels(tmp_path / "labels.jsonl", records)
     output = tmp_path / "anchors.jsonl"
     assert (
-        tool.main(arguments(tmp_path, output, "--weights", str(source / "weights.pth")))
-        == tool.LOSSES
+        tool.main(arguments(tmp_path, output, "--weights", str(source / "weights.pth"))) == LOSSES
     )
     left = [r["image_id"] for r in records_of(output)]
     assert left == [f"images/{i}" for i in range(IMAGES) if i not in (4, 9, 12)]
@@ -360,7 +309,14 @@ def test_what_cannot_be_run_is_said(source, tmp_path, capsys):
     (tmp_path / "junk.pth").write_text("no weights", encoding="utf-8")
     assert "junk.pth" in said("--weights", str(tmp_path / "junk.pth"))
     assert list(tmp_path.iterdir()) == [tmp_path / "junk.pth"]
-    for wrong in (["--batch-size", "0"], ["--output", "labels.txt"]):
+    for wrong in (
+        ["--batch-size", "0"],
+        ["--output", "labels.txt"],
+        ["--shard", "0/3"],
+        ["--shard", "1/3", "--merge"],
+        ["--address", "auto"],
+        ["--engine", "ray", "--num-gpus", "2"],
+    ):
         with pytest.raises(SystemExit) as stop:
             tool.main(arguments(source, output, *wrong))
         assert stop.value.code == 2
