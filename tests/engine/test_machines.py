@@ -116,7 +116,7 @@ def test_one_dies_the_other_says_so_and_both_continue_like_one_process(root):
 
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
     again = start(root, *torchrun, str(free_port()), *arguments, "--resume", *changes)
-    alone = Namespace(eval_only=False, resume=False, config_file=CONFIG, opts=[], num_gpus=1)
+    alone = Namespace(eval_only=False, resume=False, forecast=False, config_file=CONFIG, opts=[])
     run(alone, load_config(CONFIG, options(root, "one")))
     said = again.communicate(timeout=240)[0]
     assert again.returncode == 0, said

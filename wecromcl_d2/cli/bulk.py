@@ -32,7 +32,7 @@ THREADS, AHEAD = 2, 2
 # Options that decide what the lines say.
 SETTINGS = (
     "inputs", "model", "config_file", "weights", "max_side", "threshold", "full_size", "tile",
-    "tile_overlap", "batch_size",
+    "tile_overlap", "batch_size", "scales",
 )  # fmt: skip
 
 # Name in the output, and path.

@@ -20,7 +20,7 @@ import torch
 
 from ..predictor import Spotter, Spotting
 from .bulk import Item, list_items, read_batches
-from .inputs import add_common_arguments, check_common_arguments, load_predictor
+from .inputs import add_common_arguments, check_common_arguments, load_predictor, predictor_options
 from .status import command_parser
 
 DEFAULT_MODEL = "quick"
@@ -87,5 +87,5 @@ def run(argv: Sequence[str] | None) -> None:
         UsageError: if there is no image.
     """
     args = parse_args(argv)
-    spotter = load_predictor(Spotter, args, DEFAULT_MODEL, device=args.device, tiling=None)
+    spotter = load_predictor(Spotter, args, DEFAULT_MODEL, tiling=None, **predictor_options(args))
     measure(spotter, list(islice(list_items(args.inputs), args.images)), args.batch_size)
