@@ -51,8 +51,8 @@ def add_bulk_argument(parser: argparse.ArgumentParser) -> None:
 
 def check_bulk(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Report options that `--bulk` excludes or needs."""
-    if args.bulk and (args.json is None or args.output is not None):
-        parser.error("--bulk writes the lines of --json FILE and takes no --output")
+    if args.bulk and (args.json is None or args.output is not None or args.print):
+        parser.error("--bulk writes the lines of --json FILE and takes no --output and no --print")
 
 
 def read_bulk(args: argparse.Namespace, build_model: Callable[[], Model]) -> int:

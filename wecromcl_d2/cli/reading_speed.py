@@ -23,14 +23,13 @@ from .bulk import Item, list_items, read_batches
 from .inputs import add_common_arguments, check_common_arguments, load_predictor, predictor_options
 from .status import command_parser
 
-DEFAULT_MODEL = "quick"
 TURNS = 5
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line."""
     parser = command_parser("benchmark read", __doc__)
-    add_common_arguments(parser, DEFAULT_MODEL)
+    add_common_arguments(parser, Spotter.task)
     parser.add_argument("--images", type=int, default=200, help="at most (%(default)s)")
     args = parser.parse_args(argv)
     check_common_arguments(parser, args)
@@ -87,5 +86,5 @@ def run(argv: Sequence[str] | None) -> None:
         UsageError: if there is no image.
     """
     args = parse_args(argv)
-    spotter = load_predictor(Spotter, args, DEFAULT_MODEL, tiling=None, **predictor_options(args))
+    spotter = load_predictor(Spotter, args, tiling=None, **predictor_options(args))
     measure(spotter, list(islice(list_items(args.inputs), args.images)), args.batch_size)
