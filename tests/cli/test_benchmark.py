@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_training_by_part_and_batch(tmp_path):
     assert 1.8 * one < two < 2.3 * one
     assert found["machine"]["threads"] == 1 and found["options"]["negatives"] == 2
     assert "batch 2: peak of memory" in printed
+
+
+def test_images_share_their_negatives_where_told():
+    def texts(shared):
+        args = Namespace(size=[8, 8], negatives=3, shared=shared)
+        batch = benchmark.training_batch(args, 4)
+        return {text for x in batch for text in (*x["queries"], *x["negatives"])}
+
+    assert (len(texts(False)), len(texts(True))) == (4 + 4 * 3, 4 + 3)
 
 
 def test_inference_with_new_and_known_words(tmp_path):

@@ -97,9 +97,9 @@ def words(count: int, start: int) -> list[str]:
     return ["".join(letters[n * 7919 // 26**i % 26] for i in range(8)) for n in numbers]
 
 
-def training_batch(args: argparse.Namespace, batch: int, shared: bool) -> list[dict[str, Any]]:
+def training_batch(args: argparse.Namespace, batch: int) -> list[dict[str, Any]]:
     """Images with one query each and with negatives of their own or shared ones, all distinct."""
-    count = args.negatives
+    count, shared = args.negatives, args.shared
     negatives = words(count if shared else count * batch, batch)
     return [
         {
@@ -116,7 +116,7 @@ def measure_training(args: argparse.Namespace, batch: int, profiler: PartProfile
     cfg = make_config(args)
     model = make_model(args, cfg).train()
     optimizer = AnchorTrainer.build_optimizer(cfg, model)
-    inputs = training_batch(args, batch, cfg.DATALOADER.SAMPLING.NEGATIVES == "shared")
+    inputs = training_batch(args, batch)
 
     def step() -> None:
         with profiler.part("forward"), precision_of(args):
@@ -319,6 +319,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", help="images, one case for each number")
     parser.add_argument("--size", type=int, nargs=2, help="height and width in pixels")
     parser.add_argument("--negatives", type=int, default=16, help="per training image")
+    parser.add_argument(
+        "--shared", action="store_true", help="one set of negatives for all images of a batch"
+    )
     parser.add_argument("--words", type=int, default=8, help="per image at inference")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
