@@ -13,6 +13,7 @@ from detectron2.utils.events import EventStorage
 
 from tests.scripts import load_script
 from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.data.synthetic import SceneRecipe, build_cache
 from wecromcl_d2.stage1.text_encoder import TEXT_ENCODER_REGISTRY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +142,25 @@ def test_our_backbone_in_stock_detectors(tmp_path, monkeypatch, stock, mark):
 
 
 @pytest.mark.trains
+@DETECTORS
+def test_a_stock_detector_with_our_backbone_learns_the_words_of_a_label_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config_file(tmp_path, "retinanet_bifpn.yaml", "RETINANET:")
+    recipe = SceneRecipe(size=(64, 96), num_words=(1, 2))
+    build_cache(recipe, 2, tmp_path / "scenes", workers=1, progress=False)
+    few = [
+        *(*SMALL_RESNET, "MODEL.WEIGHTS", "", "MODEL.RESNETS.NORM", "BN"),
+        *("SOLVER.MAX_ITER", 1, "SOLVER.IMS_PER_BATCH", 1, "DATALOADER.NUM_WORKERS", 0),
+        *("INPUT.MIN_SIZE_TRAIN", (64,)),
+    ]
+    changes = f"cfg.merge_from_list({few!r})\n"
+    parts = (block("python", "model_zoo"), changes, block("python", "DefaultTrainer"))
+    trainer = run(tmp_path / "train.py", "".join(parts)).trainer
+    assert (tmp_path / "output" / "model_final.pth").exists()
+    assert trainer.model.num_classes == 1
+
+
+@pytest.mark.trains
 @FPN
 def test_a_stock_backbone_in_our_model(tmp_path):
     path = config_file(tmp_path, "fpn.yaml", "build_resnet_fpn_backbone")
@@ -171,6 +191,7 @@ def run(path, code):
 
 def test_every_block_of_the_page_is_run():
     marks = ["model_zoo", "RETINANET:", "RPN:", "build_resnet_fpn_backbone", "class Recurrent"]
+    marks.append("DefaultTrainer")
     marks.append('NAME: "RecurrentTextEncoder"')
     blocks = re.findall(r"```\w+\n(.*?)```", PAGE, re.DOTALL)
     assert sorted(i for m in marks for i, b in enumerate(blocks) if m in b) == list(
