@@ -182,16 +182,16 @@ def _infer(model: nn.Module, batches: Iterator[list[dict]]) -> None:
 
 
 def _time(run: Callable[[], object], count: int, device: str) -> float:
-    """Mean seconds of a run of the slowest process; the first run counts only if it is alone."""
+    """Mean seconds of a run of the slowest process; the first one counts only if it is alone."""
     on_gpu = device.startswith("cuda")
     times = []
-    for _ in range(max(1, count)):
+    for _ in range(count):
         start = time.perf_counter()
         run()
         if on_gpu:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    return max(comm.all_gather(float(np.mean(times[1:] or times))))
+    return max(comm.all_gather(float(np.mean(times[1:] or times or [0.0]))))
 
 
 def _evaluations(cfg: CfgNode) -> int:
