@@ -187,8 +187,15 @@ def test_other_sites_and_other_names_are_refused(client):
         ({"Origin": "null"}, 403),
         ({"Host": "elsewhere.example"}, 403),
         ({"Host": f"localhost:{client.port}"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),  # another port of this computer
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
     ]:
         assert client("POST", "/api/read", image, headers)[0] == status, headers
+
+
+def test_another_page_may_link_to_this_one(client):
+    assert client("GET", "/", headers={"Sec-Fetch-Site": "cross-site"})[0] == 200
 
 
 def test_every_answer_forbids_what_is_not_its_own(client):

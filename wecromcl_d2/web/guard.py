@@ -44,14 +44,14 @@ class Guard:
             await send(message)
 
         if scope["type"] == "http":
-            reason = self._refusal(Headers(scope=scope))
+            reason = self._refusal(Headers(scope=scope), scope["path"])
             if reason:
                 answer = JSONResponse({"error": reason}, HTTPStatus.FORBIDDEN)
                 await answer(scope, receive, send_with_headers)
                 return
         await self.app(scope, receive, send_with_headers)
 
-    def _refusal(self, headers: Headers) -> str:
+    def _refusal(self, headers: Headers, path: str) -> str:
         """Why a request is refused; empty if it is not."""
         host = headers.get("host", "")
         if self.hosts and _host_name(host) not in self.hosts:
@@ -59,6 +59,9 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return f"a page of {origin} may not use this one"
+        # Browsers tell what asks; other pages may link to this one, but not embed parts of it.
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and path != "/":
+            return "another page may not use this one"
         return ""
 
 
