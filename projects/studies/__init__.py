@@ -2,6 +2,7 @@
 
 from .datasets import register_datasets
 from .holistic import HolisticWeCromCL, PooledWeCromCL
+from .ifl import AttentionSPTS
 from .negatives import CurriculumWeCromCL, MinedWeCromCL
 from .points import register_points
 from .pseudo_box import PseudoBoxWeCromCL
@@ -12,6 +13,7 @@ register_datasets()
 register_points()
 
 __all__ = [
+    "AttentionSPTS",
     "BagTextEncoder",
     "CurriculumWeCromCL",
     "FixedTemperatureWeCromCL",

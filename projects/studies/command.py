@@ -88,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(known)
     failed = study.run(args.processes)
     print(f"\n{grid.question}\n\n{write_report(study)}\n\nin {study.folder}")
-    for one in failed:
-        print(f"{one.name} failed; its output is in {study.folder / 'steps'}")
+    for name, said in failed.items():
+        print(f"{name} failed; {said}")
     return LOSSES if failed else DONE
 
 

@@ -58,11 +58,11 @@ class Study:
         """The runs, and the detectors that they share."""
         return (*self.grid.detectors.values(), *self.grid.runs)
 
-    def run(self, processes: int) -> list[Run]:
+    def run(self, processes: int) -> dict[str, str]:
         """Run what has not finished, `processes` runs at a time.
 
         Returns:
-            The runs that failed; the others went on.
+            For each run that failed, by its name, what is to be said of it; the others went on.
 
         Raises:
             ValueError: if a run was begun with other settings.
@@ -80,7 +80,14 @@ class Study:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.runner.terminate()
                 raise
-        return [run for future, run in futures.items() if future.exception() is not None]
+        errors = {run.name: future.exception() for future, run in futures.items()}
+        return {name: self._describe_failure(e) for name, e in errors.items() if e is not None}
+
+    def _describe_failure(self, error: BaseException) -> str:
+        """A sentence; steps that fail have said more in their log."""
+        if isinstance(error, SystemExit):
+            return f"its output is in {self.folder / 'steps'}"
+        return f"{type(error).__name__}: {error}"
 
     def folder_of(self, run: Run) -> Path:
         """Folder of a run's results."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from projects.studies import command
+from projects.studies import command, study
 from projects.studies.grid import read_grid
 from projects.studies.report import format_table, mean_of, rows_of, spread
 from projects.studies.study import Study, describe_hours, rates_by_length
@@ -101,6 +101,15 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(grid_file, tmp
     assert ran(tmp_path) == sorted([*ALL, "two-seed0"])
 
 
+def test_an_error_between_two_steps_is_told(grid_file, tmp_path, capfd, monkeypatch):
+    def fail(results):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(study, "rates_by_length", fail)
+    assert command.main([str(grid_file), "--output", str(tmp_path / "out"), "--seeds", "0"]) == 1
+    assert "one-seed0 failed; OSError: no space left" in capfd.readouterr().out
+
+
 def test_sigterm_ends_the_trainings(grid_file, tmp_path):
     sleeping = tmp_path / "sleeping"
     sleeping.write_text("", encoding="utf-8")
@@ -155,8 +164,8 @@ def test_a_metric_that_no_run_has_is_one_sentence(grid_file, tmp_path, capfd):
 
 
 def test_rows_without_runs_show_what_is_missing(grid_file, tmp_path):
-    study = Study(read_grid(grid_file), tmp_path / "out")
-    table = format_table(study, rows_of(study))
+    empty = Study(read_grid(grid_file), tmp_path / "out")
+    table = format_table(empty, rows_of(empty))
     assert "0 of 2" in table
     assert "chance" not in table
 
