@@ -14,7 +14,7 @@ export function startReview(state) {
 
   const stage = new Stage(page.querySelector("[data-stage]"), paint, move);
 
-  byId("review-confirm").addEventListener("click", () => step("confirm", {}, 1));
+  byId("review-confirm").addEventListener("click", confirm);
   byId("review-absent").addEventListener("click", () => step("absent", {}, 1));
   byId("review-undo").addEventListener("click", () => step("undo"));
   for (const name of ["map", "near"]) {
@@ -142,6 +142,15 @@ export function startReview(state) {
     } finally {
       stage.panel.classList.remove("busy");
     }
+  }
+
+  // A word that was reviewed already needs no further step.
+  function confirm() {
+    const word = words[current];
+    if (!word) return;
+    if (!word.point) complain(`${word.text} has no point yet; click its place`);
+    else if (word.reviewed) select(current + 1);
+    else step("confirm", {}, 1);
   }
 
   function move([x, y]) {
