@@ -118,6 +118,8 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> object:
 def forecast(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
     """Measure a training, print the result and write it into OUTPUT_DIR."""
     prepare_cpu()
+    if comm.is_main_process():
+        print("timing a few steps of each phase of the training", flush=True)
     result = measure_training(trainer_class(cfg), cfg)
     if comm.is_main_process():
         write_json(Path(cfg.OUTPUT_DIR) / FORECAST, result)

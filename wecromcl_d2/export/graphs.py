@@ -168,8 +168,6 @@ def graphs_of(model: Any) -> dict[str, Graph]:
             "MODEL.IMAGE_ENCODER.LAYERS is not 0: deformable layers cannot be exported, as their "
             "sampling has no counterpart in ONNX"
         )
-    if tuple(model.pyramid) != (1.0,):
-        raise ValueError(f"the model sees scales {model.pyramid}; an exported one has one scale")
     side = 4 * model.size_divisibility
     image = torch.zeros(1, 3, side, side + model.size_divisibility)
     feature = FeatureGraph(model)(image)

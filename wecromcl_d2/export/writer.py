@@ -66,6 +66,7 @@ def settings_of(cfg: CfgNode, model: Any) -> dict[str, Any]:
         "task": cfg.TASK,
         "characters": charset.characters,
         "stride": model.stride,
+        "scales": list(model.pyramid),
         "divisibility": model.size_divisibility,
         "pixel_mean": list(cfg.MODEL.PIXEL_MEAN),
         "bgr": cfg.INPUT.FORMAT == "BGR",
@@ -85,6 +86,7 @@ def settings_of(cfg: CfgNode, model: Any) -> dict[str, Any]:
         "max_anchors": model.max_anchors,
         "min_score": model.min_score,
         "point": model.point,
+        "num_points": model.num_points,
         "threshold": cfg.TEST.SPOTTING_THRESHOLD,
     }
 

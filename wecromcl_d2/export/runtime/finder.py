@@ -8,14 +8,37 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .model import OnnxModel, window_maximum
+from .model import OnnxModel, resize_maps, scale_image, window_maximum
 
 # Further peaks of each word, for words that need a place of their own.
 SPARE_PEAKS = 5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Words in an image at one scale.
+
+    Attributes:
+        maps: (Q, H, W).
+        similarity: (Q,).
+        size: width and height of the image at this scale, in cells.
+    """
+
+    maps: np.ndarray
+    similarity: np.ndarray
+    size: np.ndarray
+
+    def on_grid(self, other: Scale, word: int) -> np.ndarray:
+        """The map of a word on the grid of another scale's maps."""
+        own, grid = self.maps[word : word + 1], other.maps.shape[1:]
+        if own.shape[1:] == grid:
+            return own[0]
+        return resize_maps(own, grid)[0] * (own.size / (grid[0] * grid[1]))
 
 
 class OnnxAnchorFinder(OnnxModel):
@@ -41,24 +64,31 @@ class OnnxAnchorFinder(OnnxModel):
             empty = {"words": [], "points": np.zeros((0, 2)), "maps": np.zeros((0, 0, 0))}
             return empty | {"scores": none, "similarity": none}
         own = [keys[word] for word in given]
-        pixels, valid, size = self._prepare(image)
         queries, texts = self._run("words", labels=self._labels(own))
-        maps, similarity = self._run(
-            "maps", image=pixels, valid=valid, queries=queries, texts=texts
-        )
-        grid = [-(-side // self.settings["stride"]) for side in size]
-        maps = maps[:, : grid[0], : grid[1]]
-        points, scores = self._decode(maps, own)
-        (height, width) = image.shape[:2]
-        scale = self.settings["stride"] * np.array([width / size[1], height / size[0]])
-        points = np.minimum(points.astype(np.float64) * scale, (width, height))
+        pixels = self._pixels(image)
+        scales = [
+            self._activate(scale_image(pixels, factor), queries, texts)
+            for factor in self.settings["scales"]
+        ]
+        points, scores, best = self._decode(scales, own)
+        maps = np.stack([scales[k].on_grid(scales[0], q) for q, k in enumerate(best)])
         return {
             "words": given,
-            "points": points,
+            "points": np.minimum(points * image.shape[1::-1], image.shape[1::-1]),
             "scores": scores,
-            "similarity": similarity,
+            "similarity": np.stack([scale.similarity for scale in scales])[best, range(len(own))],
             "maps": maps,
         }
+
+    def _activate(self, pixels: np.ndarray, queries: np.ndarray, texts: np.ndarray) -> Scale:
+        """The words in an image at one scale."""
+        padded, valid = self._prepare(pixels)
+        maps, similarity = self._run(
+            "maps", image=padded, valid=valid, queries=queries, texts=texts
+        )
+        stride, (height, width) = self.settings["stride"], pixels.shape[:2]
+        maps = maps[:, : -(-height // stride), : -(-width // stride)]
+        return Scale(maps, similarity, np.array([width / stride, height / stride]))
 
     def _key(self, word: str) -> str:
         """The word as the model reads it."""
@@ -74,19 +104,39 @@ class OnnxAnchorFinder(OnnxModel):
             row[: len(key)] = [1 + self.settings["characters"].index(c) for c in key]
         return labels
 
-    def _decode(self, maps: np.ndarray, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Points in cells (Q, 2) and values (Q,) of each word's peak."""
+    def _decode(
+        self, scales: Sequence[Scale], keys: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points (Q, 2) as shares of the image's sides, values and scales (Q,) of the anchors.
+
+        Each word has its anchor from the scale at which it is most similar.
+        """
+        best = np.stack([scale.similarity for scale in scales]).argmax(0)
+        row, size = np.arange(len(keys)), np.stack([scale.size for scale in scales])
         ranks = [keys[:i].count(key) for i, key in enumerate(keys)]
         distance = self.settings["anchor_distance"]
         count = max(ranks) + 1 + (SPARE_PEAKS if distance else 0)
+        found = [self._peaks(scale.maps, count) for scale in scales]
+        points, scores = (np.stack(values)[best, row] for values in zip(*found, strict=True))
+        # Peaks of maps of different sizes compare by their height over a flat map.
+        cells = np.array([scale.maps[0].size for scale in scales])[best, None]
+        if distance:
+            places = points * (size[0] / size)[best][:, None]
+            ranks = _distinct(places, scores.astype(np.float64) * cells, keys, distance)
+        shares = points[row, ranks].astype(np.float64) / size[best]
+        return shares, scores[row, ranks], best
+
+    def _peaks(self, maps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points in cells (Q, P, 2) and values (Q, P) of the strongest peaks."""
         window = self.settings["peak_window"]
         points, scores = _find_peaks(maps, count, window, self.settings["peak_ties"] == "first")
+        missing = count - scores.shape[1]  # of a map of few cells
+        if missing > 0:
+            points = np.concatenate([points, points[:, :1].repeat(missing, 1)], 1)
+            scores = np.pad(scores, ((0, 0), (0, missing)))
         if self.settings["anchor"] == "mean":
             points = _centroids(maps, points, window)
-        if distance:
-            ranks = _distinct(points, scores, keys, distance)
-        row = np.arange(len(keys))
-        return points[row, ranks], scores[row, ranks]
+        return points, scores
 
 
 def _find_peaks(

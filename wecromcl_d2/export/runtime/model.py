@@ -42,13 +42,20 @@ class OnnxModel:
     def _run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
         return self._sessions[graph].run(None, inputs)
 
-    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Network input (1, 3, h, w), its cells without padding, and its true size."""
+    def _pixels(self, image: np.ndarray) -> np.ndarray:
+        """An image in the size and the channel order of the network input.
+
+        Raises:
+            ValueError: for anything but an (H, W, 3) uint8 array.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f"an image is an (H, W, 3) uint8 RGB array, not {image.dtype} {image.shape}"
             )
-        pixels = self._resize(image[..., ::-1] if self.settings["bgr"] else image)
+        return self._resize(image[..., ::-1] if self.settings["bgr"] else image)
+
+    def _prepare(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Network input (1, 3, h, w), padded, and its cells without padding."""
         (height, width), step = pixels.shape[:2], self.settings["divisibility"]
         padded = np.empty((-(-height // step) * step, -(-width // step) * step, 3), np.float32)
         padded[:] = self.settings["pixel_mean"]
@@ -56,7 +63,7 @@ class OnnxModel:
         stride = self.settings["stride"]
         valid = np.zeros((1, padded.shape[0] // stride, padded.shape[1] // stride), bool)
         valid[:, : -(-height // stride), : -(-width // stride)] = True
-        return np.ascontiguousarray(padded.transpose(2, 0, 1)[None]), valid, (height, width)
+        return np.ascontiguousarray(padded.transpose(2, 0, 1)[None]), valid
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
         """The image in the size that the config asks for; Pillow is needed where it differs."""
@@ -70,6 +77,42 @@ class OnnxModel:
         from PIL import Image
 
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def scale_image(image: np.ndarray, factor: float) -> np.ndarray:
+    """An image (H, W, 3) uint8 resized bilinearly with antialiasing; as it is for a factor of 1."""
+    if factor == 1:
+        return image
+    rows, columns = (
+        _weights(side, max(1, round(side * factor)), antialias=True) for side in image.shape[:2]
+    )
+    scaled = resample(image.transpose(2, 0, 1).astype(np.float32), rows, columns)
+    return scaled.round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def resize_maps(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Maps (Q, H, W) on another grid, bilinearly."""
+    rows, columns = (
+        _weights(*sides, antialias=False) for sides in zip(maps.shape[1:], grid, strict=True)
+    )
+    return resample(maps, rows, columns)
+
+
+def resample(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Values (..., H, W) by the weights of their rows (h, H) and of their columns (w, W)."""
+    return rows @ (values @ columns.T)
+
+
+def _weights(before: int, after: int, *, antialias: bool) -> np.ndarray:
+    """Shares (after, before) of the old places in the new ones; those of a row add up to 1."""
+    step = before / after
+    reach = max(step, 1.0) if antialias else 1.0
+    centers = (np.arange(after) + 0.5) * step
+    if not antialias:
+        centers = centers.clip(0.5, before - 0.5)  # outside, the border is repeated
+    distance = np.abs(np.arange(before) + 0.5 - centers[:, None]) / reach
+    shares = (1 - distance).clip(0)
+    return (shares / shares.sum(1, keepdims=True)).astype(np.float32)
 
 
 def open_graph(path: Path, threads: int) -> Any:
