@@ -349,6 +349,14 @@ def test_the_nearest_registered_names_are_said():
 
 
 @pytest.mark.usefixtures("forget_new_datasets")
+def test_label_files_are_not_among_the_names_that_are_said():
+    ensure_registered("/a/absent.jsonl")
+    with pytest.raises(LabelError) as error:
+        ensure_registered("absent")
+    assert "/a/" not in str(error.value)
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
 def test_a_registered_name_is_left_alone():
     register_labels("mine.json", "there.jsonl")
     ensure_registered("mine.json")

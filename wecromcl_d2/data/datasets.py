@@ -153,7 +153,8 @@ def ensure_registered(name: str) -> None:
         return
     parts = split_name(name)
     if parts is None:
-        raise LabelError(unknown_dataset(name, known))
+        # Label files that were named before are no names that somebody gave.
+        raise LabelError(unknown_dataset(name, [other for other in known if not split_name(other)]))
     path, root = parts
     images = None if root is None else os.path.abspath(root)
     register_labels(name, os.path.abspath(path), images)
