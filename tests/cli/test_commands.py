@@ -35,6 +35,15 @@ def test_commands_are_listed_without_torch(option: list[str]) -> None:
     assert done.stdout.endswith("False False 0\n")
 
 
+def test_what_only_some_commands_need_is_not_loaded_by_all() -> None:
+    code = (
+        "import sys, wecromcl_d2.cli.train\n"
+        "print(sorted({'scipy.optimize', 'scipy.stats', 'scipy.io'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_commands_are_listed_in_under_a_second() -> None:
     seconds = []
     for _ in range(3):  # the first one may have to read Python from the disk

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 # Percentiles of all confidences up to which the weight is 0, and from which on it is 1. They are
 # low, because most anchors of low confidence are right all the same, and their words hard to read.
@@ -90,6 +89,9 @@ def anchor_confidence(
     Returns:
         float64 of shape `(P,)`; equal numbers rank alike.
     """
+    # Imported here: it costs 1.8 s of CPU, which every command would pay.
+    from scipy.stats import rankdata
+
     p, s = ((rankdata(values) - 0.5) / max(1, len(values)) for values in (scores, similarity))
     return np.asarray(p * (1 + 2 * s) / 3)
 
