@@ -1,18 +1,8 @@
-"""What tests of the recipes ask of configs and schedules."""
+"""What tests of the recipes ask of schedules."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-
-
-def flat(cfg: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a config by their full keys."""
-    result: dict[str, Any] = {}
-    for key, value in cfg.items():
-        nested = isinstance(value, Mapping)
-        result |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
-    return result
 
 
 def learning_rates(optimizer: torch.optim.Optimizer, schedule: Any, steps: int) -> list[float]:

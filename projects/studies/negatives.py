@@ -20,10 +20,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from wecromcl_d2.stage1 import NEGATIVE_SAMPLERS, WeCromCL
-from wecromcl_d2.stage1.negatives import NEIGHBOURS
-
-Texts = Sequence[set[int]]
-Queries = Sequence[list[str]]
+from wecromcl_d2.stage1.negatives import NEIGHBOURS, Queries, Texts
 
 
 @NEGATIVE_SAMPLERS.register()

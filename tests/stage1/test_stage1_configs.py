@@ -6,8 +6,9 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 
-from tests.configs import flat, learning_rates
+from tests.configs import learning_rates
 from wecromcl_d2 import add_wecromcl_config
+from wecromcl_d2.cli.console import flatten
 from wecromcl_d2.engine.solver import build_optimizer, build_schedule
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "stage1"
@@ -48,7 +49,7 @@ def read(name):
 
 
 def assert_holds(cfg, expected):
-    found = flat(cfg)
+    found = flatten(cfg)
     assert {key: found[key] for key in expected} == expected
 
 
@@ -134,7 +135,7 @@ def test_every_weight_decays_and_the_rate_follows_its_power():
 
 @pytest.mark.parametrize("name", ["pretrain_synthtext", "icdar2013", "icdar2015", "totaltext"])
 def test_official_variants_switch_back_the_free_choices_alone(name):
-    ours, official = flat(read(name)), flat(read(f"official_{name}"))
+    ours, official = flatten(read(name)), flatten(read(f"official_{name}"))
     changed = {key: official[key] for key in ours if ours[key] != official[key]}
     changed.pop("OUTPUT_DIR")
     changed.pop("MODEL.WEIGHTS", None)
@@ -145,7 +146,7 @@ def test_official_variants_switch_back_the_free_choices_alone(name):
 
 @pytest.mark.parametrize("name", ["pretrain_synthtext", *FINETUNING])
 def test_fast_variants_change_what_they_say_alone(name):
-    ours, fast = flat(read(name)), flat(read(f"fast_{name}"))
+    ours, fast = flatten(read(name)), flatten(read(f"fast_{name}"))
     changed = {key: fast[key] for key in ours if ours[key] != fast[key]}
     assert changed.pop("OUTPUT_DIR") == f"./output/stage1/fast_{name}"
     weights = changed.pop("MODEL.WEIGHTS", None)

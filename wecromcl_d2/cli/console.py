@@ -40,15 +40,16 @@ def describe_run(cfg: CfgNode) -> str:
 
 def own_keys(cfg: CfgNode) -> dict[str, object]:
     """The keys of a config that differ from their defaults, with their values."""
-    defaults = _flatten(default_config())
-    return {key: value for key, value in _flatten(cfg).items() if value != defaults.get(key)}
+    defaults = flatten(default_config())
+    return {key: value for key, value in flatten(cfg).items() if value != defaults.get(key)}
 
 
-def _flatten(node: CfgNode, prefix: str = "") -> dict[str, object]:
+def flatten(node: CfgNode, prefix: str = "") -> dict[str, object]:
+    """The values of a config by their full keys."""
     flat: dict[str, object] = {}
     for key, value in node.items():
         own = {prefix + key: value}
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else own
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else own
     return flat
 
 

@@ -22,7 +22,7 @@ from ..predictor.base import Predictor
 from ..predictor.registry import DEFAULT_MODELS
 from ..visualizer import save_image
 from .film import FILM_SUFFIXES, Film
-from .status import DONE, INTERRUPTED, LOSSES, check_positive
+from .status import DONE, INTERRUPTED, LOSSES, check_max_side, check_positive
 
 AnyPredictor = TypeVar("AnyPredictor", bound=Predictor)
 # The input that stands for an image on the standard input.
@@ -153,8 +153,7 @@ def check_common_arguments(parser: argparse.ArgumentParser, args: argparse.Names
     if args.config_file and args.model:
         parser.error("give either --model or --config-file and --weights")
     check_positive(parser, args, "batch_size", "every")
-    if args.max_side is not None and args.max_side < 0:
-        parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
+    check_max_side(parser, args)
 
 
 def collect_inputs(arguments: Sequence[str], every: int = 1) -> list[Input]:

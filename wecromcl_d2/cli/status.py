@@ -97,6 +97,12 @@ def add_dataset_option(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
 
 
+def check_max_side(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Report a negative `--max-side` as a wrong command; it may be absent, and 0 is no limit."""
+    if args.max_side is not None and args.max_side < 0:
+        parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
+
+
 def check_positive(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
     """Report options below 1 as a wrong command.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..predictor import AnchorFinder, Spotter
 from ..predictor.base import Predictor, check_device
 from ..predictor.registry import DEFAULT_MODELS
-from .status import DONE, command, command_parser
+from .status import DONE, check_max_side, command, command_parser
 
 if TYPE_CHECKING:
     from ..web.models import Models
@@ -51,8 +51,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not 0 <= args.port <= 65535:
         parser.error(f"--port is {args.port}; give a number from 0 to 65535")
-    if args.max_side is not None and args.max_side < 0:
-        parser.error(f"--max-side is {args.max_side}; give a number of pixels, or 0 for no limit")
+    check_max_side(parser, args)
     return args
 
 

@@ -7,7 +7,8 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from tests.configs import flat, learning_rates
+from tests.configs import learning_rates
+from wecromcl_d2.cli.console import flatten
 from wecromcl_d2.engine.solver import build_schedule
 from wecromcl_d2.tasks import load_config
 
@@ -34,7 +35,7 @@ def parameters(cfg):
 
 @pytest.mark.parametrize("name", ["pretrain", *FINETUNING])
 def test_official_variants_switch_back_the_free_choices_alone(name):
-    ours, official = (flat(read(f"stage2/spts/{prefix}{name}")) for prefix in ("", "official_"))
+    ours, official = (flatten(read(f"stage2/spts/{prefix}{name}")) for prefix in ("", "official_"))
     changed = {key: official[key] for key in ours if ours[key] != official[key]}
     assert changed.pop("OUTPUT_DIR") == f"./output/spts/official_{name}"
     # The same images in a batch, each of them twice.
@@ -42,7 +43,7 @@ def test_official_variants_switch_back_the_free_choices_alone(name):
     if name == "pretrain":
         assert changed.pop("SOLVER.BASE_LR_END") == 1e-5
     else:
-        start = flat(read("stage2/spts/official_pretrain"))["OUTPUT_DIR"].removeprefix("./")
+        start = flatten(read("stage2/spts/official_pretrain"))["OUTPUT_DIR"].removeprefix("./")
         assert changed.pop("MODEL.WEIGHTS") == f"{start}/model_final.pth"
     assert changed == FREE_CHOICES
 
@@ -126,7 +127,7 @@ VARIANTS = {
 @pytest.mark.parametrize("kind", VARIANTS)
 @pytest.mark.parametrize("name", ["pretrain", *FINETUNING])
 def test_variants_differ_from_spts_in_their_kind_alone(kind, name):
-    spts, variant = (flat(read(f"stage2/spts/{prefix}{name}")) for prefix in ("", f"{kind}_"))
+    spts, variant = (flatten(read(f"stage2/spts/{prefix}{name}")) for prefix in ("", f"{kind}_"))
     changed = {key: variant[key] for key in spts if spts[key] != variant[key]}
     assert changed.pop("OUTPUT_DIR") == f"./output/{kind}/{name}"
     if name != "pretrain":

@@ -5,7 +5,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
-from tests.configs import flat
+from wecromcl_d2.cli.console import flatten
 from wecromcl_d2.data.text import TextList
 from wecromcl_d2.tasks import load_config
 
@@ -26,7 +26,7 @@ def read(name, *opts):
 
 @pytest.mark.parametrize("name", START)
 def test_v2_differs_in_its_layers_alone_and_starts_where_its_own_chain_ends(name):
-    plain, v2 = flat(read(name)), flat(read(f"v2_{name}"))
+    plain, v2 = flatten(read(name)), flatten(read(f"v2_{name}"))
     changed = {key: v2[key] for key in plain if plain[key] != v2[key]}
     assert changed.pop("OUTPUT_DIR") == f"./output/srsts_a_v2/{name}"
     if START[name] is not None:

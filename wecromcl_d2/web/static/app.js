@@ -81,6 +81,20 @@ export function takeFiles(page, several, take) {
   });
 }
 
+// The pixels of a chosen file; null after a complaint if it cannot be used.
+export async function openPhotograph(file, limits) {
+  if (file.size > limits.size) {
+    complain(`${file.name} has more than ${(limits.size / 1e6).toFixed(0)} MB`);
+    return null;
+  }
+  try {
+    return await createImageBitmap(file);
+  } catch {
+    complain(`${file.name} is no photograph that this browser can show`);
+    return null;
+  }
+}
+
 function select(name) {
   for (const page of PAGES) {
     byId(page).hidden = page !== name;

@@ -1,6 +1,6 @@
 // Find: a photograph and words, the activation map of each word, its anchor, its similarity.
 
-import { ask, byId, complain, download, downloadJson, element, report, takeFiles } from "./app.js";
+import { ask, byId, complain, download, downloadJson, element, openPhotograph, report, takeFiles } from "./app.js";
 import { decodeMap, drawCross, drawDimmed, drawLabel, glow, hueOf } from "./heat.js";
 import { Stage } from "./stage.js";
 
@@ -35,17 +35,8 @@ export function startFind(state) {
   });
 
   async function open(chosen) {
-    if (chosen.size > state.limits.size) {
-      complain(`${chosen.name} has more than ${(state.limits.size / 1e6).toFixed(0)} MB`);
-      return;
-    }
-    let image;
-    try {
-      image = await createImageBitmap(chosen);
-    } catch {
-      complain(`${chosen.name} is no photograph that this browser can show`);
-      return;
-    }
+    const image = await openPhotograph(chosen, state.limits);
+    if (!image) return;
     file = chosen;
     forget();
     stage.show(image);

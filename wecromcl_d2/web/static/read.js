@@ -1,6 +1,6 @@
 // Read: photographs, their words drawn and listed, JSON down.
 
-import { ask, byId, complain, downloadJson, element, report, takeFiles } from "./app.js";
+import { ask, byId, complain, downloadJson, element, openPhotograph, report, takeFiles } from "./app.js";
 import { drawLabel } from "./heat.js";
 import { Stage } from "./stage.js";
 
@@ -22,17 +22,8 @@ export function startRead(state) {
   });
 
   async function add(file) {
-    if (file.size > state.limits.size) {
-      complain(`${file.name} has more than ${(state.limits.size / 1e6).toFixed(0)} MB`);
-      return;
-    }
-    let image;
-    try {
-      image = await createImageBitmap(file);
-    } catch {
-      complain(`${file.name} is no photograph that this browser can show`);
-      return;
-    }
+    const image = await openPhotograph(file, state.limits);
+    if (!image) return;
     const photograph = { file, image, answer: null };
     const button = element("button"), thumbnail = element("img");
     thumbnail.src = URL.createObjectURL(file);
