@@ -67,8 +67,13 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the run, which is that of its folder."""
+        return f"{self.label}-seed{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """Name without the seed."""
         parts = (self.variant, *(() if self.value is None else (str(self.value),)))
-        return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts) + f"-seed{self.seed}"
+        return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
 
     @property
     def stages(self) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -155,7 +155,9 @@ def format_table(study: Study, rows: Sequence[Row]) -> str:
 
 def shown(value: float | None) -> str:
     """A metric in a table."""
-    return "" if value is None else f"{value:.3f}"
+    if value is None:
+        return ""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def spread(values: Sequence[float]) -> str:

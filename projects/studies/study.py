@@ -28,6 +28,7 @@ from wecromcl_d2.engine import results_folder
 from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.tasks import load_config
 
+from .cost import KINDS, Work, asks_for_work, describe_work, work_step
 from .grid import Grid, Run
 from .points import inside_rate
 
@@ -52,6 +53,8 @@ class Study:
         self.grid, self.folder = grid, folder
         self.runner = Runner(folder)
         self._locks = {seed: threading.Lock() for seed in grid.detectors}
+        self._measuring = threading.Lock()
+        self._counts_work = asks_for_work((grid.metric, grid.against, *grid.also))
 
     @property
     def all_runs(self) -> tuple[Run, ...]:
@@ -69,7 +72,7 @@ class Study:
         """
         for run in self.all_runs:
             self._claim(run)
-        open_runs = [run for run in self.grid.runs if not self.has_finished(run)]
+        open_runs = [run for run in self.grid.runs if not self._is_complete(run)]
         start, before = time.monotonic(), self.progress()
         with exit_on_sigterm(), ThreadPoolExecutor(processes) as pool:
             futures = {pool.submit(self._execute, run): run for run in open_runs}
@@ -104,26 +107,60 @@ class Study:
         """
         folder = self.folder_of(run)
         found = _read_json(folder / "summary.json") | _read_json(folder / MEASURED)
-        return found | {"cost": {"minutes": self._minutes(run, found)}} if found else {}
+        return found | {"cost": self._cost(run)} if found else {}
 
     def seconds(self, run: Run) -> float:
         """Wall time of a run's trainings and of finding points, interrupted attempts included."""
-        return float(sum(stage.get("seconds", 0) for stage in self.summary(run).values()))
+        summary = _read_json(self.folder_of(run) / "summary.json")
+        return float(sum(stage.get("seconds", 0) for stage in summary.values()))
 
-    def _minutes(self, run: Run, summary: dict[str, Any]) -> float:
-        """Wall time of all trainings that a run's result needs, of the shared detector too."""
-        seconds = sum(part.get("seconds", 0) for part in summary.values())
+    def _cost(self, run: Run) -> dict[str, float]:
+        """Cost of all trainings that a run's result needs, of the shared detector's too."""
         starts_from_it = run.config or "MODEL.BACKBONE.WEIGHTS" not in run.opts
-        if run.spotter and self.grid.detectors and starts_from_it:
-            seconds += self.seconds(self.grid.detectors[run.seed])
-        return seconds / 60
+        shared = self.grid.detectors.get(run.seed) if run.spotter and starts_from_it else None
+        runs = [run] if shared is None else [shared, run]
+        cost = {"minutes": sum(map(self.seconds, runs)) / 60}
+        works = [self._works(one) for one in runs]
+        if not all(works):
+            return cost
+        before = [work for own in works[:-1] for work in own.values()]
+        finder = works[0].get("anchors") if run.config and run.spotter else None
+        return cost | describe_work(works[-1], before, finder)
+
+    def _works(self, run: Run) -> dict[str, Work]:
+        """Work of the stages that a run trains; empty if it has not been measured."""
+        found: dict[str, Work] = {
+            stage: {kind: _read_json(self._work_file(run, stage, kind)) for kind in KINDS}
+            for stage in self._trained(run)
+        }
+        return found if all(all(work.values()) for work in found.values()) else {}
+
+    def _work_file(self, run: Run, stage: str, kind: str) -> Path:
+        return self.folder / "work" / f"{run.label}-{stage}-{kind}.json"
+
+    def _measure_work(self, run: Run) -> None:
+        """Measure what no run of the variant with another seed has."""
+        with self._measuring:
+            for stage, (config, opts) in self._trained(run).items():
+                for kind in KINDS:
+                    output = self._work_file(run, stage, kind)
+                    if not output.is_file():
+                        trained = self.folder_of(run) / stage
+                        self.runner.run(work_step(kind, config, opts, trained, output))
+
+    def _is_complete(self, run: Run) -> bool:
+        """Whether a run has finished and its work, if the grid shows that, is known."""
+        return self.has_finished(run) and (not self._counts_work or bool(self._works(run)))
+
+    def _trained(self, run: Run) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """The stages of a run without the one that is trained by a shared detector's run."""
+        shared = {"anchors"} if run.spotter and self.grid.detectors else set()
+        return {name: stage for name, stage in run.stages.items() if name not in shared}
 
     def iterations(self, run: Run) -> tuple[int, int]:
         """Iterations that a run has done, of all its trainings, and those that it will do."""
         done, planned = 0, 0
-        for stage, (config, opts) in run.stages.items():
-            if stage == "anchors" and run.spotter and self.grid.detectors:
-                continue  # trained by another run
+        for stage, (config, opts) in self._trained(run).items():
             whole = _max_iter(config, opts)
             planned += whole
             rows = read_lines(self.folder_of(run) / stage)
@@ -161,6 +198,8 @@ class Study:
         if datasets:
             measured["points"] = measure_points(datasets)
         write_json(folder / MEASURED, measured)
+        if self._counts_work:
+            self._measure_work(run)
 
     def _train_spotter(self, run: Run, weights: str) -> None:
         """Train a spotter on the points of its datasets, and measure it.
@@ -196,7 +235,7 @@ class Study:
         detector = self.grid.detectors[seed]
         # The first run of a seed trains it, those at the same time wait.
         with self._locks[seed]:
-            if not self.has_finished(detector):
+            if not self._is_complete(detector):
                 self._execute(detector)
         return best_weights(self.folder_of(detector) / "anchors")
 

@@ -36,6 +36,12 @@ if words[0] == "pipeline":
     else:
         write(output / "anchors" / "model_best.pth", "weights")
     write(output / "summary.json", summary)
+elif words[0] == "benchmark":
+    phases = [{{"images": 40, "step_gflop": 1.5}}, {{"images": 60, "step_gflop": 2.5}}]
+    work = {{"phases": phases, "tflop": 5.0, "memory_mb": 300}}
+    if words[2] == "inference":
+        work = {{"image_gflop": 20.0, "image_seconds": 0.012, "memory_mb": 200}}
+    write(pathlib.Path(after("--output")), work)
 else:
     output = pathlib.Path(words[-1] if words[-2] == "OUTPUT_DIR" else after("OUTPUT_DIR"))
     if "--eval-only" not in words:
@@ -109,6 +115,32 @@ def test_spotters_share_a_detector_and_are_measured_with_their_points(grid_file,
     capfd.readouterr()
     assert command.main([*arguments, "--list"]) == 0
     assert "4 of 4 runs have finished" in capfd.readouterr().out
+
+
+def test_operations_are_measured_once_for_each_variant(grid_file, tmp_path):
+    names = ("training_tflop", "step_gflop", "training_mb", "image_ms", "inference_mb")
+    grid = yaml.safe_load(grid_file.read_text(encoding="utf-8"))
+    grid |= {"seeds": [3, 4], "also": [f"cost/{name}" for name in names]}
+    grid_file.write_text(yaml.safe_dump(grid), encoding="utf-8")
+    arguments = [str(grid_file), "--output", str(tmp_path / "out"), "--processes", "2"]
+    for _ in range(2):
+        assert command.main(arguments) == 0
+    lines = (tmp_path / "noted").read_text(encoding="utf-8").splitlines()
+    measured = [words for words in map(json.loads, lines) if words[:2] == ["benchmark", "work"]]
+    files = [Path(words[words.index("--output") + 1]).name for words in measured]
+    trained = ("detector-anchors", "anchors-spotting", "points-spotting", "random_start-spotting")
+    assert sorted(files) == sorted(
+        f"{name}-{kind}.json" for name in trained for kind in ("training", "inference")
+    )
+    assert [w[2] for w in measured if "--weights" in w] == ["inference"] * 4
+    table = (tmp_path / "out/few/table.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    # Detector and spotter, and 100 images to find points in; then without the latter; one alone.
+    assert {row[0]: row[4:9] for row in rows if row[0] in grid["variants"]} == {
+        "anchors": ["12.000", "2.500", "300", "12.000", "200"],
+        "points": ["10.000", "2.500", "300", "12.000", "200"],
+        "random start": ["5.000", "2.500", "300", "12.000", "200"],
+    }
 
 
 def test_the_detector_has_the_seed_of_its_runs(grid_file):

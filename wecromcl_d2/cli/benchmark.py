@@ -9,7 +9,8 @@
 "train" and "inference" are stage 1, "spotting" is inference of SRSTS-A with a fixed number of words
 per image, --words.
 `wecromcl benchmark anchors` and `wecromcl benchmark read` compare labelling and reading with the
-bare model, and `wecromcl benchmark labels` measures label files of any length; see their --help.
+bare model, `wecromcl benchmark labels` measures label files of any length, and `wecromcl benchmark
+work` a training or inference on the datasets of its config; see their --help.
 
 Each case runs in a process of its own, so that its peak memory is its own. Warm-up runs are not
 counted; of the others the median, the fastest and the slowest are given, and the least CPU time,
@@ -25,7 +26,6 @@ memory again.
 
 import argparse
 import os
-import resource
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -44,9 +44,9 @@ from ..engine.precision import prepare_cpu
 from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
 from ..tasks import load_config
-from . import label_scale, labelling_speed, reading_speed
+from . import label_scale, labelling_speed, reading_speed, work
 from .env import processor
-from .profiler import PartProfiler
+from .profiler import PartProfiler, peak_memory
 from .status import DONE, command, command_parser
 
 # Sub-modules that are measured: of stage 1 and of SRSTS-A.
@@ -129,7 +129,7 @@ def measure_training(args: argparse.Namespace, batch: int, profiler: PartProfile
 
     profiler.watch(model, PARTS)
     profiler.repeat(step, args.warmup, args.repeat, "step")
-    memory = peak_memory(args)
+    memory = peak_memory(args.device)
     profiler.count(step, "step", args.compile)
     return memory
 
@@ -153,7 +153,7 @@ def measure_inference(args: argparse.Namespace, batch: int, profiler: PartProfil
 
     profiler.watch(model, PARTS)
     profiler.repeat(new, args.warmup, args.repeat, "new words")
-    memory = peak_memory(args)
+    memory = peak_memory(args.device)
     profiler.count(new, "new words", args.compile)
     profiler.repeat(known, args.warmup, args.repeat, "known words")
     profiler.count(known, "known words", args.compile)
@@ -180,7 +180,7 @@ def measure_spotting(args: argparse.Namespace, batch: int, profiler: PartProfile
 
     profiler.watch(model, SPOTTER_PARTS)
     profiler.repeat(spot, args.warmup, args.repeat, "spotting")
-    memory = peak_memory(args)
+    memory = peak_memory(args.device)
     profiler.count(spot, "spotting", args.compile)
     return memory
 
@@ -193,19 +193,12 @@ MEASUREMENTS = {
 
 
 # Benchmarks with options of their own.
-OTHERS = {"anchors": labelling_speed.run, "labels": label_scale.run, "read": reading_speed.run}
-
-
-def peak_memory(args: argparse.Namespace) -> int:
-    """Peak memory of this process so far, in MB: of the GPU, or resident."""
-    if args.device.startswith("cuda"):
-        return round(torch.cuda.max_memory_allocated() / 1e6)
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # `ru_maxrss` below may include the memory of the parent process; VmHWM does not.
-        lines = dict(x.split(":", 1) for x in status.read_text(encoding="utf-8").splitlines())
-        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+OTHERS = {
+    "anchors": labelling_speed.run,
+    "labels": label_scale.run,
+    "read": reading_speed.run,
+    "work": work.run,
+}
 
 
 def precision_of(args: argparse.Namespace) -> torch.autocast:

@@ -7,9 +7,11 @@ are looked up; temporary memory inside an operation is not counted.
 """
 
 import math
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+aten = torch.ops.aten
+# What PyTorch counts, and its fused attention on a CPU, which it counts on a GPU alone.
+FLOP_COUNTS = flop_registry | {
+    aten._scaled_dot_product_flash_attention_for_cpu: (
+        flop_registry[aten._scaled_dot_product_flash_attention]
+    ),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        flop_registry[aten._scaled_dot_product_flash_attention_backward]
+    ),
+}
 # Operations that allocate memory without writing it, and those that write without reading.
 UNWRITTEN = ("aten::empty", "aten::new_empty")
 UNREAD = ("aten::copy_", "aten::fill_", "aten::zero_", "aten::bernoulli_")
@@ -35,7 +47,7 @@ class WorkCounter(TorchDispatchMode):
     ) -> Any:
         """Run one operation, decomposed into others if PyTorch can."""
         kwargs = kwargs or {}
-        count = flop_registry.get(func.overloadpacket)
+        count = FLOP_COUNTS.get(func.overloadpacket)
         if count is None:
             with self:
                 result = func.decompose(*args, **kwargs)
@@ -80,6 +92,18 @@ def tensors_of(values: Any) -> list[torch.Tensor]:
             sparse = x.layout == torch.sparse_csr
             tensors += [x.crow_indices(), x.col_indices(), x.values()] if sparse else [x]
     return tensors
+
+
+def peak_memory(device: str) -> int:
+    """Peak memory of this process so far, in MB: of the GPU, or resident."""
+    if device.startswith("cuda"):
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # `ru_maxrss` below may include the memory of the parent process; VmHWM does not.
+        lines = dict(x.split(":", 1) for x in status.read_text(encoding="utf-8").splitlines())
+        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
 class PartProfiler:

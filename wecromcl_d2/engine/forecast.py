@@ -98,7 +98,7 @@ def measure_training(trainer_type: Any, cfg: CfgNode) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for plan in plan_phases(cfg):
             trainer = None  # frees the memory of the last phase
-            trainer = trainer_type(_phase_config(cfg, plan, folder))
+            trainer = trainer_type(phase_config(cfg, plan, folder))
             phases.append(_measure_phase(trainer, cfg, plan))
         evaluated, per_image = _measure_inference(trainer, cfg)
     seconds = sum(phase["seconds"] for phase in phases)
@@ -116,7 +116,7 @@ def measure_training(trainer_type: Any, cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def _phase_config(cfg: CfgNode, plan: PhasePlan, folder: str) -> CfgNode:
+def phase_config(cfg: CfgNode, plan: PhasePlan, folder: str) -> CfgNode:
     """The config of a training of one phase alone."""
     cfg = cfg.clone()
     cfg.defrost()
