@@ -9,12 +9,15 @@ JOBS ?= 2
 RUN := .venv/bin/python
 # The extra `docs` of setup.py.
 SITE := "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
+# The extra `ray`, whose wheel is too large for the set-up, and where it is installed instead.
+RAY := "ray>=2.9"
+RAY_PATH := $(CURDIR)/.cache/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup read demo test lint docs clean
+.PHONY: help setup read demo test test-ray lint docs clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | awk '{n = $$1; $$1 = ""; printf "make %-6s %s\n", n, $$0}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk '{n = $$1; $$1 = ""; printf "make %-8s %s\n", n, $$0}'
 
 setup:  ## make .venv with everything in it (the targets below do it by themselves)
 	@"$(PYTHON)" tools/bootstrap.py
@@ -28,6 +31,14 @@ demo: setup  ## train the quick anchor detector and spotter and draw what they f
 
 test: setup  ## run the tests (ARGS="-k rules" for a part)
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-ray: setup  ## test labelling on a Ray cluster of two machines; installs Ray into .cache
+	@test -e $(RAY_PATH)/complete || { \
+		$(RUN) -m pip install --quiet --retries 1 --timeout 20 --upgrade --target $(RAY_PATH) \
+			-c constraints.txt $(RAY) && touch $(RAY_PATH)/complete; \
+	} || { echo "Ray could not be installed, see above: its test is skipped"; exit 0; }; \
+	PYTHONPATH="$(RAY_PATH)$${PYTHONPATH:+:$$PYTHONPATH}" \
+		$(RUN) -m pytest tests/cli/anchors/test_ray.py $(ARGS)
 
 lint: setup  ## ruff check, ruff format --check, mypy
 	@status=0; for tool in "ruff check" "ruff format --check" mypy; do \

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -170,6 +171,13 @@ def test_pins_lie_in_the_declared_ranges() -> None:
     for requirement in map(Requirement, [*requirements(), *slim["dependencies"]]):
         version = versions[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} excludes {version}"
+
+
+@pytest.mark.parametrize(("variable", "extra"), [("SITE", "docs"), ("RAY", "ray")])
+def test_make_installs_the_ranges_of_the_extras(variable: str, extra: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (line,) = re.findall(rf"^{variable} := (.+)$", makefile, re.MULTILINE)
+    assert re.findall(r'"([^"]+)"', line) == setup_argument("extras_require")[extra]
 
 
 def test_detectron2_is_no_requirement() -> None:

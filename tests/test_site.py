@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.scripts import load_script
-from tests.test_rules import setup_argument
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("mkdocs", "material", "mkdocstrings_handlers")
@@ -45,12 +44,6 @@ def test_the_reference_has_every_public_module(site_pages):
     files = (ROOT / "wecromcl_d2").rglob("*.py")
     modules = {".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files}
     assert named == {name for name in modules if not name.rpartition(".")[2].startswith("_")}
-
-
-def test_make_installs_the_extra_of_the_site():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^SITE := (.+)$", makefile, re.M)
-    assert re.findall(r'"([^"]+)"', line) == setup_argument("extras_require")["docs"]
 
 
 class Addresses(HTMLParser):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +27,8 @@ from .generate import ShardRunner
 RETRIES = 5
 # Tasks that wait for a free processor, for each processor of the cluster.
 TASKS_PER_CPU = 2
+# Longest wait for the cluster's port.
+CONNECT_SECONDS = 10
 # What a worker's process has to know of the environment of the driver.
 INHERITED = (VARIABLE, "DETECTRON2_DATASETS")
 
@@ -55,6 +59,8 @@ def run_on_ray(
         raise ValueError(
             "--engine ray needs a package that is not installed: pip install 'wecromcl_d2[ray]'"
         ) from error
+    if address is not None:
+        _check_reachable(address)
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         _follow(ray, job, shards, pending)
@@ -67,6 +73,24 @@ def run_on_ray(
         ) from error
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """See that something listens at HOST:PORT; Ray itself would try for most of a minute.
+
+    Raises:
+        ConnectionError: if nothing does.
+    """
+    match = re.fullmatch(r"([\w.-]+):(\d+)", address)
+    if match is None:  # "auto" and the like, which Ray looks up
+        return
+    try:
+        socket.create_connection((match[1], int(match[2])), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(
+            f"there is no Ray cluster at {address} ({error}); `ray status` on one of its machines "
+            "says where it is"
+        ) from error
 
 
 def _follow(ray: Any, job: AnchorJob, shards: ShardPlan, pending: Sequence[int]) -> None:
