@@ -113,6 +113,8 @@ def test_tar_files_are_read_in_their_order(model, folder, tmp_path):
     ("argv", "said"),
     [
         (["--bulk", "images"], "--bulk writes the lines of --json"),
+        (["--bulk", "film.mp4", "--json", "x.jsonl", "--every", "5"], "--every 5 is for films"),
+        (["--bulk", "film.MP4", "--json", "x.jsonl"], "film.MP4 is a film, which --bulk"),
         (["--bulk", "missing", "--json", "x.jsonl"], "missing: no such file or folder"),
         (["--bulk", "{0..3}.tar", "--json", "x.jsonl"], "0.tar does not exist"),
         (["--bulk", "empty", "--json", "x.jsonl"], "there is no image in empty"),

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..data.shards import list_members
 from ..files import replace_file
 from ..predictor import ImageError, read_image
+from .film import FILM_SUFFIXES
 from .inputs import Model, UsageError
 from .status import DONE, INTERRUPTED, LOSSES
 
@@ -53,6 +54,8 @@ def check_bulk(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     """Report options that `--bulk` excludes or needs."""
     if args.bulk and (args.json is None or args.output is not None or args.print):
         parser.error("--bulk writes the lines of --json FILE and takes no --output and no --print")
+    if args.bulk and args.every != 1:
+        parser.error(f"--every {args.every} is for films, which --bulk does not read")
 
 
 def read_bulk(args: argparse.Namespace, build_model: Callable[[], Model]) -> int:
@@ -112,7 +115,7 @@ def list_items(arguments: list[str]) -> Iterator[Item]:
     Names are relative to the argument if it is the only one.
 
     Raises:
-        UsageError: if there is no such file or folder.
+        UsageError: if there is no such file or folder, or it is a film.
         ShardError: likewise, for a tar file.
     """
     Image.init()
@@ -121,6 +124,8 @@ def list_items(arguments: list[str]) -> Iterator[Item]:
             names = _files_below(argument, "")
         elif argument.endswith(".tar"):
             names = list_members(argument)
+        elif argument.lower().endswith(FILM_SUFFIXES):
+            raise UsageError(f"{argument} is a film, which --bulk does not read; leave out --bulk")
         elif os.path.exists(argument):
             yield (os.path.basename(argument) if len(arguments) == 1 else argument), argument
             continue
