@@ -5,6 +5,7 @@
 that must not depend on either: `make test ARGS="-m trains"`.
 """
 
+import functools
 import os
 
 # The suite's tensors are tiny: on busy cores a second thread makes them slower, not faster.
@@ -17,6 +18,16 @@ import pytest
 import torch
 
 SEED = int(os.environ.get("WECROMCL_TEST_SEED", "0"))
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `launch` fork its processes, which have everything imported then.
+
+    For tests of what processes do together; `detectron2_contract/test_launch.py` spawns them.
+    """
+    start = functools.partial(torch.multiprocessing.start_processes, start_method="fork")
+    monkeypatch.setattr(torch.multiprocessing, "start_processes", start)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,7 @@
 """The benchmark runs each case in a process of its own and writes what it measured."""
 
 import json
-import os
-import subprocess
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,29 +10,19 @@ from torch import nn
 from wecromcl_d2.cli import benchmark
 from wecromcl_d2.cli.profiler import PartProfiler
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--config-file", "configs/quick/anchors.yaml", "--warmup", "0", "--repeat", "2")
 
 
-def measure(output, *arguments):
-    what, *others = arguments
-    command = [
-        sys.executable,
-        "-m",
-        "wecromcl_d2",
-        "benchmark",
-        what,
-        *SMALL,
-        *others,
-        "--output",
-        str(output),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, cwd=ROOT, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(output.read_text(encoding="utf-8")), done.stdout
+@pytest.fixture
+def measure(tmp_path, capsys):
+    """Runs the command and returns what it wrote and what it printed."""
+
+    def run(what, *options):
+        output = tmp_path / "measured.json"
+        assert benchmark.main([what, *SMALL, *options, "--output", str(output)]) == 0
+        return json.loads(output.read_text(encoding="utf-8")), capsys.readouterr().out
+
+    return run
 
 
 def assert_sound(case):
@@ -49,9 +35,8 @@ def assert_sound(case):
         assert part["gb"] > 0
 
 
-def test_training_by_part_and_batch(tmp_path):
+def test_training_by_part_and_batch(measure):
     found, printed = measure(
-        tmp_path / "train.json",
         *("train", "--batch", "1", "2", "--size", "32", "48", "--negatives", "2"),
     )
     assert [case["batch"] for case in found["cases"]] == [1, 2]
@@ -83,9 +68,8 @@ def test_images_share_their_negatives_where_told():
     assert (len(texts(False)), len(texts(True))) == (4 + 4 * 3, 4 + 3)
 
 
-def test_inference_with_new_and_known_words(tmp_path):
+def test_inference_with_new_and_known_words(measure):
     found, printed = measure(
-        tmp_path / "inference.json",
         *("inference", "--size", "64", "96", "--words", "3", "MODEL.TEXT_ENCODER.LAYERS", "1"),
     )
     assert found["options"]["opts"] == ["MODEL.TEXT_ENCODER.LAYERS", "1"]
@@ -99,9 +83,8 @@ def test_inference_with_new_and_known_words(tmp_path):
     assert "each further word of an image" in printed
 
 
-def test_inference_of_a_spotter(tmp_path):
+def test_inference_of_a_spotter(measure):
     found, _ = measure(
-        tmp_path / "spotting.json",
         *("spotting", "--batch", "2", "--size", "32", "64", "--words", "3"),
         *("--config-file", "configs/quick/srsts_a.yaml"),
     )

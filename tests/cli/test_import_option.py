@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from wecromcl_d2.cli.visualize import main
-from wecromcl_d2.own_modules import VARIABLE
+from wecromcl_d2.own_modules import VARIABLE, add_own_module
 
 MODULE = """
 from wecromcl_d2 import register_labels
@@ -22,34 +23,27 @@ def own_module(tmp_path, monkeypatch):
     (tmp_path / "own_words.py").write_text(MODULE.format(folder=tmp_path), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(VARIABLE, "")
-    return "own_words"
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield "own_words"
+    DatasetCatalog.remove("imported_words")
+    MetadataCatalog.remove("imported_words")
+    del sys.modules["own_words"]
 
 
-def run(code, folder):
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
-    )
-    return done.stdout + done.stderr
+def test_the_module_is_imported_and_its_dataset_known(own_module, capsys):
+    command = ["labels", "--dataset", "imported_words", "--import", own_module, "--output", "drawn"]
+    assert main(command) == 2
+    assert "labels.jsonl: cannot be read" in capsys.readouterr().err
 
 
-def test_the_module_is_imported_and_its_dataset_known(own_module, tmp_path):
+def test_processes_that_a_command_starts_import_it_too(own_module):
+    add_own_module(own_module)
     code = (
-        "from wecromcl_d2.cli.visualize import main\n"
-        f"main(['labels', '--dataset', 'imported_words', '--import', '{own_module}', "
-        "'--output', 'drawn'])\n"
+        "import wecromcl_d2; from detectron2.data import DatasetCatalog\n"
+        "print('imported_words' in DatasetCatalog.list())"
     )
-    assert "labels.jsonl: cannot be read" in run(code, tmp_path)
-
-
-def test_processes_that_a_command_starts_import_it_too(own_module, tmp_path):
-    code = (
-        "from wecromcl_d2.own_modules import add_own_module\n"
-        "import subprocess, sys\n"
-        f"add_own_module('{own_module}')\n"
-        "subprocess.run([sys.executable, '-c', 'import wecromcl_d2; from detectron2.data import "
-        'DatasetCatalog; print("imported_words" in DatasetCatalog.list())\'])\n'
-    )
-    assert run(code, tmp_path) == "True\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_a_module_that_is_not_there_is_one_sentence(capsys, monkeypatch):

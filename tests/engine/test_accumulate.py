@@ -82,6 +82,7 @@ def count(exchanges, bucket):
     return summed.then(lambda done: done.value()[0] / comm.get_world_size())
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.trains
 @pytest.mark.skipif(torch.cuda.is_available(), reason="launches on GPUs where there are any")
 def test_processes_exchange_gradients_once_per_update(tmp_path):

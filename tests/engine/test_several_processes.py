@@ -90,6 +90,7 @@ def in_each_process(root):
     comm.synchronize()
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.trains
 @pytest.mark.skipif(torch.cuda.is_available(), reason="launches on GPUs where there are any")
 def test_eight_processes_see_what_one_sees(root):

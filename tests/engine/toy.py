@@ -1,16 +1,10 @@
-"""A training of seconds for the tests of the engine; also a program that may be killed.
-
-    python toy.py ROOT [--kill-at N | --kill-while-saving N] [--resume] [KEY VALUE ...]
-
-Writes the losses of each iteration it ran to ROOT/losses-<first iteration>.json at the end.
-"""
+"""A training of seconds for the tests of the engine; its `main` runs in processes to be killed."""
 
 import argparse
 import io
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -106,21 +100,21 @@ def kill_while_saving(number):
     torch.save = half
 
 
-def main():
+def main(argv):
+    """Train: ROOT [--kill-at N | --kill-while-saving N] [--resume] [KEY VALUE ...].
+
+    Writes the losses of each iteration it ran to ROOT/losses-<first iteration>.json at the end.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("root", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int)
     parser.add_argument("--kill-while-saving", type=int)
     parser.add_argument("opts", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     if args.kill_while_saving:
         kill_while_saving(args.kill_while_saving)
     losses, weights = train(toy_config(args.root, *args.opts), args.resume, args.kill_at)
     (args.root / f"losses-{min(losses)}.json").write_text(json.dumps(losses), encoding="utf-8")
     torch.save(weights, args.root / "weights.pth")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -66,6 +66,7 @@ def in_each_process(path, counts):
     comm.synchronize()
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.trains
 @pytest.mark.skipif(torch.cuda.is_available(), reason="launches on GPUs where there are any")
 def test_two_processes_train_like_one(tmp_path):
