@@ -24,7 +24,7 @@ from wecromcl_d2.cli.steps import prepare_environment
 
 from .grid import read_grid
 from .report import mean, metric_of, write_report
-from .study import Study, describe_hours
+from .study import Study, describe_rest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,9 +69,9 @@ def describe_runs(study: Study) -> str:
             seconds.append(study.seconds(run))
         else:
             open_share += 1 - done / planned
-    hours = mean(seconds) * open_share / 3600 if seconds else None
+    left = mean(seconds) * open_share if seconds else None
     table = tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
-    rest = f", about {describe_hours(hours)} of one process are left" if open_share else ""
+    rest = f", about {describe_rest(left)} of one process are left" if open_share else ""
     return f"{table}\n\n{len(seconds)} of {len(lines)} runs have finished{rest}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
+from wecromcl_d2.cli.forecast import duration
 from wecromcl_d2.cli.steps import (
     Runner,
     Step,
@@ -176,8 +177,8 @@ class Study:
         now = self.progress()
         count = len(self.all_runs)
         finished = sum(self.has_finished(run) for run in self.all_runs)
-        hours = (1 - now) * elapsed / (now - before) / 3600 if now > before else None
-        rest = "" if finished == count else f", ETA {describe_hours(hours)}"
+        seconds = (1 - now) * elapsed / (now - before) if now > before else None
+        rest = "" if finished == count else f", ETA {describe_rest(seconds)}"
         return f"-- {finished} of {count} runs, {now:.0%} of the iterations{rest}"
 
     def _execute(self, run: Run) -> None:
@@ -328,8 +329,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def describe_hours(hours: float | None) -> str:
-    """Hours in words; None for unknown ones."""
-    if hours is None:
-        return "not known yet"
-    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+def describe_rest(seconds: float | None) -> str:
+    """The remaining time in words; None if it is unknown."""
+    return "not known yet" if seconds is None else duration(seconds)

@@ -15,7 +15,7 @@ import yaml
 from projects.studies import command, study
 from projects.studies.grid import read_grid
 from projects.studies.report import format_table, mean_of, rows_of, spread
-from projects.studies.study import Study, describe_hours, rates_by_length
+from projects.studies.study import Study, describe_rest, rates_by_length
 from wecromcl_d2.cli import steps
 
 # In place of `wecromcl pipeline`: notes that it ran, fails once if told so, and leaves the files of
@@ -171,10 +171,10 @@ def test_rows_without_runs_show_what_is_missing(grid_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("hours", "words"), [(None, "not known yet"), (0.5, "30 min"), (12.34, "12.3 h")]
+    ("seconds", "words"), [(None, "not known yet"), (1800, "30 min"), (44424, "12.3 h")]
 )
-def test_hours_in_words(hours, words):
-    assert describe_hours(hours) == words
+def test_remaining_time_in_words(seconds, words):
+    assert describe_rest(seconds) == words
 
 
 def test_spread_needs_two_values():

@@ -22,7 +22,7 @@ from ..data.mixture import Mixture
 from ..data.records import JoinedRecords, LongWordRecords
 from .backbone_weights import load_backbone
 from .checkpoint import AtomicCheckpointer
-from .forecast import unseen_datasets
+from .forecast import plan_phases, unseen_datasets
 from .hooks import BestCheckpointer, SeedEachIteration
 from .precision import build_step, check_precision
 from .processes import check_batches, scale_to_processes, synchronize_norms
@@ -103,21 +103,14 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
         """Batches of the phases of SOLVER.CURRICULUM, then of DATASETS.TRAIN."""
-        keys = cfg.SOLVER.CURRICULUM
+        *curriculum, last = plan_phases(cfg)
         phases, end = [], 0
-        for names, iterations, batch_size in zip(
-            keys.DATASETS, keys.ITERS, keys.IMS_PER_BATCH, strict=True
-        ):
-            end += iterations * cfg.SOLVER.ACCUMULATION
-            phases.append(cls.build_phase(cfg, names, batch_size, end))
-        last = cls.build_phase(
-            cfg,
-            cfg.DATASETS.TRAIN,
-            cfg.SOLVER.IMS_PER_BATCH,
-            float("inf"),
-            cfg.DATASETS.PROPORTIONS,
-        )
-        batches = TrainBatches([*phases, last], cls.build_mapper(cfg, True))
+        for plan in curriculum:
+            end += plan.iterations * cfg.SOLVER.ACCUMULATION
+            phases.append(cls.build_phase(cfg, plan.datasets, plan.batch, end))
+        shares = cfg.DATASETS.PROPORTIONS
+        phases.append(cls.build_phase(cfg, last.datasets, last.batch, float("inf"), shares))
+        batches = TrainBatches(phases, cls.build_mapper(cfg, True))
         return TrainLoader(batches, cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
