@@ -33,16 +33,15 @@ def shipped_weights(path: str) -> str:
 
 
 def shipped_files(name: str) -> tuple[Path, Path]:
-    """Config and weights of a model that comes with the package.
+    """Config and weights of a model that comes with the package; loading checks the weights.
 
     Raises:
-        FileNotFoundError: if the config is not there.
-        WeightsError: if the weights are not there or not those that were shipped.
+        FileNotFoundError: if one of them is not there.
     """
     folder = models_folder() / name
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"{folder / CONFIG} does not exist; {_remedy(folder)}")
-    check_shipped(folder / WEIGHTS)
+    for path in (folder / CONFIG, folder / WEIGHTS):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; {_remedy(folder)}")
     return folder / CONFIG, folder / WEIGHTS
 
 

@@ -8,6 +8,7 @@ import torch
 from ..engine.loading import load_model
 from ..files import replace_file
 from ..predictor.registry import find_model
+from ..shipped_models import check_shipped
 from ..tasks import load_config
 from ..weights_file import WeightsError, read_weights
 
@@ -25,7 +26,7 @@ def start_weights(config_file: str, opts: Sequence[str], name: str, folder: Path
     Raises:
         ValueError: for an unknown name.
         FileNotFoundError: if the model's files do not exist.
-        WeightsError: if the model has no module of `IMAGE_MODULES`.
+        WeightsError: if the model has no module of `IMAGE_MODULES`, or is damaged.
     """
     weights = find_model(name)[1]
     try:
@@ -34,6 +35,7 @@ def start_weights(config_file: str, opts: Sequence[str], name: str, folder: Path
         print(f"{config_file} starts from the image modules of {name} alone: {error}")
     else:
         return str(weights)
+    check_shipped(weights)  # a damaged file is no other alphabet
     kept = {k: v for k, v in read_weights(weights).items() if k.startswith(IMAGE_MODULES)}
     if not kept:
         raise WeightsError(f"{weights} has no image modules; start without {name}")

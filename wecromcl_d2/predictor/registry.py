@@ -21,8 +21,7 @@ class ModelEntry:
     Attributes:
         config_file: YAML file.
         weights: checkpoint.
-        made_by: command that creates the files, for the error that they are missing; empty if
-            unknown.
+        made_by: what creates the files, for the error that they are missing; empty if unknown.
     """
 
     config_file: str
@@ -33,9 +32,13 @@ class ModelEntry:
 # By TASK, the model that is used if none is named.
 DEFAULT_MODELS = {"spotting": "street", "anchors": "street-anchors"}
 
+_DEMO = (
+    "`make demo` in a clone, or elsewhere `wecromcl pipeline --config-file "
+    "configs/quick/anchors.yaml --spotter configs/quick/srsts_a.yaml --output demo_output`,"
+)
 _MODELS = {
     name: ModelEntry(
-        f"demo_output/{folder}/config.yaml", f"demo_output/{folder}/model_best.pth", "make demo"
+        f"demo_output/{folder}/config.yaml", f"demo_output/{folder}/model_best.pth", _DEMO
     )
     for name, folder in (("quick", "spotting"), ("quick-anchors", "anchors"))
 }
@@ -67,7 +70,6 @@ def find_model(name: str) -> tuple[Path, Path]:
     Raises:
         ValueError: for an unknown name; the message lists the known ones.
         FileNotFoundError: if one of the files is not there.
-        WeightsError: if the weights came with the package and are damaged.
     """
     if name in shipped_names():
         return shipped_files(name)
@@ -75,7 +77,7 @@ def find_model(name: str) -> tuple[Path, Path]:
     if entry is None and name in DEFAULT_MODELS.values():
         raise ValueError(
             f"the model {name!r} does not come with this version; name another one, of "
-            f"{', '.join(model_names())}"
+            f"{', '.join(model_names())}, or a model of your own by its config and weights"
         )
     if entry is None:
         raise ValueError(
@@ -85,5 +87,5 @@ def find_model(name: str) -> tuple[Path, Path]:
     try:
         return find_file(entry.config_file), find_file(entry.weights)
     except FileNotFoundError as error:
-        hint = f"; `{entry.made_by}` makes it" if entry.made_by else ""
+        hint = f"; {entry.made_by} makes it" if entry.made_by else ""
         raise FileNotFoundError(f"model {name!r}: {error}{hint}") from None
