@@ -14,7 +14,8 @@ from PIL import Image
 
 from tests.fake_spotter import paint, write_model
 from wecromcl_d2 import shipped_models
-from wecromcl_d2.cli import convert, find, pipeline, read
+from wecromcl_d2.cli import convert, find, pipeline, read, train
+from wecromcl_d2.cli.start import start_weights
 from wecromcl_d2.data.datasets import read_labels
 from wecromcl_d2.engine.backbone_weights import load_backbone
 from wecromcl_d2.engine.loading import CheckedCheckpointer, load_model
@@ -117,7 +118,7 @@ def test_the_models_of_this_version_are_small_whole_and_described():
     faults = {name: faults_of(folder / name) for name in names}
     assert faults == {name: [] for name in names}
     for name in names:
-        shipped_models.shipped_files(name)
+        shipped_models.check_shipped(shipped_models.shipped_files(name)[1])
     sizes = [(folder / name / "model.pth").stat().st_size for name in names]
     assert sum(sizes) <= MOST_BYTES
 
@@ -131,6 +132,14 @@ def test_they_are_the_defaults_from_any_folder(models, capsys):
     assert '"texts": ["hill"]' in capsys.readouterr().out
     assert find.main([path, "--words", "hill"]) == 0
     assert '"texts": ["hill"]' in capsys.readouterr().out
+
+
+def test_their_checksum_is_computed_once(models, monkeypatch):
+    seen = []
+    digest = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda data: seen.append(len(data)) or digest(data))
+    Spotter.from_name("street")
+    assert seen.count((models / "street" / "model.pth").stat().st_size) == 1
 
 
 def test_a_training_starts_from_them(models):
@@ -176,6 +185,8 @@ def test_damaged_weights_are_used_nowhere(models, capsys):
         CheckedCheckpointer(model).load(str(weights))
     with pytest.raises(WeightsError, match="is damaged"):
         load_backbone(model.backbone, str(weights))
+    with pytest.raises(WeightsError, match="is damaged"):
+        start_weights(QUICK, [], "street-anchors", weights.parent)
 
 
 def test_a_version_without_them_says_so(empty, capsys):
@@ -186,6 +197,12 @@ def test_a_version_without_them_says_so(empty, capsys):
     cfg = load_config(QUICK, ["MODEL.WEIGHTS", "shipped://street-anchors"])
     with pytest.raises(WeightsError, match="no model 'street-anchors' comes with this version"):
         load_model(cfg)
+    for command in (pipeline.main, train.main):
+        given = (
+            ["MODEL.WEIGHTS"] if command is train.main else ["--output", "o", "--anchors-weights"]
+        )
+        assert command(["--config-file", QUICK, *given, "shipped://street-anchors"]) == 2
+        assert "no model 'street-anchors' comes with this version" in capsys.readouterr().err
 
 
 def test_the_scenes_of_make_read_have_their_words():

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_model
+from PIL import Image
 
 from wecromcl_d2.cli import pipeline as pipeline_command
 from wecromcl_d2.cli import steps
 from wecromcl_d2.cli.start import start_weights
 from wecromcl_d2.cli.status import DONE, LOSSES
+from wecromcl_d2.data import write_labels
 from wecromcl_d2.engine import results_folder
 from wecromcl_d2.engine.loading import CheckedCheckpointer
 from wecromcl_d2.predictor import registry
@@ -287,6 +289,40 @@ def test_each_stage_has_options_of_its_own(pipeline, tmp_path):
     args = pipeline.parse_args(["VERSION", "2", *paths, *own])
     assert args.anchor_opts == ["VERSION", "2", "SEED", "2"]
     assert args.spotter_opts == ["VERSION", "2", "SEED", "3"]
+
+
+@pytest.mark.parametrize("where", [[], ["--spotter-opts"]])
+@pytest.mark.parametrize("key", ["DATASETS.TRAIN", "SOLVER.CURRICULUM.DATASETS"])
+def test_datasets_in_place_of_the_anchors_are_a_wrong_command(pipeline, capsys, key, where):
+    command = ["--config-file", "a", "--spotter", "b", "--output", "o", *where]
+    with pytest.raises(SystemExit) as stop:
+        pipeline.parse_args([*command, "SEED", "1", key, "('x',)"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{key} would be the spotter's in place of the points" in error
+    assert pipeline.parse_args([*command, key, "[]"]).spotter_opts == [key, "[]"]
+
+
+@pytest.mark.parametrize("which", ["--train", "--val", "--test"])
+def test_images_that_are_not_there_end_it_before_any_step(
+    pipeline, monkeypatch, tmp_path, capsys, which
+):
+    monkeypatch.setattr(pipeline, "run_forecasts", pytest.fail)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    labels = str(tmp_path / "l.jsonl")
+    write_labels(labels, [{"file_name": "a.png", "texts": ["hill"]}])
+    names = {"--train": labels, "--val": labels, "--test": labels} | {which: f"{labels}@nowhere"}
+    options = [part for item in names.items() for part in item]
+    command = ["--config-file", "configs/quick/anchors.yaml", "--output", str(tmp_path / "out")]
+    assert pipeline.main([*command, *options]) == 2
+    assert f"name the folder of the images after the @: {labels}@FOLDER" in capsys.readouterr().err
+
+
+def test_a_file_as_folder_of_results_is_a_wrong_command(pipeline, capsys):
+    with pytest.raises(SystemExit) as stop:
+        pipeline.parse_args(["--config-file", "a", "--output", __file__])
+    assert stop.value.code == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
 
 
 def test_weights_that_are_not_there_are_a_wrong_command(pipeline, capsys):

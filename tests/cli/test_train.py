@@ -55,6 +55,8 @@ def test_nothing_to_evaluate_is_said(tmp_path):
         (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER"),
         (["SOLVER.MAX_ITER"], "odd length"),
         (["MODEL", "3"], "MODEL"),
+        (["MODEL.WEIGHTS", "gone.pth"], "there is no file 'gone.pth'; correct MODEL.WEIGHTS"),
+        (["MODEL.BACKBONE.WEIGHTS", "x.pkl"], "no file 'x.pkl'; correct MODEL.BACKBONE.WEIGHTS"),
         (["TASK", "reading"], "TASK"),
         (["MODEL.DEVICE", "abacus"], "MODEL.DEVICE 'abacus'"),
         (["DATASETS.TEST", "('synth_scene_test',)"], "registered one (synth_scenes_test"),
@@ -73,7 +75,7 @@ def test_a_wrong_override_ends_in_one_line(tmp_path, capsys, opts, reason):
         ("MODEL: [1\n", "line 1"),
         ("MODEL: 3\n", "own.yaml"),
         ("MODEL:\n  WEGHTS: a\n", "MODEL.WEGHTS"),
-        ("only words\n", "own.yaml"),
+        ("only words\n", "own.yaml is no config: it has no keys"),
         ("_BASE_: absent.yaml\n", "absent.yaml"),
     ],
 )

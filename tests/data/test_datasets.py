@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from wecromcl_d2.data.datasets import (
     LabelError,
     ensure_registered,
+    label_path,
     read_labels,
     register_labels,
     usable_words,
@@ -294,6 +296,23 @@ def test_a_label_file_is_the_name_of_a_dataset(tmp_path, monkeypatch, suffix, ro
 
 
 @pytest.mark.usefixtures("forget_new_datasets")
+@pytest.mark.parametrize(
+    ("root", "remedy"),
+    [
+        ("", "after the @: l.jsonl@FOLDER"),
+        ("@pictures", "after the @: l.jsonl@FOLDER"),
+        ("@$DETECTRON2_DATASETS", "DETECTRON2_DATASETS"),
+    ],
+)
+def test_images_that_are_not_there_name_what_to_correct(tmp_path, monkeypatch, root, remedy):
+    monkeypatch.chdir(tmp_path)
+    write_labels(tmp_path / "l.jsonl", [FULL])
+    ensure_registered(f"l.jsonl{root}")
+    with pytest.raises(LabelError, match=rf"does not exist; .*{re.escape(remedy)}$"):
+        DatasetCatalog.get(f"l.jsonl{root}")
+
+
+@pytest.mark.usefixtures("forget_new_datasets")
 @pytest.mark.parametrize("variable", [None, "elsewhere"])
 def test_images_of_a_label_file_may_lie_in_the_folder_of_all_datasets(
     tmp_path, monkeypatch, variable
@@ -369,6 +388,14 @@ def test_missing_labels_name_the_dataset_and_the_root(dataset):
     register_labels(name, "l.json")
     with pytest.raises(LabelError, match=rf"dataset '{name}': .*l\.json.*{root}.*DETECTRON2"):
         DatasetCatalog.get(name)
+
+
+def test_the_label_file_of_a_registered_dataset_is_known(dataset):
+    name, root = dataset
+    assert label_path(name) is None
+    register_labels(name, "sub/l.json", "pictures")
+    assert label_path(name) == str(root / "sub/l.json")
+    assert label_path(str(root / "sub/l.json@x")) == label_path(name)
 
 
 def test_dataset_without_a_usable_word_is_named(dataset):

@@ -25,6 +25,7 @@ steps are skipped and an interrupted training is resumed.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from detectron2.config import CfgNode
 
 from ..evaluation.report import write_json
 from ..predictor.registry import DEFAULT_MODELS
-from ..shipped_models import shipped_weights
+from ..shipped_models import check_shipped, shipped_weights
 from ..tasks import load_config
 from .forecast import FORECAST, duration
 from .start import start_weights
@@ -53,7 +54,7 @@ from .steps import (
     read_metrics,
     train_step,
 )
-from .validation import check_validation, hold_out
+from .validation import check_label_files, check_validation, hold_out
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -108,10 +109,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args.anchor_opts = [*args.opts, *args.anchor_opts]
     args.spotter_opts = [*args.opts, *args.spotter_opts]
     if args.anchors_weights and not args.anchors_weights.is_file():
+        check_shipped(args.anchors_weights)  # tells a model that this version lacks
         parser.error(f"--anchors-weights {args.anchors_weights} does not exist")
+    if args.output.is_file():
+        parser.error(f"--output {args.output} is a file; name a folder")
+    if args.spotter:
+        check_spotter_options(parser, args.spotter_opts)
     if args.hold_out is not None and (args.val or not args.train):
         parser.error("--hold-out needs --train and takes the place of --val")
     return args
+
+
+def check_spotter_options(parser: argparse.ArgumentParser, opts: Sequence[str]) -> None:
+    """Report datasets that would take the place of the points that stage 1 finds."""
+    for key, value in itertools.pairwise(opts):
+        if key in ("DATASETS.TRAIN", "SOLVER.CURRICULUM.DATASETS") and value.strip("[]() "):
+            parser.error(
+                f"{key} would be the spotter's in place of the points that are found; name the "
+                "images by --train, or in the configs"
+            )
 
 
 def run_forecasts(args: argparse.Namespace, runner: Runner) -> None:
@@ -314,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run all steps."""
     args = parse_args(argv)
     prepare_environment()
+    check_label_files(name for name in (args.train, args.val, args.test) if name)
     runner = Runner(args.output.resolve())
     if args.hold_out is not None:
         args.train, args.val = hold_out(args.train, args.hold_out, runner.folder / "data")

@@ -36,6 +36,7 @@ from ..engine.precision import check_device, prepare_cpu
 from ..engine.processes import check_gpus, start_processes
 from ..evaluation.report import write_json
 from ..files import find_file
+from ..shipped_models import check_shipped
 from ..tasks import load_config, trainer_class
 from .console import brief_console, describe_run
 from .forecast import FORECAST, print_forecast
@@ -77,12 +78,27 @@ def read_config(args: argparse.Namespace) -> CfgNode:
             "there is nothing to evaluate: name a checkpoint by --weights, or give "
             "--resume for the last one of OUTPUT_DIR"
         )
+    # Beforehand, since the data come first and may have to be rendered.
+    if not args.resume:
+        check_weights(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+        check_weights(cfg.MODEL.BACKBONE.WEIGHTS, "MODEL.BACKBONE.WEIGHTS")
     check_device(cfg.MODEL.DEVICE)
     check_gpus(args.num_gpus)
     phases = () if args.eval_only else (*cfg.SOLVER.CURRICULUM.DATASETS, cfg.DATASETS.TRAIN)
     for name in itertools.chain(*phases, cfg.DATASETS.TEST):
         ensure_registered(name)
     return cfg
+
+
+def check_weights(path: str, key: str) -> None:
+    """Check that weights exist, if they are named by a path and not by an address.
+
+    Raises:
+        ValueError: naming the file and the config key, or the model of the package.
+    """
+    if path and "://" not in path and not Path(path).is_file():
+        check_shipped(path)  # tells a model that this version lacks
+        raise ValueError(f"there is no file {path!r}; correct {key}, or --weights")
 
 
 def run(args: argparse.Namespace, cfg: CfgNode) -> object:

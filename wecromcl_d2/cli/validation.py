@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.datasets import Record, label_path, usable_words, write_labels
+from ..data.datasets import Record, ensure_registered, label_path, usable_words, write_labels
 from ..data.readers.registry import BENCHMARKS
 from ..stage1.anchor_job import load_records
 from .anchor_labels import choose_root, relative_name
@@ -31,6 +31,21 @@ def check_validation(datasets: Sequence[str], test: str) -> None:
             raise ValueError(
                 f"weights and threshold would be chosen on the test images of {name!r}; {remedy}"
             )
+
+
+def check_label_files(datasets: Iterable[str]) -> None:
+    """Check the labels of datasets and that their images are there, rather than after a training.
+
+    Args:
+        datasets: names; those without a label file, which may have to be rendered, are left alone.
+
+    Raises:
+        LabelError: naming the dataset and the remedy.
+    """
+    for name in datasets:
+        ensure_registered(name)
+        if label_path(name):
+            load_records(name)
 
 
 def hold_out(dataset: str, share: float, folder: Path) -> tuple[str, str]:

@@ -55,6 +55,9 @@ __all__ = [
     "write_labels",
 ]
 
+_COMMON_ROOT = "$DETECTRON2_DATASETS"
+# Label files by the names that `register_labels` gave them.
+_registered_files: dict[str, PathLike] = {}
 # A label file as the name of a dataset, with the image root after an "@" if it is another folder.
 _FILE_NAME = re.compile(r"(?P<path>.+?\.jsonl?)(?:@(?P<root>.+))?")
 
@@ -132,6 +135,7 @@ def register_labels(
         return load_dataset(name, root / path, images)
 
     DatasetCatalog.register(name, load)
+    _registered_files[name] = path
     MetadataCatalog.get(name).set(**metadata)
 
 
@@ -170,15 +174,19 @@ def split_name(name: str) -> tuple[Path, Path | None] | None:
     if parts is None:
         return None
     root = parts["root"]
-    if root == "$DETECTRON2_DATASETS":
+    if root == _COMMON_ROOT:
         return Path(parts["path"]), dataset_root()
     return Path(parts["path"]), None if root is None else Path(root)
 
 
 def label_path(name: str) -> str | None:
-    """The absolute path of the label file in a `FILE` or `FILE@IMAGE_ROOT`; else None."""
+    """The absolute path of a dataset's label file; None for other datasets and unknown names."""
     parts = split_name(name)
-    return None if parts is None else os.path.abspath(parts[0])
+    if parts is not None:
+        return os.path.abspath(parts[0])
+    if name in DatasetCatalog.list() and name in _registered_files:
+        return os.path.abspath(dataset_root() / _registered_files[name])
+    return None
 
 
 def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) -> LabelRecords:
@@ -191,10 +199,11 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
     try:
         records = read_labels(path, image_root)
     except LabelError as error:
-        raise LabelError(
-            f"dataset {name!r}: {error} (relative paths start at {str(dataset_root())!r}; set "
-            "DETECTRON2_DATASETS to change it; wecromcl anchors writes files of found points)"
-        ) from error
+        start = (
+            f"relative paths start at {str(dataset_root())!r}; set DETECTRON2_DATASETS to change it"
+        )
+        hint = "wecromcl anchors writes files of found points" if split_name(name) else start
+        raise LabelError(f"dataset {name!r}: {error} ({hint})") from error
     records = _complete_sizes(name, records)
     usable = np.flatnonzero(np.diff(records.table.bounds))
     if not len(usable):
@@ -209,10 +218,17 @@ def load_dataset(name: str, path: PathLike, image_root: PathLike | None = None) 
         raise LabelError(f"dataset {name!r}: {error}") from error
     if not exists:
         raise LabelError(
-            f"dataset {name!r}: image {image!r} of {path} does not exist; correct "
-            "image_root or DETECTRON2_DATASETS"
+            f"dataset {name!r}: image {image!r} of {path} does not exist; {_remedy(name)}"
         )
     return records
+
+
+def _remedy(name: str) -> str:
+    """What to do if the images of a dataset are not where it says."""
+    parts = split_name(name)
+    if parts is None or name.endswith(_COMMON_ROOT):
+        return "correct image_root or DETECTRON2_DATASETS"
+    return f"name the folder of the images after the @: {parts[0]}@FOLDER"
 
 
 def _complete_sizes(name: str, records: LabelRecords) -> LabelRecords:
@@ -234,7 +250,7 @@ def _complete_sizes(name: str, records: LabelRecords) -> LabelRecords:
             sizes[index] = upright_size(records[index]["file_name"])
         except ImageError as error:
             raise LabelError(
-                f"dataset {name!r}: {error}; its size is not stated either: correct image_root "
-                "or DETECTRON2_DATASETS, or remove the record"
+                f"dataset {name!r}: {error}; its size is not stated either: {_remedy(name)}, or "
+                "remove the record"
             ) from None
     return LabelRecords(records.table, records.root, sizes)

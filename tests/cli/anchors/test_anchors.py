@@ -20,7 +20,7 @@ from wecromcl_d2.cli import anchor_labels, benchmark, labelling_speed
 from wecromcl_d2.cli import anchors as tool
 from wecromcl_d2.cli.status import LOSSES
 from wecromcl_d2.data import read_labels, write_labels
-from wecromcl_d2.data.datasets import ensure_registered
+from wecromcl_d2.data.datasets import ensure_registered, register_labels
 from wecromcl_d2.stage1 import generate as anchor_generation
 from wecromcl_d2.stage1.mapper import AnchorMapper
 from wecromcl_d2.stage1.wecromcl import WeCromCL
@@ -306,6 +306,9 @@ def test_what_cannot_be_run_is_said(source, tmp_path, capsys):
     assert "is the dataset itself" in said("--output", labels)
     other = f"{source}/./labels.jsonl@{source}"
     assert "is the dataset itself" in said("--dataset", other, "--output", labels)
+    register_labels("to_be_kept", labels)
+    assert "is the dataset itself" in said("--dataset", "to_be_kept", "--output", labels)
+    DatasetCatalog.remove("to_be_kept")
     (tmp_path / "junk.pth").write_text("no weights", encoding="utf-8")
     assert "junk.pth" in said("--weights", str(tmp_path / "junk.pth"))
     assert list(tmp_path.iterdir()) == [tmp_path / "junk.pth"]
