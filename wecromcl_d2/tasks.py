@@ -39,6 +39,8 @@ def load_config(config_file: str | os.PathLike[str], opts: Sequence[str] = ()) -
         cfg.merge_from_file(str(path))
     except FileNotFoundError as error:
         raise FileNotFoundError(_missing_base(path, error.filename)) from None
+    except AttributeError as error:
+        raise ValueError(f"{path} is no config: it has no keys, as YAML files have") from error
     except Exception as error:  # yacs and YAML refuse a config by errors of many types
         raise ValueError(f"{path}: {_one_line(error)}") from error
     try:

@@ -95,7 +95,8 @@ class OwnError(Exception):
     [
         (ValueError("no words"), "no words"),
         (KeyError("no dataset 'x'"), "no dataset 'x'"),
-        (FileNotFoundError(2, "No such file", "a.png"), "[Errno 2] No such file: 'a.png'"),
+        (FileNotFoundError(2, "No such file", "a.png"), "a.png: No such file"),
+        (FileExistsError(17, "File exists", __file__), f"{__file__} is a file; name a folder"),
         (OwnError("mine"), "mine"),
     ],
 )

@@ -47,6 +47,20 @@ def test_words_that_cannot_be_read_are_refused(anchors, photos, tmp_path, capsys
     assert find.main([str(photos), *anchors, "--words", str(tmp_path / "gone.txt")]) == 2
 
 
+def test_a_file_of_another_type_is_no_word(anchors, photos, tmp_path, capsys):
+    table = tmp_path / "words.csv"
+    table.write_text("photo.png,hill\n", encoding="utf-8")
+    assert find.main([str(photos), *anchors, "--words", str(table)]) == 2
+    assert "words.csv is a file, but neither .txt" in capsys.readouterr().err
+
+
+def test_words_without_a_letter_of_the_alphabet_are_listed(anchors, photos, capsys):
+    assert find.main([str(photos), *anchors, "--words", "hill", "\N{GRINNING FACE}"]) == 0
+    error = capsys.readouterr().err
+    assert "with words that have no character of the model's alphabet:" in error
+    assert ": \N{GRINNING FACE}\n" in error
+
+
 def test_words_must_be_given_and_thresholds_are_for_reading(capsys):
     for wrong in ([], ["--words", "a", "--threshold", "0.5"]):
         with pytest.raises(SystemExit) as error:

@@ -131,19 +131,25 @@ def test_photographs_within_the_output_folder_need_no_root(shop, capsys):
 
 def test_missing_damaged_and_unnamed_photographs_are_counted(shop, capsys):
     (shop / "photos" / "img_1.jpg").write_bytes(b"\xff\xd8 no picture")
-    write_table(shop, [[f"img_{n}.jpg", "Hotel"] for n in (0, 1, 2, 3, 77)])
+    (shop / "photos" / "phone.HEIC").write_bytes(b"0000ftypheic")
+    (shop / "photos" / "img_2.heic").write_bytes(b"0000ftypheic")
+    names = ["Dateiname", "phone.heic", "img_2", *(f"img_{n}.jpg" for n in (0, 1, 3, 77))]
+    write_table(shop, [[name, "Hotel"] for name in names])
     assert run(shop) == 1
     shown = capsys.readouterr().out
     assert "3 images, 3 words" in shown
-    assert "not in " in shown and "1 (img_77.jpg)" in shown
-    assert "cannot be read, left out: 1 (img_1.jpg)" in shown
+    assert "not in " in shown and "2 (Dateiname, img_77.jpg)" in shown
+    assert "taken for an image; name a heading by --columns IMAGE WORDS: 1 (Dateiname)" in shown
+    assert "damaged or no JPEG, PNG or the like, left out: 2 (phone.HEIC, img_1.jpg)" in shown
     assert "left out: 6 (img_4.jpg, img_5.jpg, " in shown
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([["a.jpg", "Hotel"]], [], "no photograph of"),
+        ([["a.jpg", "Hotel"]], [], "no photograph that"),
+        ([["img_0.jpg"], ["img_1.jpg", " "]], [], "has no word for any of the 2 photographs"),
+        ([["img_0.jpg", "Hotel"]], ["--output", __file__], "is a file; name a folder"),
         ([["img_0.jpg", "Hotel"], ["img_1.jpg", "x"]], [], "2 images cannot be split into 3"),
         ([["img_0.jpg", "Hotel"]], ["--columns", "photo", "text"], "no column 'photo'"),
         ([["img_0.jpg", "Hotel"]], ["--charset", "nowhere.txt"], "no readable file"),
@@ -165,3 +171,9 @@ def test_shares_are_checked(shop, capsys):
         run(shop, "--split", "80", "10", "20")
     assert end.value.code == 2
     assert "100 in all" in capsys.readouterr().err
+
+
+def test_an_open_quotation_mark_is_named(shop, capsys):
+    (shop / "words.csv").write_text('img_0.jpg,"open daily\nimg_1.jpg,x\n', encoding="utf-8")
+    assert run(shop) == 2
+    assert "words.csv:2: a quotation mark before the end is never closed" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def damage(path, what):
 @pytest.mark.parametrize(
     ("what", "said", "lost"),
     [
-        ("content", "cannot identify image", ["3.png"]),
+        ("content", "no image, or of a type", ["3.png"]),
         ("header", "no shard has it", ["3.png", "4.png"]),
         ("end", "ends within it", ["3.png", "4.png"]),
     ],

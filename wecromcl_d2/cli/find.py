@@ -53,6 +53,11 @@ def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[s
     """
     path = Path(arguments[0])
     if len(arguments) > 1 or path.suffix.lower() not in (".txt", ".json", ".jsonl"):
+        if path.is_file():
+            raise UsageError(
+                f"--words {path} is a file, but neither .txt, with a word a line, nor a label "
+                "file, .jsonl or .json; `wecromcl labels` makes one from a table"
+            )
         return [list(arguments) for _ in inputs]
     try:
         if path.suffix.lower() == ".txt":
@@ -60,7 +65,8 @@ def read_words(arguments: Sequence[str], inputs: Sequence[Input]) -> list[list[s
             return [[line.strip() for line in lines if line.strip()] for _ in inputs]
         words = {Path(r["file_name"]).resolve(): texts_that_count(r) for r in read_labels(path)}
     except (OSError, UnicodeDecodeError, LabelError) as error:
-        raise UsageError(f"--words {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--words {path}: {reason}") from error
     return [words.get(item.path.resolve()) for item in inputs]
 
 

@@ -75,11 +75,13 @@ class Report:
         records: one dict per image.
         skipped: reason by name, of images that were left out.
         empty: advice by name, of images in which nothing was found.
+        unread: words by name, of images with words that no point can be found for.
     """
 
     records: list[dict] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     empty: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, task: str) -> None:
@@ -229,6 +231,8 @@ def check_outputs(args: argparse.Namespace, inputs: Sequence[Input]) -> None:
     Raises:
         UsageError: if one would.
     """
+    if args.output is not None and args.output.is_file():
+        raise UsageError(f"--output {args.output} is a file; name a folder")
     given = {item.path.resolve() for item in inputs}
     targets = [] if args.output is None else [image_path(args.output, item) for item in inputs]
     for target in [*targets, *([] if args.json is None else [args.json])]:
@@ -270,6 +274,8 @@ def process(
                 report.records.append(result.to_dict() | {"file_name": item.name.as_posix()})
                 if isinstance(result, Spotting) and result.advice():
                     report.empty[item.label] = result.advice()
+                if isinstance(result, Anchors) and result.unread:
+                    report.unread[item.label] = " ".join(result.unread)
             bar.update(len(inputs[few]))
 
 
@@ -286,7 +292,12 @@ def write_report(args: argparse.Namespace, report: Report) -> None:
             print(f"{record['file_name']}: {' '.join(record['texts'])}")
     where = "" if args.output is None else f", drawn in {args.output}"
     print(f"{len(report.records)} images done{where}", file=sys.stderr)
-    for title, images in (("skipped", report.skipped), ("without a word", report.empty)):
+    parts = {
+        "skipped": report.skipped,
+        "without a word": report.empty,
+        "with words that have no character of the model's alphabet": report.unread,
+    }
+    for title, images in parts.items():
         if images:
             print(f"{len(images)} {title}:", file=sys.stderr)
         for name, reason in images.items():

@@ -17,7 +17,7 @@ written.
 import argparse
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tqdm import tqdm
 
@@ -98,10 +98,18 @@ def read_records(args: argparse.Namespace, photos: PhotoFolder, tally: Tally) ->
     prefix = images.relative_to(output).as_posix() if images.is_relative_to(output) else ""
     bar = tqdm(ground_truth, "photographs", unit="image", disable=None)
     records = list(convert(bar, photos, tally, prefix=prefix, words_only=True, decode=True))
+    first = ground_truth[0]
+    name = PurePath(first.names[0])
+    if first.where == f"{args.words}:1" and not name.suffix and photos.find(first.names) is None:
+        tally.note("taken for an image; name a heading by --columns IMAGE WORDS", str(name))
+    if not records:
+        raise LabelError(
+            f"{args.images} has no photograph that {args.words} names and that can be read; looked "
+            f"for {', '.join(gt.names[0] for gt in ground_truth[:3])}; --columns names the columns"
+        )
     if not any(record["texts"] for record in records):
         raise LabelError(
-            f"no photograph of {args.images} has a word in {args.words}; looked for "
-            f"{', '.join(gt.names[0] for gt in ground_truth[:3])}"
+            f"{args.words} has no word for any of the {len(records)} photographs that it names"
         )
     return records
 
@@ -113,7 +121,7 @@ def describe_images(args: argparse.Namespace, photos: PhotoFolder, tally: Tally)
         unused.add(name)
     kinds = [
         (f"named in {args.words}, but not in {args.images}", tally.missing),
-        ("cannot be read, left out", tally.damaged),
+        ("damaged or no JPEG, PNG or the like, left out", tally.damaged),
         (f"not named in {args.words}, left out", unused),
         *tally.notes.items(),
     ]
@@ -182,6 +190,8 @@ def write_splits(args: argparse.Namespace, records: Sequence[Record]) -> dict[st
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the label files; returns the exit status."""
     args = parse_args(argv)
+    if args.output.is_file():
+        raise LabelError(f"--output {args.output} is a file; name a folder")
     there = [str(path) for path in targets(args.output).values() if path.exists()]
     if there and not args.force:
         raise LabelError(f"{', '.join(there)} exist already; --force replaces them")

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -61,6 +62,10 @@ def command(name: str, *errors: type[Exception]) -> Callable[[Main], Main]:
 
 def _message(error: BaseException) -> str:
     """What an error says, without the trace that a data loader's worker puts into its text."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        if isinstance(error, FileExistsError) and os.path.isfile(error.filename):
+            return f"{error.filename} is a file; name a folder"
+        return f"{error.filename}: {error.strerror}"
     # The text of a KeyError is its message in quotes.
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if "Original Traceback (most recent call last):" not in message:

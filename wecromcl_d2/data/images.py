@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .shards import ShardError, has_member, read_member, split_member
 
@@ -119,7 +119,7 @@ def read_image(image: ImageInput, color_order: ColorOrder = "RGB") -> np.ndarray
         with _open_file(path) as stream:
             return _from_stream(stream, path)
     except (OSError, ShardError) as error:
-        raise ImageError(f"cannot use image {path}: {error}") from error
+        raise ImageError(f"cannot use image {path}: {_reason(error)}") from error
 
 
 def check_no_url(path: str) -> None:
@@ -152,7 +152,7 @@ def read_header(path: str | os.PathLike[str], decode: bool = False) -> tuple[tup
             if decode:
                 file.convert("RGB")
     except _READ_ERRORS as error:
-        raise ImageError(f"cannot use image {os.fspath(path)}: {error}") from error
+        raise ImageError(f"cannot use image {os.fspath(path)}: {_reason(error)}") from error
     known = isinstance(orientation, int) and 1 <= orientation <= 8
     return size, orientation if known else 1
 
@@ -213,7 +213,14 @@ def _from_stream(stream: BinaryIO, name: str) -> np.ndarray:
         with Image.open(stream) as file:
             return _from_pillow(_upright(file))
     except _READ_ERRORS as error:
-        raise ImageError(f"cannot use image {name}: {error}") from error
+        raise ImageError(f"cannot use image {name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without the name of the file, which our messages have."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image, or of a type that Pillow cannot read, as HEIC; save it as JPEG or PNG"
+    return str((isinstance(error, OSError) and error.strerror) or error)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -82,7 +82,12 @@ def _rows(
             else:
                 image, texts = heading
     except csv.Error as error:
-        raise LabelError(f"{path}:{rows.line_num}: {error}") from None
+        fault = (
+            "a quotation mark before the end is never closed"
+            if "end of data" in str(error)
+            else error
+        )
+        raise LabelError(f"{path}:{rows.line_num}: {fault}") from None
 
 
 def _joined(rows: Iterable[_Row]) -> Iterator[_Row]:

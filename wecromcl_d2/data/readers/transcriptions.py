@@ -17,6 +17,8 @@ from .sources import IMAGE_SUFFIXES, image_stem, natural_key, read_ground_truth,
 from .tables import read_table
 
 SPLITS = ("train", "val", "test")
+# Photographs that nothing here can read: found, so that they are not reported as missing.
+_UNREADABLE_SUFFIXES = (".heic", ".heif")
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
@@ -46,23 +48,25 @@ class PhotoFolder(ImageFolder):
         super().__init__(path)
         if not path.is_dir():
             raise LabelError(f"{path}: no such folder of images")
-        self.names = sorted(
-            (
-                file.relative_to(path).as_posix()
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMAGE_SUFFIXES
-                and not file.name.startswith(".")
-                and file.is_file()
-            ),
-            key=natural_key,
-        )
+        self.names = self._files(IMAGE_SUFFIXES)
         if not self.names:
             raise LabelError(f"{path}: no image in it; known are {', '.join(IMAGE_SUFFIXES)}")
         self._by_key: dict[str, list[str]] = {}
         for name in self.names:
-            whole = PurePosixPath(name)
-            for key in {name, str(whole.with_suffix("")), whole.name, whole.stem}:
-                self._by_key.setdefault(_key(key), []).append(name)
+            for key in _keys(name):
+                self._by_key.setdefault(key, []).append(name)
+        for name in self._files(_UNREADABLE_SUFFIXES):
+            for key in _keys(name):
+                self._by_key.setdefault(key, [name])
+
+    def _files(self, suffixes: tuple[str, ...]) -> list[str]:
+        """Names of the files with one of the suffixes, hidden ones left out."""
+        names = (
+            file.relative_to(self.path).as_posix()
+            for file in self.path.rglob("*")
+            if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+        )
+        return sorted(names, key=natural_key)
 
     def find(self, names: tuple[str, ...]) -> str | None:
         """The photograph of the first name that exists.
@@ -94,6 +98,12 @@ class PhotoFolder(ImageFolder):
     def unused(self) -> list[str]:
         """The photographs that `find` has not returned."""
         return [name for name in self.names if name not in self._found]
+
+
+def _keys(name: str) -> set[str]:
+    """What a photograph can be looked up by: path or name, with or without its suffix."""
+    whole = PurePosixPath(name)
+    return {*map(_key, (name, str(whole.with_suffix("")), whole.name, whole.stem))}
 
 
 def _key(name: str) -> str:
