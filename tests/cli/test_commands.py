@@ -17,7 +17,7 @@ from wecromcl_d2.data.images import ImageError
 NOT_COMMANDS = {
     "__init__", "anchor_labels", "bulk", "comparison", "console", "film", "forecast", "inputs",
     "label_scale", "labelling_speed", "profiler", "reading_speed", "reproduction", "start",
-    "status", "steps", "tiny", "validation",
+    "status", "steps", "tiny", "validation", "work",
 }  # fmt: skip
 
 
