@@ -6,7 +6,9 @@ ARGS ?=
 IMAGES ?= docs/scenes
 # Processes that share the tests.
 JOBS ?= 2
-RUN := .venv/bin/python
+# Keeps bytecode also where the environment says not to: without it, every process compiles PyTorch
+# and its requirements again, for some seconds.
+RUN := PYTHONDONTWRITEBYTECODE= .venv/bin/python
 # The extra `docs` of setup.py.
 SITE := "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
 # The extra `ray`, whose wheel is too large for the set-up, and where it is installed instead.
