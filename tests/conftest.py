@@ -30,6 +30,17 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.multiprocessing, "start_processes", start)
 
 
+@pytest.fixture
+def uninitialised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the initial values of models, most of the time that large ones take to build.
+
+    For tests of what a config makes; `layers/test_initial_values.py` tests the values.
+    """
+    for name in dir(torch.nn.init):
+        if name.endswith("_") and not name.startswith("_"):
+            monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     """Make every test independent of those before it."""

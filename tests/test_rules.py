@@ -257,6 +257,7 @@ def test_no_banned_calls() -> None:
     assert not wrong
 
 
+@pytest.mark.usefixtures("uninitialised")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_config_builds_its_model(path: Path) -> None:
     from detectron2.modeling import build_model

@@ -24,6 +24,9 @@ FREE_CHOICES = {
     "TEST.MODE": "official",
 }
 
+# Structures and numbers of parameters.
+pytestmark = pytest.mark.usefixtures("uninitialised")
+
 
 def read(name, *opts):
     return load_config(f"configs/{name}.yaml", ["MODEL.DEVICE", "cpu", *opts])
