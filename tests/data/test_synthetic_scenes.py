@@ -213,6 +213,7 @@ def test_clean_text_is_dark_on_a_light_ground() -> None:
         ({"family": "words", "num_words": (1, 2)}, "words family"),
         ({"font_heights": (3, 9)}, r"font_heights \(3, 9\)"),
         ({"word_lengths": (4, 2)}, r"word_lengths \(4, 2\)"),
+        ({"line_words": (0, 2)}, r"line_words \(0, 2\)"),
         ({"seed": -1}, "seed -1"),
         ({"vocabulary_size": 0}, "vocabulary_size 0"),
     ],

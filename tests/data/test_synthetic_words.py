@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from wecromcl_d2.data.synthetic import SPLITS, Vocabulary, split_of
 from wecromcl_d2.data.synthetic.words import (
@@ -13,6 +14,7 @@ from wecromcl_d2.data.synthetic.words import (
     outline,
     rasterise,
 )
+from wecromcl_d2.fonts import shipped_font
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -73,6 +75,13 @@ def test_vocabulary_larger_than_its_words_is_refused() -> None:
 def test_every_font_draws_every_character_differently(font: str) -> None:
     shapes = {lay_out(c, font, 40).mask.tobytes() for c in CHARACTERS}
     assert len(shapes) == len(CHARACTERS)
+
+
+def test_a_blank_draws_nothing_and_moves_what_follows() -> None:
+    joined, apart = (lay_out(text, "DejaVuSans", 40) for text in ("HH", "H H"))
+    blank = ImageFont.truetype(shipped_font("DejaVuSans"), 40).getlength(" ")
+    assert abs(apart.ink[0] - joined.ink[0] - blank) <= 1
+    assert apart.mask.astype(int).sum() == joined.mask.astype(int).sum()
 
 
 def test_canvas_box_is_tight_around_the_ink() -> None:

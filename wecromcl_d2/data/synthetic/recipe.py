@@ -11,7 +11,7 @@ FAMILIES = ("words", "scenes")
 DIFFICULTIES = {"clean": 0.0, "easy": 0.25, "medium": 0.5, "hard": 0.75, "nasty": 1.0}
 
 # Options of recipes that came after the first rendered folders.
-LATER = ("vocabulary_split", "characters", "fonts")
+LATER = ("vocabulary_split", "characters", "fonts", "line_words")
 
 _MIN_SIDE = 16
 _MIN_FONT_HEIGHT = 6
@@ -63,6 +63,8 @@ class SceneRecipe:
         characters: what words of another script are drawn from. None: a-z and 0-9.
         fonts: folder of the fonts of that script, which are shaped; those of its files are used
             that have all `characters`. None: the fonts that come with matplotlib, without shaping.
+        line_words: fewest and most words of a line, where each transcription is a line of words
+            with blanks between them. None: each is one word.
 
     Raises:
         ValueError: for a value out of its range.
@@ -81,9 +83,10 @@ class SceneRecipe:
     vocabulary_split: str | None = None
     characters: str | None = None
     fonts: str | None = None
+    line_words: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("size", "max_size", "num_words", "font_heights", "word_lengths"):
+        for name in ("size", "max_size", "num_words", "font_heights", "word_lengths", "line_words"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, int_pair(name, value))
@@ -114,6 +117,7 @@ class SceneRecipe:
         check_ascending("num_words", self.num_words, 1)
         check_ascending("font_heights", self.font_heights, _MIN_FONT_HEIGHT)
         check_ascending("word_lengths", self.word_lengths, 1)
+        check_ascending("line_words", self.line_words, 1)
         if self.family == "words" and self.num_words not in (None, (1, 1)):
             raise ValueError(
                 f"num_words {self.num_words} in the words family, whose images have one word: "

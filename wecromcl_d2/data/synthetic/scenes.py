@@ -134,7 +134,7 @@ def _place_words(
     for _ in range(int(rng.integers(fewest, most + 1))):
         required = len(words) < fewest
         for _ in range(_WORDS_REQUIRED if required else _WORDS_OPTIONAL):
-            text = vocabulary.draw(rng)
+            text = _draw_text(rng, recipe, vocabulary)
             if text in used:
                 continue
             word = _place_word(rng, recipe, style, occupied, change_case(rng, text), required)
@@ -143,6 +143,14 @@ def _place_words(
                 used.add(text)
                 break
     return words
+
+
+def _draw_text(rng: np.random.Generator, recipe: SceneRecipe, vocabulary: Vocabulary) -> str:
+    """A word or, where the recipe says so, a line of words."""
+    if recipe.line_words is None:
+        return vocabulary.draw(rng)
+    fewest, most = recipe.line_words
+    return " ".join(vocabulary.draw(rng) for _ in range(int(rng.integers(fewest, most + 1))))
 
 
 def _place_word(

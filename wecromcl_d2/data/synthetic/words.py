@@ -91,6 +91,10 @@ class _Face:
             self._glyphs[character] = self._draw(character)
         return self._glyphs[character]
 
+    def blank(self) -> float:
+        """Advance of a blank in pixels."""
+        return self._font.getlength(" ")
+
     def _draw(self, character: str) -> _Glyph:
         pad = self._size
         image = Image.new("L", (4 * pad, 4 * pad))
@@ -119,7 +123,7 @@ def lay_out(text: str, font: str, font_size: int, spacing: float = 0.0) -> Canva
     """Write a word on a flat canvas.
 
     Args:
-        text: at least one character, none of them blank.
+        text: at least one character; blanks only between others.
         font: one of `FONTS`.
         font_size: em in canvas pixels.
         spacing: extra space between letters, in ems.
@@ -127,6 +131,9 @@ def lay_out(text: str, font: str, font_size: int, spacing: float = 0.0) -> Canva
     face = _face(font, font_size)
     pen, placed = 0.0, []
     for character in text:
+        if character == " ":
+            pen += face.blank() + spacing * font_size
+            continue
         glyph = face.glyph(character)
         placed.append((glyph, round(pen) + glyph.left))
         pen += glyph.advance + spacing * font_size
