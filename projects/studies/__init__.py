@@ -7,7 +7,14 @@ from .negatives import CurriculumWeCromCL, MinedWeCromCL
 from .points import register_points
 from .pseudo_box import PseudoBoxWeCromCL
 from .temperature import FixedTemperatureWeCromCL
-from .text_encoders import BagTextEncoder, SineTextEncoder, TokenTextEncoder, WindowTextEncoder
+from .text_encoders import (
+    BagTextEncoder,
+    RelativeTextEncoder,
+    SineTextEncoder,
+    TokenTextEncoder,
+    WindowTextEncoder,
+    WordwiseTextEncoder,
+)
 
 register_datasets()
 register_points()
@@ -21,9 +28,11 @@ __all__ = [
     "MinedWeCromCL",
     "PooledWeCromCL",
     "PseudoBoxWeCromCL",
+    "RelativeTextEncoder",
     "SineTextEncoder",
     "TokenTextEncoder",
     "WindowTextEncoder",
+    "WordwiseTextEncoder",
     "register_datasets",
     "register_points",
 ]

@@ -17,6 +17,9 @@ WIDE = SceneRecipe(size=(160, 320), num_words=(1, 5), font_heights=(14, 24), wor
 TRAINING_LENGTHS = ((3, 8), (1, 25), (1, 40))
 TRAINING_IMAGES = 6000
 
+# Wide scenes of lines, each of 1 to 5 words and at most 39 characters.
+LINES = replace(WIDE, word_lengths=(2, 7), line_words=(1, 5))
+
 ALPHABETS = Path(__file__).parent / "alphabets"
 # Fewest and most characters of a word of each script that has an alphabet.
 SCRIPTS = {"arabic": (3, 8), "chinese": (2, 4), "devanagari": (3, 8)}
@@ -26,7 +29,7 @@ FONTS = os.environ.get("STUDIES_FONTS", "/usr/share/fonts")
 
 
 def register_datasets() -> None:
-    """Register the datasets of long words and of other scripts, without rendering.
+    """Register the datasets of long words, lines and other scripts, without rendering.
 
     Those of a script are the datasets of the package with other words, such as
     `synth_arabic_scenes_train`; `synth_arabic_scenes_train_visual` has the same images, but its
@@ -35,8 +38,10 @@ def register_datasets() -> None:
     for lengths in TRAINING_LENGTHS:
         recipe = replace(WIDE, word_lengths=lengths)
         register_synthetic(f"synth_long_{lengths[1]}_train", recipe, TRAINING_IMAGES)
-    register_synthetic("synth_long_40_val", replace(WIDE, split="val"), 100)
-    register_synthetic("synth_long_40_test", replace(WIDE, split="test"), 300)
+    for name, recipe in (("long_40", WIDE), ("lines", LINES)):
+        register_synthetic(f"synth_{name}_val", replace(recipe, split="val"), 100)
+        register_synthetic(f"synth_{name}_test", replace(recipe, split="test"), 300)
+    register_synthetic("synth_lines_train", LINES, TRAINING_IMAGES)
     for script, lengths in SCRIPTS.items():
         characters = read_alphabet(script)
         for name, (recipe, count) in SYNTHETIC_DATASETS.items():

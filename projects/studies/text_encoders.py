@@ -3,7 +3,9 @@
 Letters: Q texts, L characters, W characters of a window, D channels.
 """
 
+import math
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,37 @@ def sine_positions(length: int, width: int) -> Tensor:
 
 
 @TEXT_ENCODER_REGISTRY.register()
+class RelativeTextEncoder(CharacterTextEncoder):
+    """`CharacterTextEncoder` that knows distances of characters in place of positions.
+
+    A learned number for each head and distance, those beyond `reach` as one, is added to the logits
+    of the attention in all layers, so that a text longer than those of the training has no unknown
+    position.
+
+    Args:
+        heads: attention heads.
+        **parts: see `CharacterTextEncoder`.
+    """
+
+    reach = 8
+
+    @configurable
+    def __init__(self, *, heads: int, **parts: Any):
+        super().__init__(heads=heads, **parts)
+        nn.init.zeros_(self.positional_embedding)
+        self.positional_embedding.requires_grad_(False)
+        self.distance_bias = nn.Parameter(torch.empty(heads, 2 * self.reach + 1))
+        nn.init.normal_(self.distance_bias, std=0.02)
+
+    def attention_mask(self, seen: Tensor) -> Tensor:
+        """(Q or 1, heads, L, L) numbers that are added to the logits of texts (Q, L)."""
+        places = torch.arange(seen.shape[1], device=seen.device)
+        distances = (places - places[:, None]).clamp(-self.reach, self.reach) + self.reach
+        bias = self.distance_bias[:, distances][None]
+        return bias.masked_fill(~seen[:, None, None], -math.inf) if self.mask_padding else bias
+
+
+@TEXT_ENCODER_REGISTRY.register()
 class WindowTextEncoder(CharacterTextEncoder):
     """`CharacterTextEncoder` that reads long texts in windows of W characters.
 
@@ -119,9 +152,13 @@ class WindowTextEncoder(CharacterTextEncoder):
 
     window = 8
 
+    def cut(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The windows of texts (Q, L), see `cut_windows`."""
+        return cut_windows(labels, self.window)
+
     def forward(self, labels: Tensor) -> Tensor:
         """Encode texts (Q, L) of character labels, 0 for padding, to (Q, D)."""
-        owners, windows = cut_windows(labels, self.window)
+        owners, windows = self.cut(labels)
         features = super().forward(windows)
         sums = features.new_zeros(len(labels), features.shape[1]).index_add(0, owners, features)
         return sums / owners.bincount(minlength=len(labels))[:, None]
@@ -150,3 +187,58 @@ def cut_windows(labels: Tensor, window: int) -> tuple[Tensor, Tensor]:
         window, device=labels.device
     )
     return owner, padded[owner[:, None], columns]
+
+
+@TEXT_ENCODER_REGISTRY.register()
+class WordwiseTextEncoder(WindowTextEncoder):
+    """`CharacterTextEncoder` that reads each word of a line by itself, and takes their mean.
+
+    Args:
+        blank: label of the blank.
+        **parts: see `CharacterTextEncoder`.
+    """
+
+    @configurable
+    def __init__(self, *, blank: int, **parts: Any):
+        super().__init__(**parts)
+        self.blank = blank
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """`CharacterTextEncoder`'s parts, and the blank of MODEL.TEXT_ENCODER.CHARSET.
+
+        Raises:
+            ValueError: if the alphabet has no blank.
+        """
+        charset = build_charset(cfg)
+        if " " not in charset:
+            raise ValueError(
+                f"MODEL.TEXT_ENCODER.CHARSET {cfg.MODEL.TEXT_ENCODER.CHARSET!r} has no blank, at "
+                "which WordwiseTextEncoder divides lines; take one that has"
+            )
+        return super().from_config(cfg) | {"blank": charset.characters.index(" ") + 1}
+
+    def cut(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The words of texts (Q, L), see `cut_words`."""
+        return cut_words(labels, self.blank)
+
+
+def cut_words(labels: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+    """Words of label rows; a row without any character but blanks is one empty word.
+
+    Args:
+        labels: (Q, L), 0 for padding.
+        blank: label of the blank.
+
+    Returns:
+        For each word the row of its text, and the words (R, W), 0 for padding.
+    """
+    owners, words = [], []
+    for row, own in enumerate(labels.tolist()):
+        parts = [[*part] for inked, part in groupby(own, lambda x: x not in (0, blank)) if inked]
+        words += parts or [[]]
+        owners += [row] * max(len(parts), 1)
+    cut = labels.new_zeros(len(words), max(1, *map(len, words)))
+    for row, word in enumerate(words):
+        cut[row, : len(word)] = labels.new_tensor(word)
+    return torch.tensor(owners, device=labels.device), cut

@@ -5,7 +5,8 @@ import unicodedata
 import pytest
 from detectron2.data import DatasetCatalog
 
-from projects.studies.datasets import ALPHABETS, SCRIPTS, read_alphabet, reverse_texts
+from projects.studies.datasets import ALPHABETS, LINES, SCRIPTS, read_alphabet, reverse_texts
+from wecromcl_d2.data.synthetic.scenes import render
 from wecromcl_d2.data.text import Charset
 
 
@@ -32,3 +33,13 @@ def test_every_open_dataset_is_there_in_each_script():
         assert len(plain) == 7
         assert f"synth_{script}_scenes_test" in plain
         assert len(names) == (14 if script == "arabic" else 7)
+
+
+def test_lines_are_read_whole():
+    charset = Charset.from_name(str(ALPHABETS / "alnum_and_blank.txt"))
+    assert charset.characters == "0123456789abcdefghijklmnopqrstuvwxyz "
+    lines = [line for index in range(6) for line in render(LINES, index).texts]
+    assert {len(line.split(" ")) for line in lines} >= {1, 2, 5}
+    assert max(map(len, lines)) <= 40  # MAX_LENGTH of the config
+    assert [charset.normalize(line) for line in lines] == [line.lower() for line in lines]
+    assert {"synth_lines_train", "synth_lines_val", "synth_lines_test"} <= {*DatasetCatalog.list()}

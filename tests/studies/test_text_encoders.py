@@ -8,10 +8,13 @@ import torch
 from projects.studies.byte_pairs import learn_merges, merge_pair, split_word
 from projects.studies.text_encoders import (
     BagTextEncoder,
+    RelativeTextEncoder,
     SineTextEncoder,
     TokenTextEncoder,
     WindowTextEncoder,
+    WordwiseTextEncoder,
     cut_windows,
+    cut_words,
     sine_positions,
 )
 from wecromcl_d2.data.text import Charset
@@ -136,3 +139,60 @@ def test_windows_are_averaged_and_short_texts_read_whole():
     assert torch.allclose(found[1], short, atol=1e-6)
     # Rows may be shorter than a window.
     assert torch.allclose(encoder(CHARSET.encode(["abc"], 3))[0], short, atol=1e-6)
+
+
+def test_distances_are_added_to_the_logits_of_the_attention():
+    encoder = RelativeTextEncoder(**PARTS)
+    encoder.reach = 2
+    encoder.distance_bias = torch.nn.Parameter(torch.arange(10.0).view(2, 5))
+    seen = torch.tensor([[True, True, True, True], [True, True, False, False]])
+    whole, short = encoder.attention_mask(seen).tolist()
+    # From place 0 the distances 0, 1, 2 and 3, which counts as 2; from place 3 those before it.
+    assert whole[0] == [[2, 3, 4, 4], [1, 2, 3, 4], [0, 1, 2, 3], [0, 0, 1, 2]]
+    assert whole[1][3] == [5, 5, 6, 7]
+    assert short[0][1] == [1, 2, -math.inf, -math.inf]
+
+
+def test_relative_positions_know_the_order_and_need_no_position():
+    encoder = RelativeTextEncoder(**PARTS | {"max_length": 12})
+    torch.nn.init.normal_(encoder.distance_bias)
+    labels = CHARSET.encode(["abcd", "dcba"], 12)
+    first, second = encoder(labels)
+    assert not torch.allclose(first, second, atol=1e-3)
+    encoder(labels).sum().backward()
+    assert encoder.distance_bias.grad.abs().sum() > 0
+    assert not encoder.positional_embedding.any()
+    # Without their bias it is a bag.
+    torch.nn.init.zeros_(encoder.distance_bias)
+    bag = BagTextEncoder(**PARTS | {"max_length": 12})
+    bag.load_state_dict(encoder.state_dict(), strict=False)
+    assert torch.allclose(encoder(labels), bag(labels), atol=1e-6)
+
+
+LINE = Charset("abcdefg ")
+
+
+def test_lines_are_cut_at_their_blanks():
+    labels = LINE.encode(["ab cde f", " a", "abc", " "], 9)
+    owners, words = cut_words(labels, blank=8)
+    cut = list(zip(owners.tolist(), LINE.decode(words), strict=True))
+    assert cut == [(0, "ab"), (0, "cde"), (0, "f"), (1, "a"), (2, "abc"), (3, "")]
+    assert words.shape == (6, 3)
+
+
+def test_words_of_a_line_are_averaged_in_any_order():
+    encoder = WordwiseTextEncoder(blank=8, **PARTS | {"max_length": 9})
+    plain = CharacterTextEncoder(**PARTS | {"max_length": 9})
+    plain.load_state_dict(encoder.state_dict())
+    line, turned, word = encoder(LINE.encode(["ab cde", "cde ab", "cde"], 9))
+    first, second = plain(LINE.encode(["ab", "cde"], 9))
+    assert torch.allclose(line, (first + second) / 2, atol=1e-6)
+    assert torch.allclose(line, turned, atol=1e-6)
+    assert torch.allclose(word, second, atol=1e-6)
+
+
+def test_lines_need_a_blank_in_the_alphabet():
+    own = ["MODEL.TEXT_ENCODER.NAME", "WordwiseTextEncoder"]
+    assert build_text_encoder(load_config("projects/studies/configs/lines.yaml", own)).blank == 37
+    with pytest.raises(ValueError, match="'alnum' has no blank"):
+        build_text_encoder(load_config("configs/quick/anchors.yaml", own))

@@ -63,7 +63,7 @@ class TransformerLayer(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
-        """Transform (Q, L, D); `attend` (Q, 1, 1, L) is False for padding."""
+        """Transform (Q, L, D); `attend` (Q, 1, 1, L) is False for padding, or added to logits."""
         queries, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(queries, length, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -153,7 +153,7 @@ class CharacterTextEncoder(nn.Module):
         """Texts (Q, l) of l <= L characters -> (Q, D)."""
         x = self.token_embedding(labels) + self.positional_embedding[: labels.shape[1]]
         seen = labels > 0
-        attend = seen[:, None, None] if self.mask_padding else None
+        attend = self.attention_mask(seen)
         for layer in self.layers:
             if self.checkpoint and torch.is_grad_enabled():
                 x = checkpoint(layer, x, attend, use_reentrant=False)
@@ -163,6 +163,10 @@ class CharacterTextEncoder(nn.Module):
         if not self.mask_padding:
             return x.mean(1)
         return (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+
+    def attention_mask(self, seen: Tensor) -> Tensor | None:
+        """The mask of all layers, see `TransformerLayer`, for texts (Q, l), False for padding."""
+        return seen[:, None, None] if self.mask_padding else None
 
 
 def group_by_length(labels: Tensor) -> list[tuple[int, Tensor]]:
