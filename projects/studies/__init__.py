@@ -15,11 +15,13 @@ from .text_encoders import (
     WindowTextEncoder,
     WordwiseTextEncoder,
 )
+from .toss import TOSS
 
 register_datasets()
 register_points()
 
 __all__ = [
+    "TOSS",
     "AttentionSPTS",
     "BagTextEncoder",
     "CurriculumWeCromCL",

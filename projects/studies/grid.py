@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
-from wecromcl_d2.stage1 import NEGATIVE_SAMPLERS
+from wecromcl_d2.stage1 import NEGATIVE_SAMPLERS, WeCromCL
 from wecromcl_d2.tasks import load_config
 
 # Entries of a grid, the first three of which it must have.
@@ -29,13 +29,18 @@ OPTIONAL = (
     "also",
 )
 # Entries of a variant beside KEY: VALUE, which concern both stages.
-OWN_ENTRIES = ("config", "spotter", "test", "anchors", "spotting")
+OWN_ENTRIES = ("config", "spotter", "test", "anchors", "spotting", "true_percent")
 SEEDS = (0, 1, 2)
 TEST = "synth_scenes_test"
 
 
 class GridError(ValueError):
     """A grid that cannot be run; the message names the file, the entry and the remedy."""
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file or folder."""
+    return re.sub(r"[^\w.]+", "_", text)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Run:
         opts: KEY VALUE pairs for both stages.
         anchor_opts: KEY VALUE pairs for stage 1.
         spotter_opts: KEY VALUE pairs for stage 2.
+        true_percent: share of the images whose points are the centers of the outlines, while those
+            of the others are anchors of the shared detector; None for the points of the datasets.
     """
 
     variant: str
@@ -63,6 +70,7 @@ class Run:
     opts: tuple[str, ...]
     anchor_opts: tuple[str, ...] = ()
     spotter_opts: tuple[str, ...] = ()
+    true_percent: int | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +81,7 @@ class Run:
     def label(self) -> str:
         """Name without the seed."""
         parts = (self.variant, *(() if self.value is None else (str(self.value),)))
-        return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts)
+        return "-".join(map(file_name, parts))
 
     @property
     def stages(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -83,6 +91,14 @@ class Run:
             "spotting": (self.spotter, (*self.opts, *self.spotter_opts)),
         }
         return {name: stage for name, stage in found.items() if stage[0]}
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether `wecromcl pipeline` runs stage 1 alone, as its model is none of our detectors."""
+        if not (self.config and self.spotter):
+            return False
+        name = self.load_configs()["anchors"].MODEL.META_ARCHITECTURE
+        return not issubclass(META_ARCH_REGISTRY.get(name), WeCromCL)
 
     def load_configs(self) -> dict[str, CfgNode]:
         """The config of each stage.
@@ -161,7 +177,8 @@ def read_grid(path: Path, seeds: Sequence[int] | None = None, opts: Sequence[str
         shared = {"config": content["detector"], "spotter": "", "test": base["test"]}
         for seed in chosen:
             (detectors[seed],) = _runs_of(path, "detector", shared, {}, seed, opts)
-    _check(path, [*detectors.values(), *runs])
+    _check(path, [*detectors.values(), *runs], bool(detectors))
+    check_mixed(path, runs, bool(detectors))
     return Grid(
         name=path.stem,
         question=content["question"],
@@ -203,6 +220,7 @@ def _runs_of(
             opts=(*_pairs(both), "SEED", str(seed), *opts),
             anchor_opts=_pairs(stages[0]),
             spotter_opts=_pairs(stages[1]),
+            true_percent=own.get("true_percent"),
         )
         runs.append(run)
     return runs
@@ -234,7 +252,25 @@ def _mapping(path: Path, name: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _check(path: Path, runs: Sequence[Run]) -> None:
+def check_mixed(path: Path, runs: Sequence[Run], has_detector: bool) -> None:
+    """Check the runs whose points are true in a share of the images.
+
+    Raises:
+        GridError: if one of them cannot be run.
+    """
+    for run in runs:
+        percent = run.true_percent
+        if percent is None:
+            continue
+        whole = isinstance(percent, int) and 0 <= percent <= 100
+        if not whole or not has_detector or not run.spotter or run.config:
+            raise GridError(
+                f"{path}: variant {run.variant!r} has true_percent {percent!r}; it takes a whole "
+                "number up to 100, a 'detector' of the grid, a 'spotter' and no 'config'"
+            )
+
+
+def _check(path: Path, runs: Sequence[Run], shared: bool) -> None:
     """Build the models of all variants, so that a mistake shows before hours of training."""
     names = [run.name for run in runs]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -253,6 +289,8 @@ def _check(path: Path, runs: Sequence[Run]) -> None:
                 "on anchors, whose datasets the pipeline names; write it into the spotter's config"
             )
         try:
+            if shared and run.is_apart:
+                raise ValueError("its detector cannot share the 'detector' of the grid; remove one")
             for cfg in run.load_configs().values():
                 if str(cfg.MODEL) not in built:
                     build_model(cfg)

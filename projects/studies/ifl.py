@@ -6,19 +6,20 @@ Letters: Q words of an image, T tokens, S = h * w cells, D channels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from wecromcl_d2.data.text import Charset, TextList
 from wecromcl_d2.layers.image_batch import original_size
 from wecromcl_d2.stage1.peaks import PeakDecoder, no_anchors
 from wecromcl_d2.stage2 import SPTS
+from wecromcl_d2.stage2.spts.transformer import Memory
 
 
 @META_ARCH_REGISTRY.register()
@@ -91,26 +92,46 @@ class AttentionSPTS(SPTS):
         for row, own in zip(inputs, tokens, strict=True):
             row[: len(own)] = torch.tensor([self.vocabulary.sos, *own[:-1]])
         positions = torch.arange(longest, device=self.device)[None]
-        queries: list[Tensor] = []
-        cross = self.decoder.layers[-1].get_submodule("cross_attention")
-        hook = cross.get_submodule("q").register_forward_hook(
-            lambda module, args, output: queries.append(output)
+        _, attention = with_attention(
+            self.decoder.layers[-1],
+            memory,
+            lambda: self.decoder(self.decoder.embed(inputs, positions), positions, memory, None),
         )
-        try:
-            self.decoder(self.decoder.embed(inputs, positions), positions, memory, None)
-        finally:
-            hook.remove()
-        heads, width = memory.keys[-1].shape[1], memory.keys[-1].shape[3]
-        query = queries[0].unflatten(-1, (heads, width)).transpose(1, 2)
-        logits = query @ memory.keys[-1].transpose(-1, -2) / math.sqrt(width)
-        if memory.seen is not None:
-            logits = logits.masked_fill(~memory.seen, -math.inf)
-        attention = logits.softmax(-1).mean(1)
+        attention = attention.mean(1)
         lengths = torch.tensor([len(own) for own in tokens], device=self.device)
         written = positions < lengths[:, None]
         maps = (attention * written[..., None]).sum(1) / lengths[:, None]
         height, width = (side // self.stride for side in images.tensor.shape[-2:])
         return maps.unflatten(1, (height, width))
+
+
+def with_attention(
+    layer: nn.Module, memory: Memory, run: Callable[[], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What a decoder gives, and how its last layer looks at the image meanwhile.
+
+    Args:
+        layer: the last `DecoderLayer`.
+        memory: of the images.
+        run: of the decoder, on R sequences of T tokens.
+
+    Returns:
+        The result of `run`, and the attention (R, heads, T, S).
+    """
+    queries: list[Tensor] = []
+    hook = layer.get_submodule("cross_attention.q").register_forward_hook(
+        lambda module, args, output: queries.append(output)
+    )
+    try:
+        result = run()
+    finally:
+        hook.remove()
+    heads, width = memory.keys[-1].shape[1], memory.keys[-1].shape[3]
+    query = queries[0].unflatten(-1, (heads, width)).transpose(1, 2)
+    logits = query @ memory.keys[-1].transpose(-1, -2) / math.sqrt(width)
+    if memory.seen is not None:
+        logits = logits.masked_fill(~memory.seen, -math.inf)
+    return result, logits.softmax(-1)
 
 
 def words_without_points(texts: Sequence[str], image_size: tuple[int, int]) -> Instances:

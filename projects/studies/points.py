@@ -73,11 +73,15 @@ def box_sizes(record: Record) -> np.ndarray:
 
 def change_points(change: Change, record: Record) -> Record:
     """The record with changed points; what is drawn depends on the image's name alone."""
+    rng = np.random.default_rng(zlib.crc32(str(record["image_id"]).encode("utf-8")))
+    return record | {"points": change(record, centers_of(record), rng).tolist()}
+
+
+def centers_of(record: Record) -> np.ndarray:
+    """(N, 2) centers of the words' outlines."""
     centers = np.array([polygon_center(polygon) for polygon in record["polygons"]]).reshape(-1, 2)
     # The center of a bent word may lie beyond the image's border.
-    centers = centers.clip(0, (record["width"], record["height"]))
-    rng = np.random.default_rng(zlib.crc32(str(record["image_id"]).encode("utf-8")))
-    return record | {"points": change(record, centers, rng).tolist()}
+    return centers.clip(0, (record["width"], record["height"]))
 
 
 def register_points() -> None:

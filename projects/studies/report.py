@@ -13,7 +13,8 @@ from wecromcl_d2.files import replace_file
 from wecromcl_d2.tasks import load_config
 
 from .grid import Run
-from .study import Study, read_lines
+from .measures import read_lines
+from .study import Study
 
 
 @dataclass(frozen=True)

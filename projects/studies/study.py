@@ -4,42 +4,39 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog
-
 from wecromcl_d2.cli.forecast import duration
+from wecromcl_d2.cli.pipeline import gives_points
 from wecromcl_d2.cli.steps import (
     Runner,
     Step,
     best_weights,
     evaluation_step,
     exit_on_sigterm,
+    labels_step,
     read_metrics,
     train_step,
 )
-from wecromcl_d2.data.datasets import ensure_registered
-from wecromcl_d2.data.records import JoinedRecords
 from wecromcl_d2.engine import results_folder
 from wecromcl_d2.evaluation.report import write_json
 from wecromcl_d2.tasks import load_config
 
 from .cost import KINDS, Work, asks_for_work, describe_work, work_step
-from .grid import Grid, Run
-from .points import inside_rate
+from .grid import Grid, Run, file_name
+from .make_points import points_step
+from .measures import measure_points, rates_by_length, rates_by_line, read_lines
+from .mixed import replace_datasets, training_datasets, write_mixed
 
 PACKAGE = "projects.studies"
 # Seconds between two lines on the progress of the whole grid.
 REPORT_PERIOD = 60.0
 # File in a run's folder that is written at its end.
 MEASURED = "measured.json"
-# Lengths of words, in characters, that are measured apart.
-LENGTHS = ((1, 8), (9, 16), (17, 25), (26, 40))
 
 
 class Study:
@@ -125,7 +122,8 @@ class Study:
         if not all(works):
             return cost
         before = [work for own in works[:-1] for work in own.values()]
-        finder = works[0].get("anchors") if run.config and run.spotter else None
+        finds = run.spotter and (run.config or run.true_percent is not None)
+        finder = works[0].get("anchors") if finds else None
         return cost | describe_work(works[-1], before, finder)
 
     def _works(self, run: Run) -> dict[str, Work]:
@@ -183,26 +181,29 @@ class Study:
 
     def _execute(self, run: Run) -> None:
         """Run a run's steps and measure what their summary leaves out."""
-        folder = self.folder_of(run)
-        weights = self._detector_weights(run.seed) if run.spotter else ""
+        folder, apart = self.folder_of(run), run.is_apart
+        weights = self._detector_weights(run.seed) if run.spotter and not apart else ""
         measured: dict[str, Any] = {}
         if run.config:
-            self.runner.run(_pipeline_step(run, folder, weights))
+            step = _pipeline_step(replace(run, spotter="") if apart else run, folder, weights)
+            self.runner.run(step)
             results = results_folder(str(folder / "anchors"), run.test)
-            measured["length"] = rates_by_length(_read_json(Path(results) / "anchors.json"))
+            found = _read_json(Path(results) / "anchors.json")
+            measured |= {"length": rates_by_length(found), "line": rates_by_line(found)}
             reports = (folder / "points").glob("*_report.json")
             datasets = [_read_json(report)["dataset_name"] for report in reports]
-        else:
-            self._train_spotter(run, weights)
-            cfg = run.load_configs()["spotting"]
-            datasets = [*chain(*cfg.SOLVER.CURRICULUM.DATASETS), *cfg.DATASETS.TRAIN]
+        if apart or not run.config:
+            datasets = self._train_spotter(run, weights)
+        if run.spotter:
+            read = read_metrics(folder / "spotting", run.test, "spotting")
+            measured["words"] = {"f": read["words"]["hmean"]}
         if datasets:
             measured["points"] = measure_points(datasets)
         write_json(folder / MEASURED, measured)
         if self._counts_work:
             self._measure_work(run)
 
-    def _train_spotter(self, run: Run, weights: str) -> None:
+    def _train_spotter(self, run: Run, weights: str) -> list[str]:
         """Train a spotter on the points of its datasets, and measure it.
 
         Its threshold is chosen on the validation scenes.
@@ -210,13 +211,25 @@ class Study:
         Args:
             run: the run.
             weights: of a detector that initialises the backbone; empty for none.
+
+        Returns:
+            The datasets that it is trained on.
         """
         folder, (config, opts) = self.folder_of(run), run.stages["spotting"]
-        output = folder / "spotting"
+        output, cfg = folder / "spotting", run.load_configs()["spotting"]
+        datasets, finding = training_datasets(cfg), 0.0
+        data: tuple[str, ...] = ()
+        if run.is_apart:
+            weights = best_weights(folder / "anchors")
+        if run.is_apart or run.true_percent is not None:
+            find = self._find_points if run.is_apart else self._mix_points
+            located, finding = find(run, weights, datasets)
+            datasets, data = [*located.values()], replace_datasets(cfg, located)
         start = ("MODEL.BACKBONE.WEIGHTS", weights) if weights else ()
-        own = (*start, *opts, "OUTPUT_DIR", str(output))
-        (seconds,) = self.runner.run(_step(run.name, train_step("train", config, own)))
-        best, (val, *_) = best_weights(output), run.load_configs()["spotting"].DATASETS.TEST
+        own = (*start, *opts, *data, "OUTPUT_DIR", str(output))
+        name = f"{run.name}-spotter" if run.is_apart else run.name
+        (seconds,) = self.runner.run(_step(name, train_step("train", config, own)))
+        best, (val, *_) = best_weights(output), cfg.DATASETS.TEST
         validation = evaluation_step("validate", config, best, [val], own)
         self.runner.run(_step(f"{run.name}-validate", validation))
         threshold = read_metrics(output, val, "spotting")["words"]["sweep_threshold"]
@@ -224,10 +237,59 @@ class Study:
         test = evaluation_step("test", config, best, [run.test], own)
         self.runner.run(_step(f"{run.name}-test", test))
         metrics = read_metrics(output, run.test, "spotting")
-        measured = metrics.get("spotting", metrics["words"])
+        words = metrics["words"]
+        measured = metrics.get("spotting", words) if gives_points(cfg) else words
         result = {name: measured[name] for name in ("precision", "recall", "threshold")}
-        result |= {"f": measured["hmean"], "seconds": round(seconds, 1)}
-        write_json(folder / "summary.json", {"spotting": result})
+        result |= {"f": measured["hmean"], "seconds": round(finding + seconds, 1)}
+        summary = folder / "summary.json"
+        write_json(summary, _read_json(summary) | {"spotting": result})
+        return datasets
+
+    def _find_points(
+        self, run: Run, weights: str, datasets: Sequence[str]
+    ) -> tuple[dict[str, str], float]:
+        """Label datasets with the points that a run's own detector finds, see `_mix_points`."""
+        folder, found, seconds = self.folder_of(run) / "points", {}, 0.0
+        config, opts = run.stages["anchors"]
+        for number, dataset in enumerate(datasets):
+            step = points_step(
+                f"{run.name}-points-{number}",
+                config,
+                weights,
+                dataset,
+                folder / f"{number}.jsonl",
+                opts,
+            )
+            seconds += self.runner.run(step)[0]
+            found[dataset] = _read_json(folder / f"{number}_report.json")["dataset_name"]
+        return found, seconds
+
+    def _mix_points(
+        self, run: Run, weights: str, datasets: Sequence[str]
+    ) -> tuple[dict[str, str], float]:
+        """Write labels with the true points of a share of the images.
+
+        Args:
+            run: the run.
+            weights: of the shared detector, which finds the points of the other images.
+            datasets: their names.
+
+        Returns:
+            For each dataset the one with these points, and the seconds for finding points.
+        """
+        assert run.true_percent is not None
+        detector, folder = self.grid.detectors[run.seed], self.folder / "points"
+        found, seconds = {}, 0.0
+        with self._locks[run.seed]:
+            for dataset in datasets:
+                name = f"{file_name(dataset)}-seed{run.seed}"
+                labels = folder / f"{name}.jsonl"
+                step = labels_step("", detector.config, weights, dataset, labels, *detector.opts)
+                seconds += self.runner.run(_step(f"points-{name}", step))[0]
+                source = _read_json(folder / f"{name}_report.json")["dataset_name"]
+                own = folder / f"{name}-{run.true_percent}_percent_true.jsonl"
+                found[dataset] = write_mixed(source, own, run.true_percent)
+        return found, seconds
 
     def _detector_weights(self, seed: int) -> str:
         """Weights of the detector that the runs of a seed share; empty without one."""
@@ -244,7 +306,9 @@ class Study:
         """Note the settings of a run; refuse to continue one that was begun with others."""
         path = self.folder_of(run) / "settings.json"
         stages = {name: [config, *opts] for name, (config, opts) in run.stages.items()}
-        settings = {"stages": stages, "test": run.test}
+        settings: dict[str, Any] = {"stages": stages, "test": run.test}
+        if run.true_percent is not None:
+            settings["true_percent"] = run.true_percent
         noted = _read_json(path)
         if noted and noted != settings:
             raise ValueError(
@@ -289,40 +353,6 @@ def _ticks(futures: Sequence[Future] | dict[Future, Run]) -> Iterator[None]:
     while open_futures:
         open_futures = wait(open_futures, REPORT_PERIOD, "FIRST_COMPLETED").not_done
         yield
-
-
-def measure_points(datasets: Sequence[str]) -> dict[str, float]:
-    """The share of the training points that lie on their word; nothing without points."""
-    for name in datasets:
-        ensure_registered(name)
-    records = JoinedRecords([DatasetCatalog.get(name) for name in datasets])
-    return {"inside_rate": inside_rate(records)} if "points" in records[0] else {}
-
-
-def rates_by_length(results: Mapping[str, Any]) -> dict[str, float]:
-    """Inside rate of the words of each of `LENGTHS`, from the results of an evaluation."""
-    words = [word for image in results.get("images", ()) for word in image["words"]]
-    rates = {}
-    for low, high in LENGTHS:
-        inside = [word["inside"] for word in words if low <= len(word["text"]) <= high]
-        if inside:
-            rates[f"{low}-{high}"] = sum(inside) / len(inside)
-    return rates
-
-
-def read_lines(folder: Path) -> list[dict[str, Any]]:
-    """Lines of a training's metrics.json; a line that is being written is left out."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return [row for row in rows if "iteration" in row]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from projects.studies import points
+from projects.studies.mixed import mix_points
 from projects.studies.points import CHANGES, change_points, inside_rate
 
 
@@ -80,6 +81,15 @@ def test_words_without_a_point_and_ignored_ones_do_not_count():
     own = {"points": [[200.0, 105.0], None, [0.0, 0.0]], "ignore": [False, False, True]}
     assert inside_rate([record(0) | own]) == 1.0
     assert inside_rate([record(0) | own | {"ignore": [False] * 3}]) == 0.5
+
+
+def test_the_first_images_have_true_points_and_the_others_those_found():
+    found = {"points": [[1.0, 1.0]] * 3, "point_weights": [0.5] * 3, "point_scores": [0.1] * 3}
+    records = [record(number) | found for number in range(40)]
+    mixed = [*mix_points(records, 12)]
+    assert [one["points"] == CENTERS for one in mixed] == [True] * 4 + [False] * 36
+    assert "point_weights" not in mixed[3] and "point_scores" not in mixed[3]
+    assert mixed[4:] == records[4:]
 
 
 def test_the_datasets_are_registered(monkeypatch):

@@ -14,8 +14,9 @@ import yaml
 
 from projects.studies import command, study
 from projects.studies.grid import read_grid
+from projects.studies.measures import rates_by_length, rates_by_line
 from projects.studies.report import format_table, mean_of, rows_of, spread
-from projects.studies.study import Study, describe_rest, rates_by_length
+from projects.studies.study import Study, describe_rest
 from wecromcl_d2.cli import steps
 
 # In place of `wecromcl pipeline`: notes that it ran, fails once if told so, and leaves the files of
@@ -204,3 +205,10 @@ def test_inside_rates_by_length():
     words = [("a" * 8, True), ("b" * 8, False), ("c" * 9, True), ("d" * 40, False)]
     images = [{"words": [{"text": text, "inside": inside} for text, inside in words]}]
     assert rates_by_length({"images": images}) == {"1-8": 0.5, "9-16": 1.0, "26-40": 0.0}
+
+
+def test_inside_rates_by_number_of_words():
+    words = [("ab", True), ("ab cd", False), ("ef gh", True), ("ab cd ef", True)]
+    images = [{"words": [{"text": text, "inside": inside}]} for text, inside in words]
+    assert rates_by_line({"images": images}) == {"1": 1.0, "2": 0.5, "3": 1.0}
+    assert rates_by_line({}) == {}

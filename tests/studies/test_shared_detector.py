@@ -1,7 +1,9 @@
 """Grids of spotters: the detector that they share, and the points that they are trained on."""
 
 import json
+import re
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from projects.studies import command
-from projects.studies.grid import read_grid
+from projects.studies.grid import GridError, check_mixed, read_grid
 from wecromcl_d2.cli import steps
 
 # In place of the commands: `pipeline` leaves a summary and, for a spotter, labels of points;
@@ -33,9 +35,18 @@ if words[0] == "pipeline":
     if "--spotter" in words:
         summary["spotting"] = {{"f": 0.8, "seconds": 60.0}}
         write(output / "points" / "0_report.json", {{"dataset_name": {points!r}}})
+        read = {{"words": {{"hmean": 0.85}}}}
+        results = output / "spotting" / "inference" / after("--test")
+        write(results / "spotting.json", {{"metrics": read}})
     else:
         write(output / "anchors" / "model_best.pth", "weights")
     write(output / "summary.json", summary)
+elif words[0] == "anchors":
+    output, source = pathlib.Path(after("--output")), pathlib.Path({points!r})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(source.read_text())
+    name = f"{{output}}@{{source.parent}}"
+    write(output.with_name(output.stem + "_report.json"), {{"dataset_name": name}})
 elif words[0] == "benchmark":
     phases = [{{"images": 40, "step_gflop": 1.5}}, {{"images": 60, "step_gflop": 2.5}}]
     work = {{"phases": phases, "tflop": 5.0, "memory_mb": 300}}
@@ -115,6 +126,43 @@ def test_spotters_share_a_detector_and_are_measured_with_their_points(grid_file,
     capfd.readouterr()
     assert command.main([*arguments, "--list"]) == 0
     assert "4 of 4 runs have finished" in capfd.readouterr().out
+
+
+def test_true_points_are_mixed_with_anchors_of_the_shared_detector(grid_file, tmp_path):
+    grid = yaml.safe_load(grid_file.read_text(encoding="utf-8"))
+    grid["variants"] = {"true": {"true_percent": 100}, "found": {"true_percent": 0}}
+    grid["settings"] = grid_settings = {"DATASETS.TRAIN": [str(tmp_path / "points.jsonl")]}
+    grid_settings["SOLVER.CURRICULUM.DATASETS"] = [[str(tmp_path / "points.jsonl")]]
+    grid_file.write_text(yaml.safe_dump(grid), encoding="utf-8")
+    assert command.main([str(grid_file), "--output", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "noted").read_text(encoding="utf-8").splitlines()
+    ran = [json.loads(line) for line in lines]
+    # One dataset, whose points both variants use.
+    assert [words[0] for words in ran if "train" not in words] == ["pipeline", "anchors"]
+    for percent, rate in ((100, "1.000"), (0, "0.500")):
+        own = [w for w in ran if any(f"{percent}_percent_true" in word for word in w)]
+        assert {w[w.index("DATASETS.TRAIN") + 1].count(".jsonl") for w in own} == {1}
+        table = (tmp_path / "out/few/table.md").read_text(encoding="utf-8")
+        name = "true" if percent else "found"
+        assert re.search(rf"\| {name} +\| 0.600 +\| +\| {rate} ", table)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"true_percent": 120},
+        {"true_percent": "many"},
+        {"true_percent": 5, "config": "configs/quick/anchors.yaml"},
+        {"true_percent": 5, "spotter": ""},
+    ],
+)
+def test_a_share_of_true_points_needs_a_spotter_beside_the_shared_detector(grid_file, variant):
+    grid = yaml.safe_load(grid_file.read_text(encoding="utf-8"))
+    runs = [replace(run, **variant) for run in read_grid(grid_file).runs[1:2]]
+    with pytest.raises(GridError, match="takes a whole number up to 100, a 'detector'"):
+        check_mixed(grid_file, runs, bool(grid["detector"]))
+    with pytest.raises(GridError, match="true_percent 5"):
+        check_mixed(grid_file, [replace(runs[0], true_percent=5)], False)
 
 
 def test_operations_are_measured_once_for_each_variant(grid_file, tmp_path):

@@ -218,7 +218,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
         opts = (*start, *data, *_output(args, runner, run))
         steps.append(train_step(f"{run}-train", args.spotter, opts, processes))
     training, *_ = runner.run(*steps)
-    metric = "spotting" if _gives_points(cfg) else "words"
+    metric = "spotting" if gives_points(cfg) else "words"
     metrics = _measure(args, runner, runs, val, metric)
     pictures = runner.folder / "pictures" / "words"
     model = (args.spotter, best_weights(runner.folder / "spotting"), args.test, pictures)
@@ -227,7 +227,7 @@ def run_spotter(args: argparse.Namespace, runner: Runner) -> dict[str, float]:
     result = _summary(metrics, finding + training, cfg)
     true_points = f"{result['f_true_points']:.3f}" if args.true_points else "not trained"
     rows = {
-        "F" if _gives_points(cfg) else "F, words alone": f"{result['f']:.3f}",
+        "F" if gives_points(cfg) else "F, words alone": f"{result['f']:.3f}",
         "precision": f"{result['precision']:.3f}",
         "recall": f"{result['recall']:.3f}",
         "threshold": f"{result['threshold']:.2f}, chosen on {val}",
@@ -281,7 +281,7 @@ def _output(args: argparse.Namespace, runner: Runner, run: str) -> tuple[str, ..
     return (*args.spotter_opts, "OUTPUT_DIR", str(runner.folder / run))
 
 
-def _gives_points(cfg: CfgNode) -> bool:
+def gives_points(cfg: CfgNode) -> bool:
     """Whether the spotter outputs points; NPTS does not."""
     return cfg.MODEL.META_ARCHITECTURE != "SPTS" or cfg.MODEL.SPTS.POINTS
 
@@ -313,7 +313,7 @@ def _measure(
 def _summary(metrics: dict[str, dict], seconds: float, cfg: CfgNode) -> dict[str, Any]:
     own = metrics["spotting"]
     result = {
-        "spotter": cfg.MODEL.META_ARCHITECTURE if _gives_points(cfg) else "NPTS",
+        "spotter": cfg.MODEL.META_ARCHITECTURE if gives_points(cfg) else "NPTS",
         "f": own["hmean"],
         "precision": own["precision"],
         "recall": own["recall"],
