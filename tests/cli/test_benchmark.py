@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -25,6 +26,12 @@ def measure(tmp_path, capsys):
     return run
 
 
+@pytest.fixture
+def forked_cases(monkeypatch):
+    """Fork the processes of the cases, which have all imports then; elsewhere they are spawned."""
+    monkeypatch.setattr(benchmark, "get_context", lambda method: get_context("fork"))
+
+
 def assert_sound(case):
     assert 50 < case["peak_memory_mb"] < 5000
     for part in case["parts"].values():
@@ -35,6 +42,7 @@ def assert_sound(case):
         assert part["gb"] > 0
 
 
+@pytest.mark.usefixtures("forked_cases")
 def test_training_by_part_and_batch(measure):
     found, printed = measure(
         *("train", "--batch", "1", "2", "--size", "32", "48", "--negatives", "2"),
@@ -68,6 +76,7 @@ def test_images_share_their_negatives_where_told():
     assert (len(texts(False)), len(texts(True))) == (4 + 4 * 3, 4 + 3)
 
 
+@pytest.mark.usefixtures("forked_cases")
 def test_inference_with_new_and_known_words(measure):
     found, printed = measure(
         *("inference", "--size", "64", "96", "--words", "3", "MODEL.TEXT_ENCODER.LAYERS", "1"),
