@@ -13,7 +13,7 @@ RUN := PYTHONDONTWRITEBYTECODE= .venv/bin/python
 SITE := "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
 # The extra `ray`, whose wheel is too large for the set-up, and where it is installed instead.
 RAY := "ray>=2.9"
-RAY_PATH := $(CURDIR)/.cache/ray
+RAY_PATH := .cache/ray
 
 .DEFAULT_GOAL := help
 .PHONY: help setup read demo test test-ray lint docs clean
@@ -34,12 +34,12 @@ demo: setup  ## train the quick anchor detector and spotter and draw what they f
 test: setup  ## run the tests (ARGS="-k rules" for a part)
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-test-ray: setup  ## test labelling on a Ray cluster of two machines; installs Ray into .cache
-	@test -e $(RAY_PATH)/complete || { \
-		$(RUN) -m pip install --quiet --retries 1 --timeout 20 --upgrade --target $(RAY_PATH) \
-			-c constraints.txt $(RAY) && touch $(RAY_PATH)/complete; \
-	} || { echo "Ray could not be installed, see above: its test is skipped"; exit 0; }; \
-	PYTHONPATH="$(RAY_PATH)$${PYTHONPATH:+:$$PYTHONPATH}" \
+$(RAY_PATH)/complete: | setup
+	@$(RUN) -m pip install --quiet --retries 1 --timeout 20 --upgrade --target $(RAY_PATH) \
+		-c constraints.txt $(RAY) && touch $@
+
+test-ray: $(RAY_PATH)/complete  ## test labelling on a Ray cluster of two machines; installs Ray into .cache
+	@PYTHONPATH="$(CURDIR)/$(RAY_PATH)$${PYTHONPATH:+:$$PYTHONPATH}" \
 		$(RUN) -m pytest tests/cli/anchors/test_ray.py $(ARGS)
 
 lint: setup  ## ruff check, ruff format --check, mypy
