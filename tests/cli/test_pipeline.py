@@ -303,15 +303,20 @@ def test_datasets_in_place_of_the_anchors_are_a_wrong_command(pipeline, capsys, 
     assert pipeline.parse_args([*command, key, "[]"]).spotter_opts == [key, "[]"]
 
 
-@pytest.mark.parametrize("which", ["--train", "--val", "--test"])
+OPTIONS_OF_IMAGES = ("--train", "--val", "--test")
+
+
+@pytest.mark.parametrize("which", OPTIONS_OF_IMAGES)
 def test_images_that_are_not_there_end_it_before_any_step(
     pipeline, monkeypatch, tmp_path, capsys, which
 ):
     monkeypatch.setattr(pipeline, "run_forecasts", pytest.fail)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    labels = str(tmp_path / "l.jsonl")
-    write_labels(labels, [{"file_name": "a.png", "texts": ["hill"]}])
-    names = {"--train": labels, "--val": labels, "--test": labels} | {which: f"{labels}@nowhere"}
+    names = {option: str(tmp_path / f"{option[2:]}.jsonl") for option in OPTIONS_OF_IMAGES}
+    for labels in names.values():
+        write_labels(labels, [{"file_name": "a.png", "texts": ["hill"]}])
+    labels = names[which]
+    names[which] = f"{labels}@nowhere"
     options = [part for item in names.items() for part in item]
     command = ["--config-file", "configs/quick/anchors.yaml", "--output", str(tmp_path / "out")]
     assert pipeline.main([*command, *options]) == 2

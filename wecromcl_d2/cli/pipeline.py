@@ -330,7 +330,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run all steps."""
     args = parse_args(argv)
     prepare_environment()
-    check_label_files(name for name in (args.train, args.val, args.test) if name)
     runner = Runner(args.output.resolve())
     if args.hold_out is not None:
         args.train, args.val = hold_out(args.train, args.hold_out, runner.folder / "data")
@@ -339,6 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if config:
             chosen_on = (args.val,) if args.val else load_config(config, opts).DATASETS.TEST
             check_validation(chosen_on, args.test)
+    check_label_files(name for name in (args.train, args.val, args.test) if name)
     run_forecasts(args, runner)
     summary: dict[str, Any] = {"anchors": run_anchors(args, runner)}
     write_json(runner.folder / "summary.json", summary)
