@@ -11,12 +11,14 @@ JOBS ?= 2
 RUN := PYTHONDONTWRITEBYTECODE= .venv/bin/python
 # The extra `docs` of setup.py.
 SITE := "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
-# The extra `ray`, whose wheel is too large for the set-up, and where it is installed instead.
-RAY := "ray>=2.9"
-RAY_PATH := .cache/ray
+# Extras whose wheels are too large for the set-up; `.cache/ray` and `.cache/export` hold them.
+EXTRA_ray := "ray>=2.9"
+EXTRA_export := "onnx>=1.16" "onnxruntime>=1.17"
+# The tests given to it, with an extra.
+WITH = PYTHONPATH="$(CURDIR)/.cache/$(1)$${PYTHONPATH:+:$$PYTHONPATH}" $(RUN) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup read demo test test-ray lint docs clean
+.PHONY: help setup read demo test test-ray test-export lint docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk '{n = $$1; $$1 = ""; printf "make %-8s %s\n", n, $$0}'
@@ -34,13 +36,15 @@ demo: setup  ## train the quick anchor detector and spotter and draw what they f
 test: setup  ## run the tests (ARGS="-k rules" for a part)
 	@$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-$(RAY_PATH)/complete: | setup
-	@$(RUN) -m pip install --quiet --retries 1 --timeout 20 --upgrade --target $(RAY_PATH) \
-		-c constraints.txt $(RAY) && touch $@
+.cache/%/complete: | setup
+	@$(RUN) -m pip install --quiet --no-warn-conflicts --retries 1 --timeout 20 --upgrade \
+		--target $(@D) -c constraints.txt $(EXTRA_$*) && touch $@
 
-test-ray: $(RAY_PATH)/complete  ## test labelling on a Ray cluster of two machines; installs Ray into .cache
-	@PYTHONPATH="$(CURDIR)/$(RAY_PATH)$${PYTHONPATH:+:$$PYTHONPATH}" \
-		$(RUN) -m pytest tests/cli/anchors/test_ray.py $(ARGS)
+test-ray: .cache/ray/complete  ## test labelling on a Ray cluster of two machines, with Ray in .cache
+	@$(call WITH,ray) tests/cli/anchors/test_ray.py $(ARGS)
+
+test-export: .cache/export/complete  ## test exported models, with ONNX and its runtime in .cache
+	@$(call WITH,export) tests/export $(ARGS)
 
 lint: setup  ## ruff check, ruff format --check, mypy
 	@status=0; for tool in "ruff check" "ruff format --check" mypy; do \

@@ -173,7 +173,9 @@ def test_pins_lie_in_the_declared_ranges() -> None:
         assert requirement.specifier.contains(version), f"{requirement} excludes {version}"
 
 
-@pytest.mark.parametrize(("variable", "extra"), [("SITE", "docs"), ("RAY", "ray")])
+@pytest.mark.parametrize(
+    ("variable", "extra"), [("SITE", "docs"), ("EXTRA_ray", "ray"), ("EXTRA_export", "export")]
+)
 def test_make_installs_the_ranges_of_the_extras(variable: str, extra: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (line,) = re.findall(rf"^{variable} := (.+)$", makefile, re.MULTILINE)
