@@ -14,7 +14,6 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from wecromcl_d2.layers.image_batch import original_size
@@ -185,6 +184,9 @@ def match_words(log_probs: Tensor, tokens: Tensor, read: Tensor) -> list[int]:
         tokens: (M, L) of the words, see `pad_words`.
         read: (M, L), likewise.
     """
+    # Imported here: every command of a study imports this package, and only TOSS needs it.
+    from scipy.optimize import linear_sum_assignment
+
     places = torch.arange(tokens.shape[1])
     own = log_probs.cpu()[:, places, tokens]  # (N, M, L)
     cost = -(own * read).sum(2) / read.sum(1)
