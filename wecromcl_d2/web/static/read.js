@@ -8,11 +8,15 @@ export function startRead(state) {
   const page = byId("read");
   const strip = byId("read-strip"), list = byId("read-list"), hint = byId("read-hint");
   const photographs = [];
-  let current = null, hovered = -1, working = Promise.resolve();
+  let current = null, hovered = -1;
+  // Photographs are opened one after another, so that they keep their order, and read likewise.
+  let opening = Promise.resolve(), working = Promise.resolve();
 
   const stage = new Stage(page.querySelector("[data-stage]"), paint, pick);
 
-  takeFiles(page, true, (files) => files.forEach(add));
+  takeFiles(page, true, (files) => {
+    for (const file of files) opening = opening.then(() => add(file));
+  });
   byId("read-json").addEventListener("click", () => {
     const done = photographs.filter(({ answer }) => answer);
     downloadJson("words.jsonl", done.map(({ file, answer }) => {
