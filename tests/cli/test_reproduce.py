@@ -76,7 +76,6 @@ def started(downloads, monkeypatch):
     clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=steps.time.monotonic)
     monkeypatch.setattr(steps, "time", clock)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("GLIBC_TUNABLES", "")
     return here
 
 

@@ -21,12 +21,6 @@ from .status import DONE, LOSSES
 # Start of a command line that runs a command of this package in a process of its own.
 PROGRAM = (sys.executable, "-m", "wecromcl_d2")
 
-# Settings of glibc: large pages, and freed memory is kept for the next training step.
-MEMORY = ":".join(
-    f"glibc.malloc.{setting}"
-    for setting in ("hugetlb=1", f"mmap_threshold={2**25}", f"trim_threshold={2**32}")
-)
-
 
 @dataclass(frozen=True)
 class Step:
@@ -240,4 +234,3 @@ def prepare_environment() -> None:
     """Set environment variables for the processes of a run, unless the user has set them."""
     # Threads of torch spin while they wait for each other, so several processes use a CPU better.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("GLIBC_TUNABLES", MEMORY)
