@@ -125,6 +125,10 @@ def _add_wecromcl_keys(cfg: CfgNode) -> None:
     # peaks the one with the lower score gets the next peak of its map. 0 places each word
     # independently, as published.
     cfg.MODEL.WECROMCL.ANCHOR_DISTANCE = 0.0
+    # Strongest peaks of a map among which a word takes the one whose surroundings, a window of
+    # PEAK_WINDOW cells, are most similar to its text, over all factors of PYRAMID. 1: the strongest
+    # peak, as published, of the factor at which the whole region is most similar.
+    cfg.MODEL.WECROMCL.PEAK_CANDIDATES = 1
     # Image pyramid at inference: factors of the network input's sides. Each word takes its anchor
     # from the scale at which region and text are most similar. One factor of 1: no pyramid.
     cfg.MODEL.WECROMCL.PYRAMID = [1.0]

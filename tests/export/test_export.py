@@ -86,10 +86,21 @@ def exported(request, tmp_path, monkeypatch):
     return export
 
 
-@pytest.mark.parametrize(("anchor", "scales"), [("mean", (1.0,)), ("peak", (1.0, 0.7, 1.3))])
-def test_an_exported_detector_finds_the_same_points(trained, scenes, exported, anchor, scales):
+@pytest.mark.parametrize(
+    ("anchor", "scales", "candidates"),
+    [
+        ("mean", (1.0,), 1),
+        ("peak", (1.0, 0.7, 1.3), 1),
+        ("mean", (1.0,), 3),
+        ("peak", (1.0, 0.7), 2),
+    ],
+)
+def test_an_exported_detector_finds_the_same_points(
+    trained, scenes, exported, anchor, scales, candidates
+):
     weights = trained / "anchors.pth"
     options = ["MODEL.WECROMCL.ANCHOR", anchor, "MODEL.WECROMCL.PYRAMID", repr(list(scales))]
+    options += ["MODEL.WECROMCL.PEAK_CANDIDATES", str(candidates)]
     finder = AnchorFinder(ANCHORS, weights, options, device="cpu")
     other = exported(finder, weights, OnnxAnchorFinder)
     for scene in scenes:

@@ -54,3 +54,16 @@ def test_a_single_text_keeps_its_dimension(module):
     maps = module(module.project_queries(text), feature)
     assert maps.shape == (1, 1, 3, 4)
     assert module.pool(maps, feature).shape == (1, 1, 10)
+
+
+def test_the_surroundings_of_a_peak_are_pooled_as_a_map_that_is_zero_elsewhere(module):
+    maps = torch.rand(2, 3, 6, 7, dtype=torch.float64)
+    feature = torch.randn(2, 6, 6, 7, dtype=torch.float64)
+    points = torch.tensor([[0.5, 0.5], [6.5, 2.5], [3.5, 5.5], [3.5, 2.5]]).expand(2, 3, 4, 2)
+    pooled = module.pool_windows(maps, feature, points, 3)
+    for number, (x, y) in enumerate(points[0, 0].long().tolist()):
+        around = torch.zeros_like(maps)
+        window = (..., slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))
+        around[window] = maps[window]
+        around /= around.sum((-2, -1), keepdim=True)
+        torch.testing.assert_close(pooled[:, :, number], module.pool(around, feature))

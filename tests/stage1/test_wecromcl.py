@@ -30,6 +30,14 @@ def model():
     return build_model(quick_config("MODEL.WECROMCL.ANCHOR_DISTANCE", "0.0")).eval()
 
 
+@pytest.fixture(scope="module")
+def candidate_model():
+    """Two scales, and of each map the peak with the most similar surroundings."""
+    torch.manual_seed(0)
+    opts = ["MODEL.WECROMCL.PEAK_CANDIDATES", 2, "MODEL.WECROMCL.PYRAMID", [1.0, 0.5]]
+    return build_model(quick_config("MODEL.WECROMCL.ANCHOR_DISTANCE", "0.0", *opts)).eval()
+
+
 def make_image(height, width, seed):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
@@ -56,7 +64,9 @@ def assert_same_answer(a, b):
     torch.testing.assert_close(a.pred_points, b.pred_points, rtol=0, atol=1e-3)
 
 
-def test_batch_composition_never_changes_an_answer(model):
+@pytest.mark.parametrize("name", ["model", "candidate_model"])
+def test_batch_composition_never_changes_an_answer(request, name):
+    model = request.getfixturevalue(name)
     mine = entry(64, 96, ["alpha", "beta"], seed=1)
     alone = anchors(model, mine)[0]
     others = [
@@ -69,7 +79,9 @@ def test_batch_composition_never_changes_an_answer(model):
         assert_same_answer(anchors(model, *batch)[position], alone)
 
 
-def test_word_order_never_changes_an_answer(model):
+@pytest.mark.parametrize("name", ["model", "candidate_model"])
+def test_word_order_never_changes_an_answer(request, name):
+    model = request.getfixturevalue(name)
     texts = ["alpha", "beta", "gamma", "delta"]
     there = anchors(model, entry(64, 96, texts))[0]
     back = anchors(model, entry(64, 96, texts[::-1]))[0]
@@ -114,7 +126,7 @@ def deformable_model():
     ).eval()
 
 
-@pytest.mark.parametrize("name", ["model", "deformable_model"])
+@pytest.mark.parametrize("name", ["model", "deformable_model", "candidate_model"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 33)])
 def test_odd_sizes_give_finite_anchors_inside(request, name, size):
     model = request.getfixturevalue(name)
@@ -204,13 +216,34 @@ def test_one_scale_of_one_changes_no_bit(model):
     assert torch.equal(found.scores, maps[0, :, :7, :9].flatten(1).amax(1))
 
 
+def test_the_number_of_candidates_must_be_one_or_more():
+    with pytest.raises(ValueError, match="PEAK_CANDIDATES must be 1 or more, not 0"):
+        build_model(quick_config("MODEL.WECROMCL.PEAK_CANDIDATES", 0))
+
+
+def test_candidates_choose_another_peak_for_some_words(model):
+    words = [f"word{i}" for i in range(24)]
+    two = build_model(
+        quick_config("MODEL.WECROMCL.ANCHOR_DISTANCE", "0.0", "MODEL.WECROMCL.PEAK_CANDIDATES", 2)
+    ).eval()
+    two.load_state_dict(model.state_dict())
+    (one,), (other,) = anchors(model, entry(64, 96, words)), anchors(two, entry(64, 96, words))
+    torch.testing.assert_close(one.pred_maps, other.pred_maps)
+    moved = (one.pred_points != other.pred_points).any(1)
+    assert moved.any() and not moved.all()
+    assert (other.scores[moved] < one.scores[moved]).all()
+    assert torch.equal(other.scores[~moved], one.scores[~moved])
+
+
 @pytest.mark.parametrize("factors", [[], [0.0], [1.0, -0.5], [float("inf")]])
 def test_scales_that_are_none_are_refused(factors):
     with pytest.raises(ValueError, match="PYRAMID"):
         build_model(quick_config("MODEL.WECROMCL.PYRAMID", factors))
 
 
-def test_negatives_change_no_anchor(model):
+@pytest.mark.parametrize("name", ["model", "candidate_model"])
+def test_negatives_change_no_anchor(request, name):
+    model = request.getfixturevalue(name)
     mine = entry(64, 96, ["alpha", "beta"], 1)
     plain, *_ = model([mine])
     asked, *_ = model([mine | {"negatives": ["gamma", "alpha"], "second_scale": 0.5}])

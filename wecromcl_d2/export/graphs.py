@@ -25,6 +25,7 @@ AXES: dict[str, dict[int, str]] = {
     "texts": {0: "Q"},
     "maps": {0: "Q", 1: "H", 2: "W"},
     "similarity": {0: "Q"},
+    "pooled": {0: "Q"},
     "feature": {2: "H", 3: "W"},
     "confidence": {1: "H", 2: "W"},
     "cells": {0: "A"},
@@ -69,7 +70,7 @@ class WordGraph(nn.Module):
 
 
 class MapGraph(nn.Module):
-    """Image (1, 3, h, w) and words -> activation maps (Q, H, W) and similarities (Q,)."""
+    """Image (1, 3, h, w) and words -> maps (Q, H, W), similarities (Q,), fused map (1, C, H, W)."""
 
     def __init__(self, model: WeCromCL):
         super().__init__()
@@ -78,15 +79,31 @@ class MapGraph(nn.Module):
 
     def forward(
         self, image: Tensor, valid: Tensor, queries: Tensor, texts: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Activate words; `valid` (1, H, W) is False in padding."""
         feature = self.features(image)
         # Where padding is not masked, all cells are valid, and `valid` stays an input.
         seen = valid if self.mask_padding else valid | ~valid
         maps = self.activation(queries[None], feature, seen)
         pooled = self.activation.pool(maps, feature)
-        cosine = (pooled[0] * F.normalize(texts, dim=-1)).sum(-1)
-        return maps[0], cosine / pooled[0].norm(dim=-1).clamp_min(1e-12)
+        return maps[0], cosine(pooled[0], texts), feature
+
+
+class WindowGraph(nn.Module):
+    """Pooled cells (Q, C) of the fused map and text features (Q, D) -> similarities (Q,)."""
+
+    def __init__(self, model: WeCromCL):
+        super().__init__()
+        self.activation = model.activation
+
+    def forward(self, pooled: Tensor, texts: Tensor) -> Tensor:
+        """Compare what was pooled with words."""
+        return cosine(self.activation.project(pooled), texts)
+
+
+def cosine(pooled: Tensor, texts: Tensor) -> Tensor:
+    """(Q,) cosines of region features and text features (Q, D), as `cosine_similarity` has them."""
+    return (pooled * F.normalize(texts, dim=-1)).sum(-1) / pooled.norm(dim=-1).clamp_min(1e-12)
 
 
 class FeatureGraph(nn.Module):
@@ -190,4 +207,11 @@ def graphs_of(model: Any) -> dict[str, Graph]:
     queries, texts = words.module(labels)
     valid = torch.ones(1, *feature.shape[-2:], dtype=torch.bool)
     maps = {"image": image, "valid": valid, "queries": queries, "texts": texts}
-    return {"words": words, "maps": Graph(MapGraph(model), maps, ("maps", "similarity"))}
+    graphs = {
+        "words": words,
+        "maps": Graph(MapGraph(model), maps, ("maps", "similarity", "feature")),
+    }
+    if model.peak_candidates > 1:
+        pooled = {"pooled": torch.ones(len(texts), feature.shape[1]), "texts": texts}
+        graphs["windows"] = Graph(WindowGraph(model), pooled, ("similarity",))
+    return graphs

@@ -78,6 +78,7 @@ def settings_of(cfg: CfgNode, model: Any) -> dict[str, Any]:
             "max_length": model.max_length,
             "peak_window": keys.PEAK_WINDOW,
             "peak_ties": keys.PEAK_TIES,
+            "peak_candidates": model.peak_candidates,
             "anchor": keys.ANCHOR,
             "anchor_distance": keys.ANCHOR_DISTANCE,
         }

@@ -1,11 +1,12 @@
 """Soft activation maps: cross-attention from a text to the cells of an image.
 
-Letters: N images, Q texts per image, C channels of the fused map, D channels of a text feature,
-H x W cells.
+Letters: N images, Q texts per image, P peaks per map, C channels of the fused map, D channels of a
+text feature, H x W cells.
 """
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 
@@ -60,5 +61,31 @@ class TextActivation(nn.Module):
 
     def pool(self, maps: Tensor, feature: Tensor) -> Tensor:
         """Region features (N, Q, D): the image's values weighted by the maps (N, Q, H, W)."""
-        pooled = maps.flatten(2) @ feature.flatten(2).transpose(1, 2)
+        return self.project(maps.flatten(2) @ feature.flatten(2).transpose(1, 2))
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Region features (..., D) of pooled cells (..., C) of the fused map."""
         return self.out_proj(self.v_proj(self.channel_proj(pooled)))
+
+    def pool_windows(self, maps: Tensor, feature: Tensor, points: Tensor, window: int) -> Tensor:
+        """Region features (N, Q, P, D) of the surroundings of peaks, weighted by the maps there.
+
+        Args:
+            maps: (N, Q, H, W) non-negative maps.
+            feature: (N, C, H, W) fused map.
+            points: (N, Q, P, 2) cell centers (x, y), see `find_peaks`.
+            window: side of the surroundings in cells, odd.
+        """
+        height, width = maps.shape[-2:]
+        steps = torch.arange(window, device=maps.device) - window // 2
+        column, row = (points - 0.5).long()[..., None, None].unbind(-3)
+        rows, columns = torch.broadcast_tensors(row + steps[:, None], column + steps)
+        seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        cells = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+        share = maps.flatten(2).gather(2, cells.flatten(2)).view(cells.shape) * seen
+        total = share.sum((-2, -1), keepdim=True)
+        share = share / total.clamp_min(torch.finfo(share.dtype).tiny)
+        rows_of = feature.flatten(2).transpose(1, 2)
+        every = cells.flatten(1)[..., None].expand(-1, -1, feature.shape[1])
+        values = rows_of.gather(1, every).view(*points.shape[:3], window**2, -1)
+        return self.project((share.flatten(3)[..., None, :] @ values).squeeze(-2))

@@ -22,17 +22,26 @@ SPARE_PEAKS = 5
 
 @dataclass(frozen=True)
 class ScaleMaps:
-    """What the model sees of an image's Q texts at one scale.
+    """What the model sees of an image's Q texts at one scale, or of N images' with another axis.
 
     Attributes:
         maps: (Q, H, W) soft activation maps.
         similarity: (Q,) cosines of region and text.
         input_size: (height, width) of the image at this scale, in pixels.
+        candidates: (Q, P) cosines of the surroundings of each map's P strongest peaks and its text,
+            among which a word takes the highest, or None: it takes the strongest peak.
     """
 
     maps: Tensor
     similarity: Tensor
     input_size: tuple[int, int]
+    candidates: Tensor | None = None
+
+    def of_image(self, number: int, count: int) -> "ScaleMaps":
+        """The first `count` texts of one of N images."""
+        own = None if self.candidates is None else self.candidates[number, :count]
+        maps, similarity = self.maps[number, :count], self.similarity[number, :count]
+        return ScaleMaps(maps, similarity, self.input_size, own)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,8 @@ class PeakDecoder:
         Args:
             scales: maps of the image at each scale of the pyramid.
             texts: Q transcriptions as given.
-            keys: Q keys, see `Charset.key`; the n-th of equal keys gets the n-th strongest peak.
+            keys: Q keys, see `Charset.key`; the n-th of equal keys gets the n-th peak, by strength
+                or by similarity.
             input_size: (height, width) of the network input, whose cells are the unit of
                 `distance` and the grid of the returned maps.
             image_size: (height, width) of the original image.
@@ -91,18 +101,17 @@ class PeakDecoder:
         row = torch.arange(len(texts), device=best.device)
         ranks = [keys[:i].count(key) for i, key in enumerate(keys)]
         count = max(ranks) + 1 + (SPARE_PEAKS if self.distance else 0)
-        peaks = [self.find(scale, count) for scale in scales]
-        points, scores = (torch.stack(values)[best, row] for values in zip(*peaks, strict=True))
-        cells = best.new_tensor([scale.maps[0].numel() for scale in scales])[best, None]
+        peaks = [self._ranked(scale, count) for scale in scales]
+        points, scores, worth = (
+            torch.stack(values)[best, row] for values in zip(*peaks, strict=True)
+        )
         # Pixels of the input at each word's scale, over those of the network input.
         shrink = points.new_tensor(
             [[w / input_size[1], h / input_size[0]] for h, w in (s.input_size for s in scales)]
         )[best]
-        # Exact, so that words compare as their scores do where all come from one scale.
-        contrast = scores.double() * cells
         if self.distance:
             places = points / shrink[:, None]
-            ranks = assign_distinct_peaks(places, contrast, keys, self.distance)
+            ranks = assign_distinct_peaks(places, worth, keys, self.distance)
         rank = torch.tensor(ranks, device=best.device)
         (height, width) = image_size
         to_image = points.new_tensor(
@@ -113,7 +122,8 @@ class PeakDecoder:
         instances = Instances(image_size)
         instances.pred_points = torch.minimum(pixels, pixels.new_tensor([width, height]))
         instances.scores = scores[row, rank]
-        instances.peak_over_flat = contrast[row, rank].float()
+        cells = best.new_tensor([scale.maps[0].numel() for scale in scales])[best]
+        instances.peak_over_flat = (instances.scores.double() * cells).float()
         instances.similarity = similarity[best, row]
         instances.pred_maps = _maps_on_one_grid(scales, best, self._grid(input_size))
         instances.pred_texts = TextList(texts)
@@ -123,12 +133,12 @@ class PeakDecoder:
         """The maps of a padded network input without the cells of padding.
 
         Args:
-            maps: (Q, H, W).
-            similarity: (Q,).
+            maps: (..., Q, H, W).
+            similarity: (..., Q).
             input_size: (height, width) before the padding.
         """
         height, width = self._grid(input_size)
-        return ScaleMaps(maps[:, :height, :width], similarity, input_size)
+        return ScaleMaps(maps[..., :height, :width], similarity, input_size)
 
     def _grid(self, input_size: tuple[int, int]) -> tuple[int, int]:
         return math.ceil(input_size[0] / self.stride), math.ceil(input_size[1] / self.stride)
@@ -139,6 +149,25 @@ class PeakDecoder:
         if self.anchor == "mean":
             points = mean_of_peaks(scale.maps, points, self.window)
         return points, scores
+
+    def _ranked(self, scale: ScaleMaps, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What `find` gives and the worth (Q, count) of each peak, best first; 0 for no peak.
+
+        The worth is the peak over a flat map, by which words compare exactly as by their scores
+        where all come from one scale, or above all of these the similarity of a candidate.
+        """
+        if scale.candidates is None:
+            points, scores = self.find(scale, count)
+            return points, scores, scores.double() * scale.maps[0].numel()
+        number = scale.candidates.shape[1]
+        points, scores = self.find(scale, max(count, number))
+        contrast = scores.double() * scale.maps[0].numel()
+        worth = contrast / (1 + contrast)
+        worth[:, :number] = torch.where(scores[:, :number] > 0, 2 + scale.candidates.double(), 0)
+        worth, order = worth.sort(dim=1, descending=True, stable=True)
+        worth, order = worth[:, :count], order[:, :count]
+        points = points.gather(1, order[..., None].expand(-1, -1, 2))
+        return points, scores.gather(1, order), worth
 
 
 def no_anchors(image_size: tuple[int, int], device: torch.device) -> Instances:

@@ -6,7 +6,7 @@ text feature, C channels of the fused map, H x W cells.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from ..layers.image_encoder import ImageEncoder
 from ..visualizer import WordView, draw_activation
 from .activation import TextActivation
 from .losses import cosine_similarity, image_to_text_loss, text_to_image_loss
-from .peaks import PeakDecoder, no_anchors
+from .peaks import PeakDecoder, ScaleMaps, find_peaks, no_anchors
 from .text_cache import WordCache
 from .text_encoder import build_charset, build_text_encoder
 
@@ -72,6 +72,7 @@ class WeCromCL(ImageModel):
         peak_ties: see `PeakDecoder.ties`.
         anchor: see `PeakDecoder.anchor`.
         anchor_distance: see `PeakDecoder.distance`.
+        peak_candidates: see `ScaleMaps.candidates`; 1 for none.
         pyramid: scales of the image at inference, as factors of the network input's sides.
         pixel_mean: per channel, in the units of the input image.
         pixel_std: per channel.
@@ -101,6 +102,7 @@ class WeCromCL(ImageModel):
         peak_ties: str,
         anchor: str,
         anchor_distance: float,
+        peak_candidates: int = 1,
         pyramid: Sequence[float] = (1.0,),
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -126,6 +128,11 @@ class WeCromCL(ImageModel):
         self.decode_peaks = PeakDecoder(
             self.stride, peak_window, peak_ties, anchor, anchor_distance
         )
+        if peak_candidates < 1:
+            raise ValueError(
+                f"MODEL.WECROMCL.PEAK_CANDIDATES must be 1 or more, not {peak_candidates}"
+            )
+        self.peak_candidates = peak_candidates
         check_pyramid("MODEL.WECROMCL.PYRAMID", pyramid)
         self.pyramid = tuple(pyramid)
         self.input_format, self.vis_period = input_format, vis_period
@@ -148,6 +155,7 @@ class WeCromCL(ImageModel):
             "peak_ties": cfg.MODEL.WECROMCL.PEAK_TIES,
             "anchor": cfg.MODEL.WECROMCL.ANCHOR,
             "anchor_distance": cfg.MODEL.WECROMCL.ANCHOR_DISTANCE,
+            "peak_candidates": cfg.MODEL.WECROMCL.PEAK_CANDIDATES,
             "pyramid": cfg.MODEL.WECROMCL.PYRAMID,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -246,7 +254,8 @@ class WeCromCL(ImageModel):
             For each image a dict with `instances`, one per readable text in the given order:
             `pred_points` (Q, 2), float64, in pixels of the original image, `pred_texts`, `scores`
             (Q,), the height of the peak, `peak_over_flat` (Q,), the same in units of a flat map,
-            `similarity` (Q,), the cosine of region and text that training optimises, and
+            `similarity` (Q,), the cosine of region and text that training optimises (with
+            `peak_candidates` that of the peak's surroundings alone), and
             `pred_maps` (Q, H, W) over the cells of the true image. A text given n times gets the n
             strongest peaks, strongest first; a peak that does not exist has score zero. Texts
             without any character of the charset are left out. With `negatives` also
@@ -279,10 +288,7 @@ class WeCromCL(ImageModel):
         results: list[dict[str, Any]] = []
         for number, (x, texts) in enumerate(zip(inputs, own, strict=True)):
             image_size = original_size(x)
-            maps = [
-                self.decode_peaks.cut(maps[number, : len(texts)], alike[number, : len(texts)], size)
-                for maps, alike, size in scales
-            ]
+            maps = [scale.of_image(number, len(texts)) for scale in scales]
             instances = (
                 self.decode_peaks(maps, texts, keys[number][: len(texts)], input_size, image_size)
                 if texts
@@ -290,22 +296,19 @@ class WeCromCL(ImageModel):
             )
             results.append({"instances": instances})
             if x.get("negatives"):
-                alike = torch.stack([alike[number] for _, alike, _ in scales]).amax(0)
+                alike = torch.stack([scale.similarity[number] for scale in scales]).amax(0)
                 results[-1]["negative_similarity"] = alike[len(texts) : len(keys[number])]
         return results
 
     def _activate(
         self, inputs: list[dict[str, Any]], factor: float, keys: Sequence[Sequence[str]]
-    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Maps (N, Q, H, W) and similarities (N, Q) of texts in images of one size at one scale.
+    ) -> ScaleMaps:
+        """What the model sees of texts in N images of one size at one scale.
 
         Args:
             inputs: N images.
             factor: of the images' sides.
             keys: texts of each image, at most Q, see `Charset.key`; the rest is padding.
-
-        Returns:
-            The maps and the similarities, and the (height, width) of the resized images.
         """
         images = self.preprocess_images(inputs, factor)
         feature, valid = self.encode_images(images)
@@ -317,7 +320,19 @@ class WeCromCL(ImageModel):
         similarity = cosine_similarity(pooled, t.float(), compared)
         maps = maps.float()
         check_finite(maps, "activation maps")
-        return maps, similarity, images.image_sizes[0]
+        scale = self.decode_peaks.cut(maps, similarity, images.image_sizes[0])
+        if self.peak_candidates == 1:
+            return scale
+        rule = self.decode_peaks
+        points, scores = find_peaks(scale.maps, self.peak_candidates, rule.window, rule.ties)
+        height, width = scale.maps.shape[-2:]
+        seen = feature[..., :height, :width]
+        around = self.activation.pool_windows(scale.maps, seen, points, rule.window).float()
+        owner = compared.repeat_interleave(self.peak_candidates, dim=1)
+        alike = cosine_similarity(around.flatten(1, 2), t.float(), owner).view(scores.shape)
+        # A map may have fewer peaks; -1 is the least cosine.
+        candidates = torch.where(scores > 0, alike, -1)
+        return replace(scale, similarity=candidates.amax(-1), candidates=candidates)
 
     def encode_words(self, texts: Sequence[str]) -> Tensor:
         """(U, C + D) of distinct texts: the projected query, then the text feature."""

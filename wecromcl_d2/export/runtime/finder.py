@@ -26,11 +26,13 @@ class Scale:
     Attributes:
         maps: (Q, H, W).
         similarity: (Q,).
+        candidates: (Q, P) similarities of the surroundings of the P strongest peaks, or None.
         size: width and height of the image at this scale, in cells.
     """
 
     maps: np.ndarray
     similarity: np.ndarray
+    candidates: np.ndarray | None
     size: np.ndarray
 
     def on_grid(self, other: Scale, word: int) -> np.ndarray:
@@ -83,12 +85,31 @@ class OnnxAnchorFinder(OnnxModel):
     def _activate(self, pixels: np.ndarray, queries: np.ndarray, texts: np.ndarray) -> Scale:
         """The words in an image at one scale."""
         padded, valid = self._prepare(pixels)
-        maps, similarity = self._run(
+        maps, similarity, feature = self._run(
             "maps", image=padded, valid=valid, queries=queries, texts=texts
         )
         stride, (height, width) = self.settings["stride"], pixels.shape[:2]
         maps = maps[:, : -(-height // stride), : -(-width // stride)]
-        return Scale(maps, similarity, np.array([width / stride, height / stride]))
+        candidates = None
+        if self.settings["peak_candidates"] > 1:
+            candidates = self._compare_peaks(maps, feature[0], texts)
+            similarity = candidates.max(1)
+        return Scale(maps, similarity, candidates, np.array([width / stride, height / stride]))
+
+    def _compare_peaks(
+        self, maps: np.ndarray, feature: np.ndarray, texts: np.ndarray
+    ) -> np.ndarray:
+        """Similarities (Q, P) of words and the surroundings of their maps' strongest peaks."""
+        number, window = self.settings["peak_candidates"], self.settings["peak_window"]
+        points, scores = self._strongest(maps, number)
+        share = _windows(maps, points, window)
+        share /= np.maximum(share.sum((-2, -1), keepdims=True), np.finfo(maps.dtype).tiny)
+        seen = feature[:, : maps.shape[1], : maps.shape[2]]
+        rows, columns = _window_cells(points, window)
+        values = _bordered(seen, window)[:, rows, columns]
+        pooled = (share * values).sum((-2, -1)).reshape(len(feature), -1).T
+        (similarity,) = self._run("windows", pooled=pooled, texts=texts.repeat(number, 0))
+        return np.where(scores > 0, similarity.reshape(scores.shape), np.float32(-1))
 
     def _key(self, word: str) -> str:
         """The word as the model reads it."""
@@ -116,26 +137,41 @@ class OnnxAnchorFinder(OnnxModel):
         ranks = [keys[:i].count(key) for i, key in enumerate(keys)]
         distance = self.settings["anchor_distance"]
         count = max(ranks) + 1 + (SPARE_PEAKS if distance else 0)
-        found = [self._peaks(scale.maps, count) for scale in scales]
-        points, scores = (np.stack(values)[best, row] for values in zip(*found, strict=True))
-        # Peaks of maps of different sizes compare by their height over a flat map.
-        cells = np.array([scale.maps[0].size for scale in scales])[best, None]
+        found = [self._ranked(scale, count) for scale in scales]
+        points, scores, worth = (np.stack(values)[best, row] for values in zip(*found, strict=True))
         if distance:
             places = points * (size[0] / size)[best][:, None]
-            ranks = _distinct(places, scores.astype(np.float64) * cells, keys, distance)
+            ranks = _distinct(places, worth, keys, distance)
         shares = points[row, ranks].astype(np.float64) / size[best]
         return shares, scores[row, ranks], best
 
-    def _peaks(self, maps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points in cells (Q, P, 2) and values (Q, P) of the strongest peaks."""
+    def _ranked(self, scale: Scale, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points in cells (Q, P, 2), values (Q, P) and worth (Q, P) of peaks, best first.
+
+        Peaks of maps of different sizes compare by their height over a flat map, candidates by
+        their similarity, which comes first.
+        """
+        number = 0 if scale.candidates is None else scale.candidates.shape[1]
+        points, scores = self._strongest(scale.maps, max(count, number))
+        if self.settings["anchor"] == "mean":
+            points = _centroids(scale.maps, points, self.settings["peak_window"])
+        contrast = scores.astype(np.float64) * scale.maps[0].size
+        if scale.candidates is None:
+            return points, scores, contrast
+        worth = contrast / (1 + contrast)
+        worth[:, :number] = np.where(scores[:, :number] > 0, 2.0 + scale.candidates, 0)
+        order = np.argsort(-worth, axis=1, kind="stable")[:, :count]
+        values = (np.take_along_axis(x, order, 1) for x in (scores, worth))
+        return (np.take_along_axis(points, order[..., None], 1), *values)
+
+    def _strongest(self, maps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cell centers (Q, P, 2) and values (Q, P) of the strongest peaks."""
         window = self.settings["peak_window"]
         points, scores = _find_peaks(maps, count, window, self.settings["peak_ties"] == "first")
         missing = count - scores.shape[1]  # of a map of few cells
         if missing > 0:
             points = np.concatenate([points, points[:, :1].repeat(missing, 1)], 1)
             scores = np.pad(scores, ((0, 0), (0, missing)))
-        if self.settings["anchor"] == "mean":
-            points = _centroids(maps, points, window)
         return points, scores
 
 
@@ -159,16 +195,30 @@ def _find_peaks(
 
 def _centroids(maps: np.ndarray, points: np.ndarray, window: int) -> np.ndarray:
     """Centroids of the maps' values in windows around peaks (Q, P, 2)."""
-    reach, steps = window // 2, np.arange(window)
-    cells = (points - 0.5).astype(int)
-    rows = (cells[..., 1, None] + steps)[..., :, None]
-    columns = (cells[..., 0, None] + steps)[..., None, :]
-    around = np.pad(maps, ((0, 0), (reach, reach), (reach, reach)))
-    share = around[np.arange(len(maps))[:, None, None, None], rows, columns]
-    offset = (steps - reach).astype(maps.dtype)
+    share = _windows(maps, points, window)
+    offset = (np.arange(window) - window // 2).astype(maps.dtype)
     moved = np.stack([share.sum(-2) @ offset, share.sum(-1) @ offset], -1)
     total = np.maximum(share.sum((-2, -1)), np.finfo(maps.dtype).tiny)
     return points + moved / total[..., None]
+
+
+def _windows(maps: np.ndarray, points: np.ndarray, window: int) -> np.ndarray:
+    """The maps' values (Q, P, window, window) around peaks (Q, P, 2), zero outside of the maps."""
+    rows, columns = _window_cells(points, window)
+    return _bordered(maps, window)[np.arange(len(maps))[:, None, None, None], rows, columns]
+
+
+def _bordered(maps: np.ndarray, window: int) -> np.ndarray:
+    """Maps (.., H, W) with zeros around them, as far as a window reaches."""
+    reach = window // 2
+    return np.pad(maps, ((0, 0), (reach, reach), (reach, reach)))
+
+
+def _window_cells(points: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the windows around points, in maps with such a border."""
+    cells, steps = (points - 0.5).astype(int), np.arange(window)
+    rows = (cells[..., 1, None] + steps)[..., :, None]
+    return rows, (cells[..., 0, None] + steps)[..., None, :]
 
 
 def _distinct(
