@@ -41,11 +41,16 @@ def test_a_scene_without_misses_is_drawn(tool, scene, found):
     assert (right[..., 0] > right[..., 2] + 60).any()  # the glow of a map
 
 
+lower = np.zeros((2, 40, 40), np.float32)
+lower[0, 7, 7] = lower[1, 30, 27] = 0.5
+lower[1, 7, 27] = 0.2
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"points": np.array([[60.0, 60.0], [60.0, 60.0]])},
-        {"scores": np.array([0.5, 0.4])},
+        {"maps": lower},
     ],
     ids=["beside its word", "on a lower peak"],
 )

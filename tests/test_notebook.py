@@ -15,7 +15,7 @@ from wecromcl_d2.tasks import load_config
 NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "find_your_words.ipynb"
 MODEL = "notebook-anchors"
 SMALLER = {
-    'MODEL = "quick-anchors"': f'MODEL = "{MODEL}"',
+    'MODEL = "street-anchors"': f'MODEL = "{MODEL}"',
     "SCENES = 12": "SCENES = 4",
     "STEPS = 20": "STEPS = 2",
 }

@@ -220,7 +220,10 @@ def test_the_caption_explains_an_anchor_that_stands_apart_from_the_glow(monkeypa
     monkeypatch.setattr(
         visualizer, "add_caption", lambda image, text, note, color: notes.append(note) or image
     )
-    cells = np.array([[0.25, 0.5]])
-    for score in (0.5, 0.25, None):
-        draw_activation(gray(), WordView("word", cells, (60, 60), score))
-    assert notes == ["0.500", "0.250, a lower peak", ""]
+    cells = np.zeros((12, 16))
+    cells[2, 3], cells[8, 12] = 0.5, 0.2
+    for point in ((35, 25), (45, 35), (125, 85)):
+        draw_activation(gray(), WordView("word", cells, point, 0.5))
+    assert notes == ["0.500", "0.500", "0.500, a lower peak"]
+    draw_activation(gray(), WordView("word", cells, (125, 85), 0.5), (20, 40))
+    assert notes[-1] == "0.500"

@@ -18,6 +18,7 @@ from wecromcl_d2.data.synthetic import Scene, StreetRecipe, render
 from wecromcl_d2.predictor import AnchorFinder, Anchors
 from wecromcl_d2.visualizer import (
     add_caption,
+    at_highest_peak,
     contact_sheet,
     draw_anchors,
     overlay_map,
@@ -29,8 +30,6 @@ gallery harbour hotel kitchen library market museum parking pharmacy school stat
 travel village"""
 WIDTH = 1200  # of the drawing, in pixels
 CAPTION = 40  # pixels of the letters, before the drawing is reduced
-# Share of a map's maximum that the value at the anchor has at least.
-HIGHEST = 0.98
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,12 +60,12 @@ def rendered(seed: int, index: int) -> Scene:
 def missed(scene: Scene, found: Anchors) -> list[str]:
     """Words whose anchor is not on them, or not at the highest place of their map."""
     result = []
-    for word, point, score, cells, polygon in zip(
-        found.words, found.points, found.scores, found.maps, scene.polygons, strict=True
+    for word, point, cells, polygon in zip(
+        found.words, found.points, found.maps, scene.polygons, strict=True
     ):
         outline = np.asarray(polygon, np.float32).reshape(-1, 1, 2)
         inside = cv2.pointPolygonTest(outline, (float(point[0]), float(point[1])), False) >= 0
-        if not inside or score < HIGHEST * cells.max():
+        if not (inside and at_highest_peak(cells, point, scene.image.shape, found.cell_size)):
             result.append(word)
     return result
 

@@ -32,8 +32,8 @@ MISS: Color = (255, 112, 96)
 GROUND_TRUTH: Color = (96, 222, 128)
 ANCHOR: Color = (64, 224, 255)
 
-# An anchor below this share of its map's maximum is not at the maximum.
-_APART = 0.98
+# An anchor around which a map stays below this share of its maximum is not at the maximum.
+_APART = 0.5
 
 # Factor by which images are enlarged, and the bounds on the longest side of the result in pixels.
 _ENLARGEMENT = 2.75
@@ -211,7 +211,7 @@ def draw_activation(
     Small images are enlarged and large ones reduced to keep lines and captions legible. With
     an outline the caption is green if the anchor lies in it and red if not; without, it is white.
     "a lower peak" says why an anchor stands apart from the glow: MODEL.WECROMCL.ANCHOR_DISTANCE
-    gave the highest peak to another word.
+    gave the highest peak to another word, or PEAK_CANDIDATES found another one more similar.
 
     Args:
         image: RGB image.
@@ -226,7 +226,7 @@ def draw_activation(
         tile = draw_anchors(tile, [[float(value) * scale for value in point]])
     color = FOREGROUND if polygon is None else HIT if _is_on(point, polygon) else MISS
     note = "" if word.score is None else f"{word.score:.3f}"
-    if word.score is not None and word.score < _APART * float(np.max(word.activation)):
+    if point is not None and not at_highest_peak(word.activation, point, image.shape, cell_size):
         note += ", a lower peak"
     return add_caption(tile, word.text, note, color)
 
@@ -274,6 +274,30 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
         raise ValueError(f"{os.fspath(path)!r} names no image format; end it in .png or .jpg")
     with replace_file(path) as stream:
         Image.fromarray(image).save(stream, image_format)
+
+
+def at_highest_peak(
+    activation: np.ndarray,
+    point: Sequence[float],
+    size: Sequence[int],
+    cell_size: tuple[float, float] | None = None,
+) -> bool:
+    """Whether a map is at least half as high within two cells of a point as anywhere.
+
+    The map itself may have been enlarged from that of a smaller image, so the anchor, the center of
+    its peak, need not lie in the highest cell.
+
+    Args:
+        activation: float map of shape `(h, w)`, not negative.
+        point: (x, y) in pixels.
+        size: (height, width) of the image, further entries ignored.
+        cell_size: see `overlay_map`.
+    """
+    (rows, columns) = activation.shape
+    height, width = cell_size or (size[0] / rows, size[1] / columns)
+    x, y = min(int(point[0] / width), columns - 1), min(int(point[1] / height), rows - 1)
+    around = activation[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+    return float(around.max()) >= _APART * float(activation.max())
 
 
 def _relative_map(

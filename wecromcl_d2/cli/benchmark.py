@@ -40,7 +40,6 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from ..engine.memory import keep_memory
 from ..engine.precision import prepare_cpu
 from ..evaluation.report import write_json
 from ..stage1.trainer import AnchorTrainer
@@ -237,8 +236,6 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, Any]:
     """Measure one case in the calling process."""
     torch.manual_seed(0)
     prepare_cpu(args.threads)
-    if args.what == "train":
-        keep_memory()
     load = os.getloadavg()[0]
     profiler = PartProfiler(args.device)
     memory = MEASUREMENTS[args.what](args, batch, profiler)

@@ -32,7 +32,6 @@ from torch.multiprocessing.spawn import ProcessException
 from ..data.datasets import ensure_registered
 from ..engine import AtomicCheckpointer
 from ..engine.forecast import measure_training
-from ..engine.memory import keep_memory
 from ..engine.precision import check_device, prepare_cpu
 from ..engine.processes import check_gpus, start_processes
 from ..evaluation.report import write_json
@@ -104,8 +103,6 @@ def check_weights(path: str, key: str) -> None:
 
 def run(args: argparse.Namespace, cfg: CfgNode) -> object:
     """Train or evaluate in one process of the launch."""
-    if not args.eval_only and not cfg.MODEL.DEVICE.startswith("cuda"):
-        keep_memory()
     if args.forecast:
         return forecast(args, cfg)
     with brief_console(cfg.OUTPUT_DIR):

@@ -1,4 +1,4 @@
-"""Memory of a training on a CPU: used again by the next step, in large pages."""
+"""Memory of a process that computes on a CPU: used again by the next step, in large pages."""
 
 import ctypes
 import os
@@ -13,9 +13,9 @@ def keep_memory() -> None:
     """Keep freed memory for the next step, and have torch ask for large pages.
 
     By default glibc returns large blocks to the system whenever they are freed, and the system
-    zeroes every page of 4 kB that it hands out again: of a training step on a CPU, which needs the
-    same blocks over and over, this takes a tenth to a fifth. The process then holds its peak of
-    memory until it ends. Nothing happens on systems without glibc, or if the environment has
+    zeroes every page of 4 kB that it hands out again: of a training step or an image, which need
+    the same blocks over and over, this takes a tenth to a quarter. The process then holds its peak
+    of memory until it ends. Nothing happens on systems without glibc, or if the environment has
     settings of its own, `MALLOC_...` or `THP_MEM_ALLOC_ENABLE`.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..config import check_choice
 from .accumulate import AccumulatingTrainer
+from .memory import keep_memory
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +61,12 @@ def prepare_cpu(threads: int | None = None) -> None:
     """Configure torch for inference and training on the CPU, in the calling thread.
 
     Denormal numbers are flushed to zero: sharp softmax maps consist mostly of them, and they make
-    processors several times slower.
+    processors several times slower. Memory is kept, see `keep_memory`.
 
     Args:
         threads: number of torch's threads; None to leave it unchanged.
     """
+    keep_memory()
     torch.set_flush_denormal(True)
     if threads is not None:
         torch.set_num_threads(threads)
