@@ -63,9 +63,9 @@ def test_the_spotter_reads_lines_long_enough_for_twenty_characters():
 
 
 def test_both_see_images_at_several_scales():
-    scales = street("anchors")[0].MODEL.WECROMCL.PYRAMID
-    assert max(scales) == 1 and len(scales) > 1
-    assert scales == street("srsts_a")[0].MODEL.SRSTS_A.TEST.PYRAMID
+    detector, spotter = street("anchors")[0], street("srsts_a")[0]
+    for scales in (detector.MODEL.WECROMCL.PYRAMID, spotter.MODEL.SRSTS_A.TEST.PYRAMID):
+        assert len(scales) > 1 and max(scales) >= 1 > min(scales)
 
 
 def test_the_phases_leave_room_for_scenes():

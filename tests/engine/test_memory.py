@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Pages that the system had to provide for the second of two equal blocks.
+# Pages that the system had to provide for the third of three equal blocks.
 SCRIPT = """
 import resource, torch
 from wecromcl_d2.engine.memory import keep_memory
@@ -18,12 +18,12 @@ def provided():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 keep_memory()
-provided()
+provided(), provided()
 print(provided())
 """
 
 
-def pages_of_the_second_block(**settings):
+def pages_of_the_third_block(**settings):
     own = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
@@ -39,6 +39,7 @@ def pages_of_the_second_block(**settings):
     platform.libc_ver()[0] != "glibc", reason="only glibc returns freed blocks at once"
 )
 def test_a_block_of_memory_is_used_again_unless_the_environment_says_otherwise():
-    assert pages_of_the_second_block() < 100
-    # 64 MB in pages of 4 kB, or of 2 MB where the system gives these by itself.
-    assert pages_of_the_second_block(MALLOC_TRIM_THRESHOLD_="131072") >= 32
+    # 64 MB are 16,384 pages of 4 kB, or 32 of 2 MB where the system gives these by itself; a block
+    # may start up to 2 MB later than the one before.
+    assert pages_of_the_third_block() < 1024
+    assert pages_of_the_third_block(MALLOC_TRIM_THRESHOLD_="131072") >= 32
