@@ -14,7 +14,7 @@ def keep_memory() -> None:
 
     By default glibc returns large blocks to the system whenever they are freed, and the system
     zeroes every page of 4 kB that it hands out again: of a training step or an image, which need
-    the same blocks over and over, this takes a tenth to a quarter. The process then holds its peak
+    the same blocks over and over, this takes up to a quarter. The process then holds its peak
     of memory until it ends. Nothing happens on systems without glibc, or if the environment has
     settings of its own, `MALLOC_...` or `THP_MEM_ALLOC_ENABLE`.
     """
