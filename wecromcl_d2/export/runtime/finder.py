@@ -161,8 +161,8 @@ class OnnxAnchorFinder(OnnxModel):
         worth = contrast / (1 + contrast)
         worth[:, :number] = np.where(scores[:, :number] > 0, 2.0 + scale.candidates, 0)
         order = np.argsort(-worth, axis=1, kind="stable")[:, :count]
-        values = (np.take_along_axis(x, order, 1) for x in (scores, worth))
-        return (np.take_along_axis(points, order[..., None], 1), *values)
+        points = np.take_along_axis(points, order[..., None], 1)
+        return points, np.take_along_axis(scores, order, 1), np.take_along_axis(worth, order, 1)
 
     def _strongest(self, maps: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Cell centers (Q, P, 2) and values (Q, P) of the strongest peaks."""
