@@ -227,3 +227,5 @@ def test_the_caption_explains_an_anchor_that_stands_apart_from_the_glow(monkeypa
     assert notes == ["0.500", "0.500", "0.500, a lower peak"]
     draw_activation(gray(), WordView("word", cells, (125, 85), 0.5), (20, 40))
     assert notes[-1] == "0.500"
+    draw_activation(gray(), WordView("word", cells, (125, 85), None))
+    assert notes[-1] == ""

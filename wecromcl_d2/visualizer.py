@@ -226,7 +226,8 @@ def draw_activation(
         tile = draw_anchors(tile, [[float(value) * scale for value in point]])
     color = FOREGROUND if polygon is None else HIT if _is_on(point, polygon) else MISS
     note = "" if word.score is None else f"{word.score:.3f}"
-    if point is not None and not at_highest_peak(word.activation, point, image.shape, cell_size):
+    top = point is None or at_highest_peak(word.activation, point, image.shape, cell_size)
+    if note and not top:
         note += ", a lower peak"
     return add_caption(tile, word.text, note, color)
 

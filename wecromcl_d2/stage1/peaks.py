@@ -137,8 +137,12 @@ class PeakDecoder:
             similarity: (..., Q).
             input_size: (height, width) before the padding.
         """
+        return ScaleMaps(self.cut_cells(maps, input_size), similarity, input_size)
+
+    def cut_cells(self, cells: Tensor, input_size: tuple[int, int]) -> Tensor:
+        """Values (..., H, W) of a padded network input without the cells of padding."""
         height, width = self._grid(input_size)
-        return ScaleMaps(maps[..., :height, :width], similarity, input_size)
+        return cells[..., :height, :width]
 
     def _grid(self, input_size: tuple[int, int]) -> tuple[int, int]:
         return math.ceil(input_size[0] / self.stride), math.ceil(input_size[1] / self.stride)

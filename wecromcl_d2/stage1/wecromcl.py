@@ -6,7 +6,7 @@ text feature, C channels of the fused map, H x W cells.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -316,23 +316,20 @@ class WeCromCL(ImageModel):
         queries, t = words.split([feature.shape[1], words.shape[1] - feature.shape[1]], dim=1)
         compared = _padded_rows([len(per_image) for per_image in keys]).to(self.device)
         maps = self.activation(queries[compared], feature, valid)
-        pooled = self.activation.pool(maps, feature).float()
-        similarity = cosine_similarity(pooled, t.float(), compared)
-        maps = maps.float()
         check_finite(maps, "activation maps")
-        scale = self.decode_peaks.cut(maps, similarity, images.image_sizes[0])
+        rule, size = self.decode_peaks, images.image_sizes[0]
         if self.peak_candidates == 1:
-            return scale
-        rule = self.decode_peaks
-        points, scores = find_peaks(scale.maps, self.peak_candidates, rule.window, rule.ties)
-        height, width = scale.maps.shape[-2:]
-        seen = feature[..., :height, :width]
-        around = self.activation.pool_windows(scale.maps, seen, points, rule.window).float()
+            pooled = self.activation.pool(maps, feature).float()
+            return rule.cut(maps.float(), cosine_similarity(pooled, t.float(), compared), size)
+        maps = rule.cut_cells(maps.float(), size)
+        points, scores = find_peaks(maps, self.peak_candidates, rule.window, rule.ties)
+        seen = rule.cut_cells(feature, size)
+        around = self.activation.pool_windows(maps, seen, points, rule.window).float()
         owner = compared.repeat_interleave(self.peak_candidates, dim=1)
         alike = cosine_similarity(around.flatten(1, 2), t.float(), owner).view(scores.shape)
         # A map may have fewer peaks; -1 is the least cosine.
         candidates = torch.where(scores > 0, alike, -1)
-        return replace(scale, similarity=candidates.amax(-1), candidates=candidates)
+        return ScaleMaps(maps, candidates.amax(-1), size, candidates)
 
     def encode_words(self, texts: Sequence[str]) -> Tensor:
         """(U, C + D) of distinct texts: the projected query, then the text feature."""
